@@ -1,0 +1,463 @@
+"""Pages from files, and the pictures that networks take: letterboxed pages, crops of words, strips of one height.
+
+    source → sheets (nothing decoded yet) → load() → Picture (H, W, 3) uint8 RGB → letterbox → detector
+                                                                              └──→ crop → strip → recognizer
+
+Coordinates are continuous: pixel (0, 0) covers [0, 1) by [0, 1), so a polygon's corners lie on the edges of pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 300_000_000  # a picture with more is refused
+REDUCE_ABOVE = 32_000_000  # a picture with more is decoded at a half, a quarter … of its sides; A4 at 600 dpi has 35
+MAX_BYTES = 200_000_000  # of a download
+TIMEOUT = 30  # seconds, of a download
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2", ".pdf",
+)  # fmt: skip
+READABLE = "JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, JPEG 2000 and PDF"
+
+Source = str | Path | bytes | np.ndarray | Image.Image
+
+
+class ImageError(ValueError):
+    """A page that cannot be had; the message says what was given and what would do."""
+
+
+class Picture(NamedTuple):
+    """One page as pixels.
+
+    Attributes:
+        name: path or URL of the file; "bytes" or "array" where there is none.
+        number: of the page in its file, from 1.
+        pixels: (H, W, 3) uint8 RGB.
+        size: (height, width) of the page, of which `pixels` is a reduced copy where the page is very large.
+    """
+
+    name: str
+    number: int
+    pixels: np.ndarray
+    size: tuple[int, int]
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(2,) page pixels for one of `pixels`, x then y."""
+        height, width = self.pixels.shape[:2]
+        return np.array([self.size[1] / width, self.size[0] / height], "float32")
+
+
+class Sheet(NamedTuple):
+    """A page that is not decoded yet; `load` gives its picture or raises `ImageError`."""
+
+    name: str
+    number: int
+    load: Callable[[], Picture]
+
+
+# ---------------------------------------------------------------- sources
+
+
+def pages(source: Source, *, dpi: float = 200) -> Iterator[Picture]:
+    """Yields the pictures of a source, one at a time: an earlier one is free before the next is decoded.
+
+    Args:
+        source: path of an image, of a PDF, or of a folder (its files by name, folders in it too, hidden ones not);
+            an http(s) URL; the bytes of an image or PDF; an array as `from_array` takes it; a Pillow image.
+            A TIFF gives all of its pages; of an animation the first frame counts.
+        dpi: dots per inch at which a PDF is drawn.
+
+    Raises:
+        ImageError: at the first page that cannot be had. `sheets` lets a caller go on after it.
+    """
+    for sheet in sheets(source, dpi=dpi):
+        yield sheet.load()
+
+
+def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
+    """Yields the pages of a source without decoding them; a file that cannot be opened is a sheet that does not load.
+
+    Raises:
+        ImageError: the source does not exist, is a folder without pages, or is of a type that holds no page.
+    """
+    if isinstance(source, np.ndarray):
+        yield Sheet("array", 1, partial(_array_picture, source))
+    elif isinstance(source, Image.Image):
+        yield Sheet("picture", 1, partial(_pillow_picture, source, "picture", 1))
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        yield from _file_sheets(bytes(source), "bytes", dpi)
+    elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        yield from _url_sheets(source, dpi)
+    elif isinstance(source, (str, Path)):
+        for path in _files(Path(source)):
+            yield from _file_sheets(path, str(path), dpi)
+    else:
+        raise ImageError(f"a page is a path, URL, bytes or array, not {type(source).__name__}")
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or the files of a folder that look like pages, sorted by path."""
+    if not path.is_dir():
+        if not path.exists():
+            raise ImageError(f"{path}: no such file or folder")
+        return [path]
+    inside = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
+    found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise ImageError(f"{path}: no page in this folder; it would take files that end in {' '.join(SUFFIXES)}")
+    return found
+
+
+def _url_sheets(url: str, dpi: float) -> Iterator[Sheet]:
+    try:
+        data = _download(url)
+    except ImageError as error:
+        yield Sheet(url, 1, partial(_fail, str(error)))
+    else:
+        yield from _file_sheets(data, url, dpi)
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            data = answer.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # URLError and HTTPError are OSErrors
+        raise ImageError(f"{url}: cannot be fetched: {error}") from None
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{url}: more than {MAX_BYTES // 1_000_000} MB; fetch it and give its path")
+    return data
+
+
+def _file_sheets(data: bytes | Path, name: str, dpi: float) -> Iterator[Sheet]:
+    try:
+        head = data[:1024] if isinstance(data, bytes) else _head(data)
+        if not head:
+            raise ImageError(f"{name}: empty, 0 bytes; a page is a file of {READABLE}")
+        found = _pdf_sheets(data, name, dpi) if b"%PDF-" in head else _image_sheets(data, name)
+    except (ImageError, OSError) as error:
+        message = str(error)
+        found = [Sheet(name, 1, partial(_fail, message if name in message else f"{name}: {message}"))]
+    yield from found
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1024)
+
+
+def _fail(message: str) -> Picture:
+    raise ImageError(message)
+
+
+# ---------------------------------------------------------------- PDF
+
+
+def _pdf_sheets(data: bytes | Path, name: str, dpi: float) -> list[Sheet]:
+    import pypdfium2
+
+    try:
+        document = pypdfium2.PdfDocument(data)
+        count = len(document)
+    except pypdfium2.PdfiumError as error:
+        raise ImageError(f"{name}: not a PDF that can be opened: {error}") from None
+    if not count:
+        raise ImageError(f"{name}: a PDF without pages")
+    return [Sheet(name, number, partial(_pdf_picture, document, name, number, dpi)) for number in range(1, count + 1)]
+
+
+def _pdf_picture(document, name: str, number: int, dpi: float) -> Picture:
+    """The page drawn at `dpi`, or coarser where that would have more than `REDUCE_ABOVE` pixels."""
+    import pypdfium2
+
+    try:
+        page = document[number - 1]
+        width, height = (max(1, round(side * dpi / 72)) for side in page.get_size())
+        coarser = min(1.0, (REDUCE_ABOVE / (width * height)) ** 0.5)
+        pixels = page.render(scale=dpi / 72 * coarser, rev_byteorder=True).to_numpy()
+        page.close()
+    except (pypdfium2.PdfiumError, ValueError, MemoryError) as error:
+        raise ImageError(f"{name}: page {number} cannot be drawn: {error}") from None
+    return Picture(name, number, from_array(pixels), (height, width) if coarser < 1 else pixels.shape[:2])
+
+
+# ---------------------------------------------------------------- images
+
+
+_LIMIT = threading.Lock()
+
+
+@contextmanager
+def _own_limit():
+    """Pillow's bound on pixels, which is lower than ours and kept in a global, off for as long as a header is read."""
+    with _LIMIT:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _open(data: bytes | Path, name: str, number: int) -> Image.Image:
+    with _own_limit():
+        try:
+            image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
+            if number > 1:
+                image.seek(number - 1)
+        except UnidentifiedImageError:
+            raise ImageError(f"{name}: not a page that can be read; {READABLE} would do") from None
+        except Exception as error:  # Pillow's decoders raise many kinds on broken headers
+            raise ImageError(f"{name}: damaged: {error}") from None
+    return image
+
+
+def _image_sheets(data: bytes | Path, name: str) -> list[Sheet]:
+    with _open(data, name, 1) as image:
+        # The further frames of a phone's MPO are previews and depth maps, those of the others an animation.
+        count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    return [Sheet(name, number, partial(_image_picture, data, name, number)) for number in range(1, count + 1)]
+
+
+def _image_picture(data: bytes | Path, name: str, number: int) -> Picture:
+    with _open(data, name, number) as image:
+        return _pillow_picture(image, name, number)
+
+
+def _pillow_picture(image: Image.Image, name: str, number: int) -> Picture:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        limit = MAX_PIXELS // 1_000_000
+        raise ImageError(f"{name}: {width} by {height} pixels; up to {limit} million are read, so make it smaller")
+    try:
+        pixels = _decode(image, _reduction(width * height))
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except Exception as error:  # as above: a damaged file may raise anything
+        raise ImageError(f"{name}: damaged, or cut short: {error}") from None
+    turned = (pixels.shape[0] > pixels.shape[1]) != (height > width) and pixels.shape[0] != pixels.shape[1]
+    return Picture(name, number, pixels, (width, height) if turned else (height, width))
+
+
+def _reduction(pixels: int) -> int:
+    """The power of two by which both sides are divided, so that few enough pixels are left."""
+    factor = 1
+    while pixels > REDUCE_ABOVE * factor**2:
+        factor *= 2
+    return factor
+
+
+def _decode(image: Image.Image, factor: int) -> np.ndarray:
+    """(H, W, 3) uint8 RGB at 1 / factor of the size, upright, alpha laid over white."""
+    width, height = image.size
+    if factor > 1:
+        image.draft(None, (max(1, width // factor), max(1, height // factor)))  # JPEG: decodes fewer pixels
+    image.load()
+    factor = max(1, factor // round(width / image.size[0]))  # what is left to do
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image = ImageOps.exif_transpose(image)
+        return from_array(_shrink(_deep(np.asarray(image)), factor))
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode != "L":
+        image = image.convert("RGB")
+    if factor > 1:
+        image = image.reduce(factor)
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def _deep(array: np.ndarray) -> np.ndarray:
+    """Grey of more than 8 bits as `from_array` takes it; Pillow's mode "I" holds 16-bit values in 32 bits."""
+    return array if array.dtype.kind == "f" else array.clip(0, 65535).astype("uint16")
+
+
+def _shrink(array: np.ndarray, factor: int) -> np.ndarray:
+    height, width = array.shape[:2]
+    size = (max(1, width // factor), max(1, height // factor))
+    return cv2.resize(array, size, interpolation=cv2.INTER_AREA) if factor > 1 else array
+
+
+def from_array(array: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an array.
+
+    Args:
+        array: (H, W), (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA, which is laid over white. uint8; uint16 with
+            65535 as white; bool; float in [0, 1], or in [0, 255] where a value is above 1.
+
+    Raises:
+        ImageError: another shape or type, no pixels, too many, or values that are not finite.
+    """
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
+        raise ImageError(f"an array of shape {array.shape}; (height, width) and 1, 3 or 4 channels would do")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ImageError(f"an array of {array.shape[1]} by {array.shape[0]} pixels; up to {MAX_PIXELS} are read")
+    array = _eight_bits(array)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype("uint16")
+        array = ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype("uint8")
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def _eight_bits(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype("uint8") * np.uint8(255)
+    if array.dtype == np.uint16:
+        return ((array.astype("uint32") + 128) // 257).astype("uint8")
+    if array.dtype.kind != "f":
+        raise ImageError(f"an array of {array.dtype}; uint8, uint16, bool or float would do")
+    if not np.isfinite(array).all():
+        raise ImageError("an array with values that are not finite; floats in [0, 1] or [0, 255] would do")
+    scale = 255.0 if array.max() <= 1 else 1.0
+    return (array * scale).round().clip(0, 255).astype("uint8")
+
+
+def _array_picture(array: np.ndarray) -> Picture:
+    pixels = from_array(array)
+    return Picture("array", 1, _shrink(pixels, _reduction(pixels.size // 3)), pixels.shape[:2])
+
+
+# ---------------------------------------------------------------- what networks take
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The image at another size: pixels averaged where it shrinks, interpolated linearly where it grows."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def letterbox(image: np.ndarray, size: tuple[int, int], multiple: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """The image as large as `size` lets it be, aspect kept, and what leads back.
+
+    It lies at the top left; below and on the right are zeros, up to the next multiples. A coarse multiple thus bounds
+    the number of shapes: pages of any size in (1024, 1024) by multiples of 256 have seven.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: (height, width) into which it must fit, each a multiple of `multiple`.
+        multiple: of both sides of the result, in pixels.
+
+    Returns:
+        (H', W', 3) uint8 and (2,) float32: a point (x, y) of the result, times this, is one of the image.
+    """
+    if size[0] % multiple or size[1] % multiple:
+        raise ValueError(f"size {size} is not a multiple of {multiple}")
+    height, width = image.shape[:2]
+    factor = min(size[0] / height, size[1] / width)
+    inner = [min(limit, max(1, round(side * factor))) for side, limit in zip((height, width), size, strict=True)]
+    outer = [-(-side // multiple) * multiple for side in inner]
+    result = np.zeros((*outer, 3), "uint8")
+    result[: inner[0], : inner[1]] = resize(image, *inner)
+    return result, np.array([width / inner[1], height / inner[0]], "float32")
+
+
+def crop(image: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """The quadrilateral of an image, made rectangular: (h, w, 3) uint8 with the lengths of its sides, at least 1.
+
+    Args:
+        image: (H, W, 3) uint8.
+        polygon: (4, 2) x, y clockwise from the text's top left; what lies outside the image is white.
+    """
+    polygon = np.asarray(polygon, "float32")
+    sides = np.linalg.norm(np.roll(polygon, -1, 0) - polygon, axis=1)  # top, right, bottom, left
+    width, height = (max(1, round(float(sides[i] + sides[i + 2]) / 2)) for i in (0, 1))
+    x0, y0 = polygon[0]
+    x1, y1 = polygon[2]
+    upright = np.allclose(polygon, [[x0, y0], [x1, y0], [x1, y1], [x0, y1]], atol=0.1) and x1 > x0 and y1 > y0
+    if upright and x0 >= 0 and y0 >= 0 and x1 <= image.shape[1] and y1 <= image.shape[0]:
+        left, top = min(round(float(x0)), image.shape[1] - 1), min(round(float(y0)), image.shape[0] - 1)
+        return image[top : top + height, left : left + width]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], "float32")
+    # OpenCV counts from the centres of pixels.
+    matrix = cv2.getPerspectiveTransform(polygon - 0.5, corners - 0.5)
+    border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (255, 255, 255)}
+    return cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_LINEAR, **border)
+
+
+def strip(crop: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8: the crop at that height, aspect kept; on the right zeros, or squeezed if too long.
+
+    Training and reading both make their strips here.
+    """
+    result = np.zeros((height, width, 3), "uint8")
+    inner = min(width, strip_width(crop, height))
+    result[:, :inner] = resize(crop, height, inner)
+    return result
+
+
+def strip_width(crop: np.ndarray, height: int) -> int:
+    """Pixels that a crop is wide when it is `height` pixels high, at least 1."""
+    return max(1, round(crop.shape[1] * height / crop.shape[0]))
+
+
+class Strips(NamedTuple):
+    """Strips of one width.
+
+    Attributes:
+        owners: of each strip, the index of its crop; a crop that was split owns several.
+        starts: of each strip, the column of its crop's full strip at which it begins.
+        pixels: (B, height, width, 3) uint8.
+    """
+
+    owners: list[int]
+    starts: list[int]
+    pixels: np.ndarray
+
+
+def strips(crops: Sequence[np.ndarray], height: int, widths: Sequence[int]) -> list[Strips]:
+    """The crops as strips, grouped by the narrowest of `widths` that holds them.
+
+    A crop too wide for the widest is cut into windows of that width that overlap by two heights or more, at columns
+    that are multiples of 4.
+    """
+    groups: dict[int, list[tuple[int, int, np.ndarray]]] = {width: [] for width in sorted(widths)}
+    widest = max(widths)
+    for index, picture in enumerate(crops):
+        wanted = strip_width(picture, height)
+        if wanted <= widest:
+            width = next(width for width in groups if width >= wanted)
+            groups[width].append((index, 0, strip(picture, height, width)))
+            continue
+        whole = resize(picture, height, wanted)
+        for start in windows(wanted, widest, overlap=min(2 * height, widest // 2)):
+            groups[widest].append((index, start, strip(whole[:, start : start + widest], height, widest)))
+    return [
+        Strips([i for i, _, _ in members], [s for _, s, _ in members], np.stack([p for _, _, p in members]))
+        for members in groups.values()
+        if members
+    ]
+
+
+def windows(length: int, window: int, overlap: int, multiple: int = 4) -> list[int]:
+    """Starts of windows that cover `length`, evenly spread, neighbours sharing at least `overlap`.
+
+    Each is a multiple of `multiple`; the last window may reach past the end by less than that.
+    """
+    step = (window - overlap) // multiple
+    if step <= 0:
+        raise ValueError(f"windows of {window} cannot overlap by {overlap}")
+    last = -(-max(0, length - window) // multiple)
+    gaps = -(-last // step)
+    return [i * last // max(1, gaps) * multiple for i in range(gaps + 1)]
