@@ -1,0 +1,71 @@
+"""Metadata of the distribution `ocrzoo`: three packages and the command `zoo`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "zoo/__init__.py").read_text(), re.MULTILINE)[1]
+
+CORE = [
+    "keras>=3.12",
+    "numpy>=1.26",
+    "onnxruntime>=1.20",
+    "opencv-python-headless>=4.10",
+    "pillow>=10.3",
+    "pyclipper>=1.3",
+    "pypdfium2>=4.30",
+    "safetensors>=0.4.3",
+]
+TENSORFLOW = ["tensorflow>=2.18", "tf2onnx>=1.17"]
+TRAIN = [*TENSORFLOW, "matplotlib>=3.8", "tensorboard>=2.18"]
+CLIENT = ["grpcio>=1.60", "protobuf>=4.25"]
+SERVE = [*TENSORFLOW, *CLIENT]
+CHECK = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]
+EXTRAS = {
+    "tensorflow": TENSORFLOW,  # networks in this process, and ONNX files made from them
+    "jax": ["jax>=0.4.34"],  # the same networks trained without TensorFlow: KERAS_BACKEND=jax
+    "train": TRAIN,  # zoo train
+    "export": TENSORFLOW,  # zoo export
+    "serve": SERVE,  # zoo serve
+    "client": CLIENT,  # zoo read --server, serving.client: without TensorFlow
+    "hub": ["huggingface-hub>=0.26"],
+    "ray": ["ray[data]>=2.38"],
+    "test": [
+        *TRAIN,
+        *SERVE,
+        "hypothesis>=6.100",
+        "psutil>=5.9",
+        "pytest>=8.2",
+        "shapely>=2.0",
+        "tensorflow-serving-api>=2.18",
+        *CHECK,
+    ],
+    "dev": [*CHECK, "build>=1.2"],
+}
+EXTRAS["all"] = sorted({*TRAIN, *SERVE, *EXTRAS["hub"], *EXTRAS["ray"]})
+
+setup(
+    name="ocrzoo",
+    version=VERSION,
+    description="An OCR model zoo in Keras 3 on TensorFlow: train, read pages, serve over gRPC",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_namespace_packages(include=["zoo", "zoo.*", "recipes", "recipes.*", "serving", "serving.*"]),
+    package_data={"zoo.cards": ["*.toml", "*.safetensors"], "serving": ["*.proto"]},
+    include_package_data=False,
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["zoo = zoo.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Operating System :: OS Independent",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+)
