@@ -1,0 +1,335 @@
+"""Polygons: out of a detector's map, grown and shrunk, compared, grouped into lines and blocks in reading order.
+
+A polygon is (P, 2) float32, x then y, clockwise from its top left; a box is one of four corners.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf, isfinite
+from statistics import median
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pyclipper
+
+STRAIGHT = 2.0  # degrees: a box turned by less is taken as upright
+TELLING = 2.5  # aspect ratio from which a box's own angle is trusted
+PRECISION = 256  # units of Clipper's integers in a pixel
+
+# ---------------------------------------------------------------- measures
+
+
+def area(polygon: np.ndarray) -> float:
+    """Pixels that a simple polygon (P, 2) covers."""
+    x, y = np.asarray(polygon, "float64").T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def perimeter(polygon: np.ndarray) -> float:
+    """Length of the closed outline of a polygon (P, 2)."""
+    points = np.asarray(polygon, "float64")
+    return float(np.linalg.norm(np.roll(points, -1, 0) - points, axis=1).sum())
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two simple polygons, in [0, 1]; they may be concave."""
+    if (np.max(one, 0) <= np.min(other, 0)).any() or (np.max(other, 0) <= np.min(one, 0)).any():
+        return 0.0
+    clipper = pyclipper.Pyclipper()
+    try:
+        clipper.AddPath(_integers(one), pyclipper.PT_SUBJECT, True)
+        clipper.AddPath(_integers(other), pyclipper.PT_CLIP, True)
+    except pyclipper.ClipperException:  # one of them has no area
+        return 0.0
+    common = sum(abs(pyclipper.Area(path)) for path in clipper.Execute(pyclipper.CT_INTERSECTION)) / PRECISION**2
+    union = area(one) + area(other) - common
+    return common / union if union > 0 else 0.0
+
+
+def angles(boxes: np.ndarray) -> np.ndarray:
+    """(N,) degrees in (-180, 180] by which the text of boxes (N, 4, 2) is turned clockwise, from their top edges."""
+    top = (boxes[:, 1] - boxes[:, 0]) + (boxes[:, 2] - boxes[:, 3])
+    return np.degrees(np.arctan2(top[:, 1], top[:, 0]))
+
+
+def sides(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) widths and (N,) heights of boxes (N, 4, 2): the means of opposite edges."""
+    edges = np.linalg.norm(np.roll(boxes, -1, axis=1) - boxes, axis=2)  # top, right, bottom, left
+    return (edges[:, 0] + edges[:, 2]) / 2, (edges[:, 1] + edges[:, 3]) / 2
+
+
+# ---------------------------------------------------------------- growing and shrinking
+
+
+def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
+    """The polygons whose outline lies `distance` pixels outside (inside if negative) of that of `polygon`.
+
+    None where nothing is left; several where shrinking parts it. Corners are rounded outwards.
+    """
+    clipper = pyclipper.PyclipperOffset(2.0, PRECISION / 8)
+    clipper.AddPath(_integers(polygon), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
+    return [np.array(path, "float32") / PRECISION for path in clipper.Execute(distance * PRECISION)]
+
+
+def shrink(polygon: np.ndarray, ratio: float) -> list[np.ndarray]:
+    """The kernel of a text polygon: its outline moved inwards by area · (1 - ratio²) / perimeter."""
+    return offset(polygon, -area(polygon) * (1 - ratio**2) / max(perimeter(polygon), 1e-6))
+
+
+def _integers(polygon: np.ndarray) -> list[list[int]]:
+    return np.rint(np.asarray(polygon, "float64") * PRECISION).astype("int64").tolist()
+
+
+def growth(width: np.ndarray, height: np.ndarray, unclip: float) -> np.ndarray:
+    """Distance by which the sides of a kernel of that size move outwards: unclip · area / perimeter."""
+    return unclip * width * height / np.maximum(2 * (width + height), 1e-6)
+
+
+def regrowth(width: np.ndarray, height: np.ndarray, ratio: float) -> np.ndarray:
+    """Distance that undoes `shrink` on a rectangle, of which `width` and `height` are left.
+
+    With w, h the sides left, k = 1 - ratio² and d the distance: d = k (w + 2d) (h + 2d) / (2 (w + h + 4d)).
+    """
+    k = 1 - ratio**2
+    linear = (1 - k) * (width + height)
+    return (np.sqrt(linear**2 + (8 - 4 * k) * k * width * height) - linear) / (8 - 4 * k)
+
+
+# ---------------------------------------------------------------- from maps
+
+
+def polygons(
+    probability: np.ndarray,
+    *,
+    threshold: float = 0.3,
+    box_threshold: float = 0.1,
+    unclip: float = 1.5,
+    shrunk: float | None = None,
+    min_size: float = 2,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4, 2) float32 in pixels of the map, and their scores (N,).
+
+    A box is the smallest rectangle around a connected region, grown outwards. Its angle is the region's own where that
+    is long enough to tell, otherwise the page's; it is upright within `STRAIGHT` degrees.
+
+    Args:
+        probability: (H, W) float, that a pixel is text.
+        threshold: from which a pixel belongs to a region.
+        box_threshold: a region's mean probability, its score, must reach this.
+        unclip: a region grows by unclip · area / perimeter.
+        shrunk: in place of `unclip`, the ratio by which training targets were shrunk, which is then undone exactly.
+        min_size: both sides of a region must have this many pixels before it grows.
+    """
+    probability = np.ascontiguousarray(probability, "float32")
+    mask = (probability >= threshold).astype("uint8")
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    scores = np.bincount(labels.ravel(), probability.ravel(), count) / stats[:, cv2.CC_STAT_AREA]
+    small = np.minimum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) < min_size
+    keep = (scores >= box_threshold) & ~small
+    keep[0] = False  # the background
+    contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return np.zeros((0, 4, 2), "float32"), np.zeros(0, "float32")
+    outer = [contour[:, 0] for contour, node in zip(contours, tree.reshape(-1, 4), strict=True) if node[3] < 0]
+    owners = [int(labels[contour[0, 1], contour[0, 0]]) for contour in outer]
+    kept = [(contour, owner) for contour, owner in zip(outer, owners, strict=True) if keep[owner]]
+    boxes = _rectangles([contour for contour, _ in kept], unclip, shrunk)
+    limit = np.array(probability.shape[::-1], "float32")
+    return boxes.clip(0, limit), scores[[owner for _, owner in kept]].astype("float32")
+
+
+def _rectangles(contours: Sequence[np.ndarray], unclip: float, shrunk: float | None) -> np.ndarray:
+    """The grown rectangle of each contour (M, 2) of pixel indices: (N, 4, 2) float32."""
+    if not contours:
+        return np.zeros((0, 4, 2), "float32")
+    rectangles = [cv2.minAreaRect(contour)[1:] for contour in contours]
+    lengths, turns = np.array([size for size, _ in rectangles]) + 1, np.array([turn for _, turn in rectangles])
+    turns = (turns + 45) % 90 - 45  # the edge nearest to the horizontal
+    telling = lengths.max(1) > TELLING * lengths.min(1)
+    if telling.any():
+        turns = np.where(telling, turns, np.median(turns[telling]))
+    turns = np.where((np.abs(turns) < STRAIGHT) | ~telling.any(), 0.0, turns)
+    low, high = np.empty((2, len(contours), 2))
+    for index, (contour, turn) in enumerate(zip(contours, turns, strict=True)):
+        along = contour @ _rotation(-turn).T
+        low[index], high[index] = along.min(0) - 0.5, along.max(0) + 0.5  # from pixels' centres to edges
+    width, height = (high - low).T
+    distance = regrowth(width, height, shrunk) if shrunk is not None else growth(width, height, unclip)
+    low, high = low - distance[:, None], high + distance[:, None]
+    corners = np.stack([low, np.c_[high[:, 0], low[:, 1]], high, np.c_[low[:, 0], high[:, 1]]], 1)  # (N, 4, 2)
+    return (corners @ np.swapaxes(_rotation(turns), 1, 2) + 0.5).astype("float32")
+
+
+def _rotation(degrees) -> np.ndarray:
+    """(..., 2, 2) that turn (x, y) clockwise on the screen, where y points down."""
+    radians = np.radians(degrees)
+    cosine, sine = np.cos(radians), np.sin(radians)
+    return np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)], -2)
+
+
+# ---------------------------------------------------------------- lines and reading order
+
+GUTTER = 1.2  # heights of a line: the least width of the white between two columns
+ROWS = 3  # that both columns must have at least
+PROSE = 6.0  # heights of a line: the least usual width of a column's rows; narrower ones are cells
+BREAK = 1.6  # usual distances between lines: a larger one begins a new block
+
+
+def layout(boxes: np.ndarray) -> list[list[list[int]]]:
+    """Blocks of lines of indices of words, in reading order; it does not depend on the order of `boxes` (N, 4, 2).
+
+    Columns of running text are read one after the other; short cells side by side, as on receipts and forms, are read
+    row by row.
+    """
+    boxes = np.asarray(boxes, "float32").reshape(-1, 4, 2)
+    if not len(boxes):
+        return []
+    upright = _upright(boxes)
+    order = sorted(range(len(boxes)), key=lambda i: (*upright[i].tolist(), *boxes[i].ravel().tolist()))
+    return [
+        [[order[word] for word in row] for row in block]
+        for part in _parts(rows(upright[order]), upright[order])
+        for block in _blocks(part, upright[order])
+    ]
+
+
+def lines(boxes: np.ndarray) -> list[list[int]]:
+    """Lines of indices of words, in reading order."""
+    return [line for block in layout(boxes) for line in block]
+
+
+def _upright(boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) left, top, right, bottom of boxes after the page is turned so that most of its text is level."""
+    turn = np.radians(angles(boxes).astype("float64"))
+    width, height = sides(boxes)
+    weight = np.maximum(width - height, 0.01 * width)  # long words tell more
+    mean = np.arctan2(np.sort(weight * np.sin(turn)).sum(), np.sort(weight * np.cos(turn)).sum())
+    rest = (turn - mean + np.pi) % (2 * np.pi) - np.pi
+    level = np.degrees(mean + _weighted_median(rest, weight))
+    centres = boxes.astype("float64").mean(1) @ _rotation(-level).T
+    # A word's own frame gives its size: the bounding box of a slanted word would reach into its neighbours.
+    across = np.abs(np.cos(turn - np.radians(level))) >= 0.5**0.5
+    half = np.where(across[:, None], np.c_[width, height], np.c_[height, width]) / 2
+    return np.c_[centres - half, centres + half].round(3)
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.lexsort((weights, values))
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def rows(words: np.ndarray) -> list[list[int]]:
+    """Indices of (N, 4) upright words in rows from the top, each from the left.
+
+    A word continues the row whose last word it overlaps most in height, so that a row may bend.
+    """
+    found: list[list[int]] = []
+    last = np.zeros((0, 4))  # the last word of each row
+    for index in np.lexsort((words[:, 1], words[:, 0])).tolist():
+        left, top, _, bottom = words[index]
+        common = np.minimum(bottom, last[:, 3]) - np.maximum(top, last[:, 1])
+        heights = last[:, 3] - last[:, 1]
+        low, high = np.minimum(heights, bottom - top), np.maximum(heights, bottom - top)
+        # Not a word that stands above or below the last one, nor one of quite another size.
+        fits = (common > 0.5 * low) & (high < 3 * low) & (left > (last[:, 0] + last[:, 2]) / 2)
+        if fits.any():
+            row = int(np.where(fits, common / np.maximum(high, 1e-6), -1).argmax())
+            found[row].append(index)
+            last[row] = words[index]
+        else:
+            found.append([index])
+            last = np.r_[last, words[index : index + 1]]
+    middle = (words[:, 1] + words[:, 3]) / 2
+    return sorted(found, key=lambda row: (float(np.median(middle[row])), float(words[row[0], 0])))
+
+
+class _Row(NamedTuple):
+    """Words of one row from left to right: their indices, left edges, and how far right any of them so far reaches."""
+
+    words: list[int]
+    lefts: list[float]
+    rights: list[float]
+
+    def gaps(self) -> list[tuple[float, float]]:
+        """The white of the row, with what lies left and right of it."""
+        return list(zip([-inf, *self.rights], [*self.lefts, inf], strict=True))
+
+    def halves(self, x: float) -> tuple[tuple[int, float], tuple[int, float]]:
+        """Number of words and width of what begins left of x, and of the rest."""
+        count = bisect_left(self.lefts, x)
+        left = self.rights[count - 1] - self.lefts[0] if count else 0.0
+        right = self.rights[-1] - self.lefts[count] if count < len(self.lefts) else 0.0
+        return (count, left), (len(self.lefts) - count, right)
+
+
+def _row(words: np.ndarray, indices: list[int]) -> _Row:
+    return _Row(indices, words[indices, 0].tolist(), np.maximum.accumulate(words[indices, 2]).tolist())
+
+
+def _parts(found: list[list[int]], words: np.ndarray) -> list[list[list[int]]]:
+    """Rows cut into parts to be read one after the other: what stands above columns, each column, what is below."""
+    height = float(np.median(words[:, 3] - words[:, 1]))
+    measured = [_row(words, row) for row in found]
+    parts: list[list[list[int]]] = []
+    plain: list[list[int]] = []
+    start = 0
+    while start < len(found):
+        count, x = _columns(measured[start:], height)
+        if not count:
+            plain.append(found[start])
+            start += 1
+            continue
+        parts += [plain] if plain else []
+        plain = []
+        inside = sorted(index for row in found[start : start + count] for index in row)
+        for column in ([i for i in inside if words[i, 0] < x], [i for i in inside if words[i, 0] >= x]):
+            own = [[column[i] for i in row] for row in rows(words[column])]
+            parts += _parts(own, words)
+        start += count
+    return [*parts, plain] if plain else parts
+
+
+def _columns(found: list[_Row], height: float) -> tuple[int, float]:
+    """How many of the first rows stand in two columns of running text, and an x between them; 0 if they do not."""
+    white = [(-inf, inf)]
+    best = (0, 0.0)
+    for count, row in enumerate(found):
+        shared = [(max(a, c), min(b, d)) for a, b in white for c, d in row.gaps()]
+        shared = [(a, b) for a, b in shared if b - a >= GUTTER * height]
+        ended = [(a, b) for a, b in white if not any(a <= c and d <= b for c, d in shared)]
+        best = max([best, *((count, x) for x in _gutters(found[:count], ended, height))])
+        white = shared
+        if not white:
+            return best
+    return max([best, *((len(found), x) for x in _gutters(found, white, height))])
+
+
+def _gutters(found: list[_Row], white: list[tuple[float, float]], height: float) -> list[float]:
+    """The middles of those strips of white that have running text on both sides."""
+    middles = [(a + b) / 2 for a, b in white if isfinite(a) and isfinite(b)]
+    return [x for x in middles if len(found) >= ROWS and _is_gutter([row.halves(x) for row in found], height)]
+
+
+def _is_gutter(halves: list[tuple[tuple[int, float], tuple[int, float]]], height: float) -> bool:
+    for side in zip(*halves, strict=True):
+        full = [(count, width) for count, width in side if count]
+        if len(full) < ROWS or median(count for count, _ in full) < 2:
+            return False
+        if median(width for _, width in full) < PROSE * height:
+            return False
+    return True
+
+
+def _blocks(part: list[list[int]], words: np.ndarray) -> list[list[list[int]]]:
+    """Rows cut into blocks where the distance between two lines is larger than usual."""
+    middle = np.array([np.median(words[row][:, [1, 3]].mean(1)) for row in part])
+    heights = np.array([np.median(words[row, 3] - words[row, 1]) for row in part])
+    steps = np.diff(middle)
+    usual = max(float(np.median(steps)) if len(steps) else 0.0, 1.2 * float(np.median(heights)))
+    cuts = [0, *(np.flatnonzero(steps > BREAK * usual) + 1).tolist(), len(part)]
+    return [part[a:b] for a, b in pairwise(cuts)]
