@@ -8,6 +8,7 @@ from setuptools import find_namespace_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "zoo/__init__.py").read_text(), re.MULTILINE)[1]
 
+PACKAGES = ("zoo", "zoo.*", "recipes", "recipes.*", "serving", "serving.*")
 CORE = [
     "keras>=3.12",
     "numpy>=1.26",
@@ -54,7 +55,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_namespace_packages(include=["zoo", "zoo.*", "recipes", "recipes.*", "serving", "serving.*"]),
+    packages=find_namespace_packages(include=PACKAGES, exclude=["*.__pycache__"]),
     package_data={"zoo.cards": ["*.toml", "*.safetensors"], "serving": ["*.proto"]},
     include_package_data=False,
     install_requires=CORE,
@@ -66,6 +67,5 @@ setup(
         "Programming Language :: Python :: 3.12",
         "Operating System :: OS Independent",
         "Topic :: Scientific/Engineering :: Image Recognition",
-        "Typing :: Typed",
     ],
 )

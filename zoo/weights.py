@@ -66,13 +66,13 @@ def fits_half(tensor: np.ndarray) -> bool:
     """Whether half precision keeps every value of the tensor to a thousandth (2⁻¹⁰).
 
     The values of a vector each stand for one channel (a bias, a scale, a variance): the error counts against the value.
-    Those of a kernel are summed up: the error counts against their root mean square.
+    Those of a kernel are summed up: the error of a small one counts against their root mean square.
     """
     exact = tensor.astype("float64")
     with np.errstate(over="ignore"):
         error = np.abs(exact.astype("float16").astype("float64") - exact)
-    measure = np.abs(exact) if exact.ndim < 2 else np.sqrt(np.mean(exact**2))
-    return bool(np.all(error <= NEAR * measure))
+    usual = np.sqrt(np.mean(exact**2)) if exact.ndim > 1 else 0.0
+    return bool(np.all(error <= NEAR * np.maximum(np.abs(exact), usual)))
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -1,0 +1,47 @@
+"""What all tests share: no network but the loopback, no cache but a temporary one, and test-size networks built once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory) -> Iterator[None]:
+    """No test reads or fills the user's cache, mirror or offline setting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCRZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("OCRZOO_MIRROR", raising=False)
+        patch.delenv("OCRZOO_OFFLINE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """A test that would ask the network fails, and says whom it asked."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if isinstance(address, tuple) and not str(address[0]).startswith(LOOPBACK):
+            raise AssertionError(f"a test connects to {address}; tests run offline")
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable:
+    """A function from a card's name to its network at the card's test options, built once. Do not change its weights."""
+    import zoo
+
+    return cache(lambda name: zoo.build(name, **zoo.card(name).test_options))

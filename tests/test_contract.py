@@ -1,0 +1,111 @@
+"""What every card promises, at its test options: adding a card adds its tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo import weights
+from zoo.charset import Charset
+
+RNG = np.random.default_rng(2)
+
+
+def outputs(network, image) -> dict[str, np.ndarray]:
+    return {key: np.asarray(value) for key, value in network(image, training=False).items()}
+
+
+def pixels(card: zoo.Card, batch: int) -> np.ndarray:
+    """Random pictures of a size that suits the task: strips for recognizers."""
+    size = (32, 96) if card.task == "recognition" else (64, 96)
+    return RNG.integers(0, 256, (batch, *size, 3)).astype("uint8")
+
+
+def promised(card: zoo.Card, image: np.ndarray) -> dict[str, tuple[int, ...]]:
+    """The shapes of the outputs for an image batch."""
+    batch, height, width, _ = image.shape
+    if card.task == "recognition":
+        return {"logits": (batch, width // 4, len(Charset(card.test_options["charset"])) + 1)}
+    return {"logits": (batch, height, width, 1), "threshold": (batch, height, width, 1)}
+
+
+def disturb(network) -> None:
+    """Gives each weight a value of its own, batch-norm statistics too, as a trained network has."""
+    for variable in network.weights:
+        value = np.asarray(variable)
+        noise = RNG.uniform(0.5, 1.5, value.shape)
+        variable.assign(noise if variable.path.endswith("moving_variance") else value + 0.1 * (noise - 1))
+
+
+@pytest.fixture(scope="module", params=zoo.names())
+def card(request) -> zoo.Card:
+    return zoo.card(request.param)
+
+
+@pytest.fixture(scope="module")
+def network(card):
+    network = zoo.build(card.name, **card.test_options)
+    disturb(network)
+    return network
+
+
+def test_logits_are_finite_float32_of_the_promised_shape(card, network):
+    image = pixels(card, 2)
+    result = outputs(network, image)
+    assert {key: value.shape for key, value in result.items()} == promised(card, image)
+    for value in result.values():
+        assert value.dtype == np.float32
+        assert np.isfinite(value).all()
+        assert value.std() > 0
+
+
+def test_rows_of_a_batch_are_independent(card, network):
+    image = pixels(card, 3)
+    together = outputs(network, image)
+    for row in range(3):
+        alone = outputs(network, image[row : row + 1])
+        for key, value in together.items():
+            np.testing.assert_allclose(value[row], alone[key][0], rtol=1e-4, atol=1e-4)
+
+
+def test_pixels_may_be_whole_or_fractional(card, network):
+    image = pixels(card, 1)
+    for key, value in outputs(network, image).items():
+        np.testing.assert_array_equal(value, outputs(network, image.astype("float32"))[key])
+
+
+def test_the_input_is_named_image(network):
+    assert [tensor.name for tensor in network.inputs] == ["image"]
+    assert network.inputs[0].shape[-1] == 3
+
+
+def test_weights_survive_a_round_trip(card, network, tmp_path):
+    image = pixels(card, 2)
+    expected = outputs(network, image)
+    another = zoo.build(card.name, **card.test_options)
+    assert not np.allclose(outputs(another, image)["logits"], expected["logits"])
+    weights.save(network, tmp_path / "exact.safetensors", dtype="float32")
+    assert weights.assign(another, weights.read(tmp_path / "exact.safetensors")) == []
+    for key, value in outputs(another, image).items():
+        np.testing.assert_array_equal(value, expected[key])
+
+    weights.save(network, tmp_path / "half.safetensors")
+    weights.assign(another, weights.read(tmp_path / "half.safetensors"))
+    for key, value in outputs(another, image).items():
+        assert np.abs(value - expected[key]).max() < 0.02 * np.abs(expected[key]).max()
+    sizes = [(tmp_path / name).stat().st_size for name in ("half.safetensors", "exact.safetensors")]
+    assert sizes[0] < 0.8 * sizes[1]
+
+
+def test_variable_paths_are_unique_and_equal_in_two_builds(card, network):
+    paths = [variable.path for variable in network.weights]
+    assert len(set(paths)) == len(paths)
+    again = zoo.build(card.name, **card.test_options)
+    assert [variable.path for variable in again.weights] == paths
+
+
+def test_full_size_has_the_parameters_of_the_card(card):
+    network = zoo.build(card.name)
+    assert sum(int(np.prod(variable.shape)) for variable in network.trainable_variables) == card.params
+    assert network.name == card.name
