@@ -1,0 +1,337 @@
+"""The reading path: a page's pixels to its words.
+
+    Picture → Detector: letterbox → run → polygons → boxes in page pixels
+            → Recognizer: strips → run → characters → readings
+            → assemble: lines, blocks, reading order → Page
+
+`run` is anything from a batch (B, H, W, 3) uint8 to a mapping from name to logits: a network in this process, an
+exported file, a server, a fake. The shapes that it is given are few, whatever the sizes of the pages: see `Detector`
+and `Recognizer`. This module knows no framework.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo import geometry, image
+from zoo.charset import Charset, Reading
+from zoo.image import ImageError, Picture, Sheet, Source
+from zoo.page import Document, Page, assemble
+
+Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+BATCH = 64  # strips at once
+TALL = 1.5  # height over width from which a crop may hold text that runs upwards or downwards
+
+
+@dataclass(frozen=True)
+class PageError:
+    """A page that could not be read; the stream goes on after it."""
+
+    source: str
+    number: int
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+# ---------------------------------------------------------------- finding
+
+
+class Detector:
+    """Boxes of words on a page, by a network's map.
+
+    Args:
+        run: from (1, H, W, 3) uint8 to {"logits": (1, H / s, W / s, 1)}: the logit that a pixel is text.
+        size: (height, width) in pixels into which a page is fitted.
+        multiple: of the sides of what `run` is given. With (1024, 1024) and 256 there are seven shapes: one side is
+            1024, the other 256, 512, 768 or 1024.
+        threshold, box_threshold, unclip, shrunk, min_size: as `geometry.polygons` takes them.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        size: Sequence[int] = (1024, 1024),
+        multiple: int = 256,
+        threshold: float = 0.3,
+        box_threshold: float = 0.1,
+        unclip: float = 1.5,
+        shrunk: float | None = None,
+        min_size: float = 2,
+    ):
+        self.run = run
+        self.size = (int(size[0]), int(size[1]))
+        self.multiple = multiple
+        self.options: dict[str, Any] = {
+            "threshold": threshold, "box_threshold": box_threshold, "unclip": unclip, "shrunk": shrunk,
+            "min_size": min_size,
+        }  # fmt: skip
+
+    def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
+        batch, scale = image.letterbox(pixels, self.size, self.multiple)
+        logits = np.asarray(self.run(batch[None])["logits"])[0, :, :, 0]
+        stride = batch.shape[0] / logits.shape[0]
+        inner = np.ceil(np.array(pixels.shape[:2]) / scale[::-1] / stride).round().astype(int)  # without the padding
+        boxes, scores = geometry.polygons(sigmoid(logits[: inner[0], : inner[1]]), **self.options)
+        limit = np.array([pixels.shape[1], pixels.shape[0]], "float32")
+        return (boxes * stride * scale).clip(0, limit).astype("float32"), scores
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, without overflow."""
+    return 0.5 + 0.5 * np.tanh(0.5 * logits.astype("float32"))
+
+
+# ---------------------------------------------------------------- recognizing
+
+
+class Recognizer:
+    """Text of crops, by a network that reads strips.
+
+    `run` is given strips of a few widths in batches of 1, 2, 4 … 64: at most seven shapes for each width. A strip wider
+    than the widest is read in windows that overlap, and their logits are joined where both see nothing.
+
+    Args:
+        run: from (B, height, W, 3) uint8 to {"logits": (B, T, K)}, CTC's blank being the last class.
+        charset: the alphabet, its name or its characters.
+        height: of strips, in pixels.
+        widths: of strips, in pixels.
+    """
+
+    def __init__(
+        self, run: Run, charset: str | Charset, *, height: int = 32, widths: Sequence[int] = (64, 128, 256, 512)
+    ):
+        self.run = run
+        self.charset = charset if isinstance(charset, Charset) else Charset(charset)
+        self.height = height
+        self.widths = tuple(sorted(widths))
+
+    def __call__(self, crops: Sequence[np.ndarray]) -> list[Reading]:
+        """What stands in each crop (h, w, 3) uint8, read from left to right."""
+        readings = [Reading("", 1.0, ())] * len(crops)
+        windows: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for group in image.strips(crops, self.height, self.widths):
+            logits = self._logits(group.pixels)  # (B, T, K)
+            for owner, reading in zip(group.owners, self.charset.decode_batch(logits), strict=True):
+                readings[owner] = reading
+            step = group.pixels.shape[2] / logits.shape[1]  # pixels
+            several = {owner for owner, start in zip(group.owners, group.starts, strict=True) if start}
+            for owner, start, row in zip(group.owners, group.starts, logits, strict=True):
+                if owner in several:
+                    windows.setdefault(owner, []).append((round(start / step), row))
+        for owner, rows in windows.items():
+            readings[owner] = self.charset.decode(join(rows, self.charset.blank))
+        return readings
+
+    def _logits(self, strips: np.ndarray) -> np.ndarray:
+        parts, start = [], 0
+        for size in batches(len(strips)):
+            part = strips[start : start + size]
+            full = np.zeros((size, *strips.shape[1:]), "uint8")
+            full[: len(part)] = part
+            parts.append(np.asarray(self.run(full)["logits"])[: len(part)])
+            start += size
+        return np.concatenate(parts)
+
+
+def batches(count: int) -> list[int]:
+    """Batch sizes, powers of two up to `BATCH`, that together hold `count`; at most a quarter of one stays empty."""
+    sizes = []
+    while count > 0:
+        size = min(BATCH, 1 << (count - 1).bit_length())
+        if 4 * (size - count) > size:
+            size //= 2
+        sizes.append(size)
+        count -= size
+    return sizes
+
+
+def join(windows: Sequence[tuple[int, np.ndarray]], blank: int) -> np.ndarray:
+    """Logits (T', K) of a strip from those of its windows.
+
+    Within an overlap one window gives over to the next between two steps that both call blank most surely; a quarter at
+    each end, where a window may have cut a character, does not count.
+
+    Args:
+        windows: (first step, logits (T, K)) from left to right; neighbours share at least two steps.
+        blank: class of CTC's blank.
+    """
+    start, whole = windows[0]
+    for begin, following in windows[1:]:
+        shared = start + len(whole) - begin
+        sure = _softmax(whole[-shared:])[:, blank] * _softmax(following[:shared])[:, blank]
+        margin = shared // 4
+        pairs = (sure[:-1] * sure[1:])[margin : max(margin + 1, shared - 1 - margin)]
+        cut = margin + int(pairs.argmax()) + 1  # steps of the overlap that the earlier window keeps
+        whole = np.concatenate([whole[: begin - start + cut], following[cut:]])
+    return whole
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    power = np.exp(logits - logits.max(-1, keepdims=True))
+    return power / power.sum(-1, keepdims=True)
+
+
+# ---------------------------------------------------------------- reading
+
+
+class Reader:
+    """Documents from files.
+
+    Args:
+        detector: from pixels to boxes and scores; None: each picture is one word or line.
+        recognizer: from crops to readings.
+        min_confidence: words below it are left out.
+        dpi: dots per inch at which a PDF is drawn.
+    """
+
+    def __init__(
+        self,
+        detector: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None,
+        recognizer: Callable[[Sequence[np.ndarray]], Sequence[Reading]],
+        *,
+        min_confidence: float = 0.0,
+        dpi: float = 200,
+    ):
+        self.detector = detector
+        self.recognizer = recognizer
+        self.min_confidence = min_confidence
+        self.dpi = dpi
+
+    def read(self, source: Source) -> Document:
+        """The document of all pages of a source, which `image.pages` describes.
+
+        Raises:
+            ImageError: a page cannot be had; `stream` goes on after it.
+        """
+        return Document(tuple(self._timed(sheet)[0] for sheet in image.sheets(source, dpi=self.dpi)))
+
+    def stream(self, sources: Source | Iterable[Source]) -> Iterator[Page | PageError]:
+        """Yields the pages of the sources one by one, and a `PageError` for each that cannot be had."""
+        for page, _ in self.stream_pictures(sources):
+            yield page
+
+    def stream_pictures(self, sources: Source | Iterable[Source]) -> Iterator[tuple[Page | PageError, Picture | None]]:
+        """Yields what `stream` does, each page with its pixels; nothing of an earlier page is kept."""
+        for source in [sources] if isinstance(sources, Source) else sources:
+            sheets = image.sheets(source, dpi=self.dpi)
+            while True:
+                try:
+                    sheet = next(sheets)
+                except StopIteration:
+                    break
+                except ImageError as error:  # the source as a whole; its generator has ended
+                    yield PageError(source if isinstance(source, str) else repr(source)[:80], 1, str(error)), None
+                    break
+                try:
+                    result: tuple[Page | PageError, Picture | None] = self._timed(sheet)
+                except ImageError as error:
+                    result = PageError(sheet.name, sheet.number, str(error)), None
+                yield result
+
+    def _timed(self, sheet: Sheet) -> tuple[Page, Picture]:
+        start = time.perf_counter()
+        picture = sheet.load()
+        return self.page(picture, start), picture
+
+    def page(self, picture: Picture, start: float | None = None) -> Page:
+        """The page of a picture; its seconds count from `start` on `time.perf_counter`, or from the call."""
+        start = time.perf_counter() if start is None else start
+        boxes, scores = self._find(picture.pixels)
+        readings, boxes = self._recognize(picture.pixels, boxes)
+        sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
+        blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure])
+        height, width = picture.size
+        return Page(picture.name, picture.number, width, height, blocks, time.perf_counter() - start)
+
+    def _find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.detector is not None:
+            return self.detector(pixels)
+        height, width = pixels.shape[:2]
+        whole = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], "float32")
+        return whole, np.ones(1, "float32")
+
+    def _recognize(self, pixels: np.ndarray, boxes: np.ndarray) -> tuple[list[Reading], np.ndarray]:
+        """The reading of each box, and the boxes from the top left of their texts: tall ones are read turned, too."""
+        crops = [image.crop(pixels, box) for box in boxes]
+        tall = [i for i, crop in enumerate(crops) if crop.shape[0] > TALL * crop.shape[1]]
+        turned = [np.rot90(crops[i], turns) for i in tall for turns in (1, 3)]
+        readings = list(self.recognizer([*crops, *turned])) if crops else []
+        boxes = boxes.copy()
+        for place, i in enumerate(tall):
+            upward, downward = readings[len(crops) + 2 * place :][:2]
+            # Text that runs upwards begins at the bottom left corner, downwards at the top right one.
+            choices = [(readings[i], 0), (upward, 1), (downward, -1)]
+            readings[i], roll = max(choices, key=lambda choice: _sureness(choice[0]))
+            boxes[i] = np.roll(boxes[i], roll, axis=0)
+        return readings[: len(crops)], boxes
+
+
+def _sureness(reading: Reading) -> float:
+    """The geometric mean of a reading's characters' scores: fair to long texts; 0 for no text."""
+    return reading.score ** (1 / len(reading.text)) if reading.text else 0.0
+
+
+def reader(
+    detection: str | None = "db_mobilenet_v3_large",
+    recognition: str = "crnn_mobilenet_v3_small",
+    *,
+    runtime: str = "auto",
+    server: str | None = None,
+    min_confidence: float = 0.0,
+    dpi: float = 200,
+    **options: Any,
+) -> Reader:
+    """The reader with the networks of two cards.
+
+    Args:
+        detection: a card's name or a run's folder; None: each picture is one word or line.
+        recognition: a card's name or a run's folder.
+        runtime: where the networks run, a key of `zoo.runtime.RUNTIMES`, or "auto".
+        server: "host:port" of a model server that has both, in place of `runtime`.
+        min_confidence: words below it are left out.
+        dpi: dots per inch at which a PDF is drawn.
+        **options: stand over the cards' values for reading: keyword arguments of `Detector` and `Recognizer`.
+
+    Raises:
+        LookupError: there is no such card.
+        ValueError: a card is of another task, or there is no such runtime.
+        TypeError: an unknown option.
+    """
+    from zoo import registry
+    from zoo import runtime as runtimes
+
+    own = {kind: _keywords(kind) for kind in (Detector, Recognizer)}
+    if unknown := options.keys() - own[Detector] - own[Recognizer]:
+        known = ", ".join(sorted(own[Detector] | own[Recognizer]))
+        raise TypeError(f"no option of reading is named {', '.join(sorted(unknown))}; there are: {known}")
+
+    def prepare(name: str, task: str, kind: type) -> tuple[Run, dict[str, Any], registry.Card]:
+        card = registry.card(name)
+        if card.task != task:
+            raise ValueError(f"{name} is a model for {card.task}; one for {task} is needed: zoo list {task}")
+        run = runtimes.remote(server, card.name) if server else runtimes.connect(name, runtime)
+        return run, card.reading | {k: v for k, v in options.items() if k in own[kind]}, card
+
+    detector = None
+    if detection is not None:
+        run, values, _ = prepare(detection, "detection", Detector)
+        detector = Detector(run, **values)
+    run, values, card = prepare(recognition, "recognition", Recognizer)
+    recognizer = Recognizer(run, card.options["charset"], **values)
+    return Reader(detector, recognizer, min_confidence=min_confidence, dpi=dpi)
+
+
+def _keywords(kind: type) -> set[str]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {entry.name for entry in parameters if entry.kind is entry.KEYWORD_ONLY}

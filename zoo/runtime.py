@@ -1,0 +1,158 @@
+"""Where a network runs: from a card's name to `run`, the callable from a batch (B, H, W, 3) uint8 to named logits.
+
+    keras         the network in this process, on the framework that Keras uses; "tensorflow" is another name of it
+    onnxruntime   an ONNX file of it, made on first use and kept in the cache; later starts import no framework
+
+A network is reduced to its "logits" first: what only training needs is neither run nor exported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo import registry, weights
+from zoo.files import locked, replacing
+
+if TYPE_CHECKING:
+    import keras
+
+Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+EXPORT = 1  # counted up when what an ONNX file holds changes
+OPSET = 18
+NEEDS_FRAMEWORK = "pip install 'ocrzoo[tensorflow]' gives what is missing"
+
+
+def connect(name: str | os.PathLike, runtime: str = "auto") -> Run:
+    """The `run` of a card, in this process.
+
+    Args:
+        name: of a released model, or a run's folder.
+        runtime: a key of `RUNTIMES`; "auto" takes onnxruntime where the cache holds the ONNX file or it can be made.
+
+    Raises:
+        ValueError: there is no such runtime.
+        ModuleNotFoundError: it is not installed.
+    """
+    card = registry.card(name)
+    if runtime == "auto":
+        runtime = "onnxruntime" if onnx_path(card).is_file() or _can_convert() else "keras"
+    if runtime not in RUNTIMES:
+        raise ValueError(f"no runtime is named {runtime!r}; there are: auto, {', '.join(RUNTIMES)}")
+    return RUNTIMES[runtime](name)
+
+
+def remote(server: str, model: str) -> Run:
+    """The `run` of a model on a server at "host:port". The one place where reading reaches into `serving`."""
+    from serving.client import Client
+
+    return Client(server).run(model)
+
+
+# ---------------------------------------------------------------- Keras
+
+
+def _load_keras(name: str | os.PathLike) -> Run:
+    return in_process(registry.load(name))
+
+
+def in_process(network: keras.Model) -> Run:
+    """The `run` of a network in this process. It is traced once or twice, whatever the shapes it is given."""
+    network = inference(network)
+    network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
+
+    def run(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
+
+    return run
+
+
+def inference(network: keras.Model) -> keras.Model:
+    """The part of a network that its logits need."""
+    import keras
+
+    return keras.Model(network.input, {"logits": network.output["logits"]}, name=network.name)
+
+
+# ---------------------------------------------------------------- ONNX
+
+
+def _load_onnx(name: str | os.PathLike) -> Run:
+    path = onnx_path(registry.card(name))
+    if not path.is_file():
+        with locked(path.with_name(f".{path.name}.lock")):  # another process may be making it
+            if not path.is_file():
+                print(f"making {path} for {name}, once", file=sys.stderr)
+                export(registry.load(name), path)
+    return onnx_run(path)
+
+
+def onnx_path(card: registry.Card) -> Path:
+    """Where the cache keeps a card's ONNX file: another one for other weights, options or versions."""
+    from zoo import __version__
+
+    file = None if "sha256" in card.weights else weights.find(card)
+    digest = weights.sha256(file) if file else card.weights.get("sha256", "none")
+    state = json.dumps([EXPORT, OPSET, __version__, card.builder, card.options, digest], sort_keys=True)
+    return weights.cache() / "onnx" / f"{card.name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
+
+
+def export(network: keras.Model, path: str | os.PathLike) -> None:
+    """Writes the ONNX file of a network's logits, whole or not at all; batch and image sizes stay free.
+
+    Raises:
+        ModuleNotFoundError: no converter is installed.
+    """
+    import keras
+
+    if not _can_convert():
+        raise ModuleNotFoundError(f"an ONNX file is made with TensorFlow and tf2onnx; {NEEDS_FRAMEWORK}")
+    network = inference(network)
+    signature = [keras.InputSpec(dtype="uint8", shape=network.input.shape, name="image")]
+    chatter = StringIO()
+    with replacing(path) as temporary, redirect_stdout(chatter), redirect_stderr(chatter):
+        network.export(temporary, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
+
+
+def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Run:
+    """The `run` of an ONNX file, by onnxruntime on as many threads as this process has cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or cores()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    names = [output.name for output in session.get_outputs()]
+
+    def run(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, {given.name: batch}), strict=True))
+
+    return run
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _can_convert() -> bool:
+    return all(importlib.util.find_spec(module) for module in ("tensorflow", "tf2onnx"))
+
+
+RUNTIMES: Mapping[str, Callable[[str | os.PathLike], Run]] = {
+    "onnxruntime": _load_onnx,
+    "keras": _load_keras,
+    "tensorflow": _load_keras,
+}
