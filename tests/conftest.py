@@ -1,4 +1,4 @@
-"""What all tests share: no network but the loopback, no cache but a temporary one, and test-size networks built once."""
+"""What all tests share: no network but the loopback, no cache but a temporary one, small networks built once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _loopback_only() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small() -> Callable:
-    """A function from a card's name to its network at the card's test options, built once. Do not change its weights."""
+    """A function from a card's name to its network at the test options, built once. Do not change its weights."""
     import zoo
 
     return cache(lambda name: zoo.build(name, **zoo.card(name).test_options))

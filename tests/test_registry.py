@@ -63,7 +63,7 @@ def test_a_card_holds_what_its_file_says(tmp_path):
         ('"recognition"', '"reading"', "task: 'reading' is none of detection"),
         ("crnn:crnn", "crnn.crnn", "builder: 'zoo.recognition.crnn.crnn' is not of the form"),
         ("height = 32", "height = ", "not TOML"),
-        ("height = 32", '[weights]\nsha256 = "%s"' % SHA, "weights: either 'file' or 'url'"),
+        ("height = 32", f'[weights]\nsha256 = "{SHA}"', "weights: either 'file' or 'url'"),
         ("height = 32", '[weights]\nfile = "a"\nurl = "b"', "weights: either 'file' or 'url'"),
         ("height = 32", '[weights]\nurl = "http://x/y"', "weights: 'sha256' is missing"),
         ("height = 32", '[weights]\nfile = "y"\nsha256 = "12AB"', "weights: sha256: '12AB' is not 64"),
@@ -84,8 +84,10 @@ def test_a_wrong_card_is_refused_by_file_and_key(tmp_path, old, new, complaint):
 def test_a_written_card_reads_as_it_was(tmp_path):
     card = dataclasses.replace(
         read_card(card_file(tmp_path)),
-        weights={"file": "mine.safetensors", "sha256": SHA, "seconds": 1.5e9, "data": ["sroie/train", "own \\ \"x\"\n"]},
-        results={"sroie/test": {"hmean": 0.1 + 0.2, "pages": 347, "command": "zoo evaluate mine", "lost": float("inf")}},
+        weights={"file": "mine.safetensors", "sha256": SHA, "seconds": 1.5e9, "data": ["sroie/train", 'own \\ "x"\n']},
+        results={
+            "sroie/test": {"hmean": 0.1 + 0.2, "pages": 347, "command": "zoo evaluate mine", "lost": float("inf")}
+        },
         reading={"size": [1024, 768], "rotated": True, "nested": {"à b": [1.0, -2.5e-7]}},
     )
     write_card(card, tmp_path / "mine.toml")

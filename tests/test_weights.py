@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from safetensors.numpy import load_file
 
 import zoo
 from zoo import download, weights
-from zoo.registry import Card
+from zoo.registry import Card, write_card
 from zoo.weights import WeightsError
 
 RNG = np.random.default_rng(1)
@@ -162,8 +163,8 @@ def test_without_released_weights_the_error_says_what_helps(tmp_path):
     assert weights.find(released(tmp_path)) is None
     with pytest.raises(WeightsError) as caught:
         weights.obtain(released(tmp_path))
-    for help in ("weights=None", "weights=PATH", "mirror folder", "zoo train recognition.mine"):
-        assert help in str(caught.value)
+    for remedy in ("weights=None", "weights=PATH", "mirror folder", "zoo train recognition.mine"):
+        assert remedy in str(caught.value)
 
 
 # ---------------------------------------------------------------- network
@@ -407,10 +408,9 @@ def test_load_takes_weights_from_everywhere(tmp_path, small):
     card = zoo.card(name)
     run = tmp_path / "run"
     weights.save(original, run / "weights.safetensors", dtype="float32")
-    from dataclasses import replace
-
     table = {"file": "weights.safetensors", "sha256": weights.sha256(run / "weights.safetensors")}
-    zoo.registry.write_card(replace(card, options={**card.options, **card.test_options}, weights=table), run / "card.toml")
+    trained = replace(card, options={**card.options, **card.test_options}, weights=table)
+    write_card(trained, run / "card.toml")
     image = RNG.integers(0, 256, (2, 32, 64, 3)).astype("uint8")
     expected = np.asarray(original(image)["logits"])
     for loaded in (

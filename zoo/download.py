@@ -107,7 +107,8 @@ def _attempt(url: str, part: Path, size: int | None, progress: _Progress) -> Non
 
 def _continues(response, done: int) -> bool:
     """Whether the answer holds what follows the first `done` bytes; a server without ranges sends all again."""
-    return done > 0 and response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+    found = response.headers.get("Content-Range", "")
+    return done > 0 and response.status == 206 and found.startswith(f"bytes {done}-")
 
 
 def _total(response, done: int, size: int | None) -> int | None:

@@ -1,8 +1,8 @@
 """From a name to a network: cards, and the building and loading of what they describe.
 
-A card is a TOML file. `zoo/cards/NAME.toml` describes a released model; the `card.toml` of a run's folder describes what
-was trained there, and the folder's path serves as its name. This module imports no framework: a card gives its builder
-by dotted name, and `build` imports it.
+A card is a TOML file. `zoo/cards/NAME.toml` describes a released model; the `card.toml` of a run's folder describes
+what was trained there, and the folder's path serves as its name. This module imports no framework: a card gives its
+builder by dotted name, and `build` imports it.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def cache() -> Path:
 
 
 def find(card: Card) -> Path | None:
-    """The file of a card's weights if it lies on this machine, not verified; None when it does not, or there are none."""
+    """The file of a card's weights, not verified; None when it is not on this machine, or the card names none."""
     if "file" in card.weights:
         places = [card.folder / card.weights["file"]]
     elif "url" in card.weights:
@@ -168,9 +168,10 @@ def obtain(card: Card) -> Path:
     weights = card.weights
     if not weights:
         raise WeightsError(
-            f"no weights were released for {card.name}. What would do: zoo.load({card.name!r}, weights=None) gives the "
-            f"network with random ones; zoo.load({card.name!r}, weights=PATH) takes those of a file or of a run's folder, "
-            f"also from a mirror folder; zoo train {card.task}.{card.name} --run DIR trains them by their recipe"
+            f"no weights were released for {card.name}. What would do: "
+            f"zoo.load({card.name!r}, weights=None) gives the network with random ones; "
+            f"zoo.load({card.name!r}, weights=PATH) takes a file or a run's folder, also from a mirror folder; "
+            f"zoo train {card.task}.{card.name} --run DIR trains them by their recipe"
         )
     if "url" in weights:
         return fetch(weights["url"], weights["sha256"], weights.get("size"))
