@@ -175,7 +175,8 @@ def _rotation(degrees) -> np.ndarray:
 
 GUTTER = 1.2  # heights of a line: the least width of the white between two columns
 ROWS = 3  # that both columns must have at least
-PROSE = 6.0  # heights of a line: the least usual width of a column's rows; narrower ones are cells
+PROSE = 8.0  # heights of a line: the least usual width of a column's rows; narrower ones are cells
+INK = 0.7  # of a column's rows: the least share that words cover; less is a table
 BREAK = 1.6  # usual distances between lines: a larger one begins a new block
 
 
@@ -249,32 +250,41 @@ def rows(words: np.ndarray) -> list[list[int]]:
 
 
 class _Row(NamedTuple):
-    """Words of one row from left to right: their indices, left edges, and how far right any of them so far reaches."""
+    """Words of one row from left to right: their left edges, how far right any of them so far reaches, their ink."""
 
-    words: list[int]
     lefts: list[float]
     rights: list[float]
+    ink: list[float]  # widths of the words so far, with 0 first
 
     def gaps(self) -> list[tuple[float, float]]:
         """The white of the row, with what lies left and right of it."""
         return list(zip([-inf, *self.rights], [*self.lefts, inf], strict=True))
 
-    def halves(self, x: float) -> tuple[tuple[int, float], tuple[int, float]]:
-        """Number of words and width of what begins left of x, and of the rest."""
+    def halves(self, x: float) -> tuple[_Half, _Half]:
+        """What begins left of x, and the rest."""
         count = bisect_left(self.lefts, x)
         left = self.rights[count - 1] - self.lefts[0] if count else 0.0
         right = self.rights[-1] - self.lefts[count] if count < len(self.lefts) else 0.0
-        return (count, left), (len(self.lefts) - count, right)
+        return _Half(count, left, self.ink[count]), _Half(
+            len(self.lefts) - count, right, self.ink[-1] - self.ink[count]
+        )
 
 
-def _row(words: np.ndarray, indices: list[int]) -> _Row:
-    return _Row(indices, words[indices, 0].tolist(), np.maximum.accumulate(words[indices, 2]).tolist())
+class _Half(NamedTuple):
+    words: int
+    width: float
+    ink: float  # width that words cover
+
+
+def _row(words: np.ndarray) -> _Row:
+    lefts, rights = words[:, 0], np.maximum.accumulate(words[:, 2])
+    return _Row(lefts.tolist(), rights.tolist(), [0.0, *np.cumsum(words[:, 2] - lefts).tolist()])
 
 
 def _parts(found: list[list[int]], words: np.ndarray) -> list[list[list[int]]]:
     """Rows cut into parts to be read one after the other: what stands above columns, each column, what is below."""
     height = float(np.median(words[:, 3] - words[:, 1]))
-    measured = [_row(words, row) for row in found]
+    measured = [_row(words[row]) for row in found]
     parts: list[list[list[int]]] = []
     plain: list[list[int]] = []
     start = 0
@@ -315,12 +325,12 @@ def _gutters(found: list[_Row], white: list[tuple[float, float]], height: float)
     return [x for x in middles if len(found) >= ROWS and _is_gutter([row.halves(x) for row in found], height)]
 
 
-def _is_gutter(halves: list[tuple[tuple[int, float], tuple[int, float]]], height: float) -> bool:
+def _is_gutter(halves: list[tuple[_Half, _Half]], height: float) -> bool:
     for side in zip(*halves, strict=True):
-        full = [(count, width) for count, width in side if count]
-        if len(full) < ROWS or median(count for count, _ in full) < 2:
+        full = [half for half in side if half.words]
+        if len(full) < ROWS or median(half.words for half in full) < 2:
             return False
-        if median(width for _, width in full) < PROSE * height:
+        if median(half.width for half in full) < PROSE * height or median(h.ink / h.width for h in full) < INK:
             return False
     return True
 
