@@ -9,7 +9,6 @@ from html import escape
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from zoo.page import Block, Document, Line, Page, Word
 
@@ -122,7 +121,7 @@ FORMATS: Mapping[str, Callable[[Document], str]] = {
 
 SURE, UNSURE = (0x1B, 0x7F, 0x4B), (0xC6, 0x28, 0x28)  # green, red
 DOUBT = (0xD9, 0x8A, 0x00)  # amber, half-way
-PAPER = (0xFF, 0xFF, 0xFF)
+WEIGHT = 500  # of the letters; 400 is regular, 700 bold
 
 
 def overlay(image: np.ndarray, page: Page, *, side: int = 2400) -> np.ndarray:
@@ -141,7 +140,7 @@ def overlay(image: np.ndarray, page: Page, *, side: int = 2400) -> np.ndarray:
     scale = min(1.0, side / max(image.shape[:2])) * image.shape[1] / page.width
     height, width = max(1, round(page.height * scale)), max(1, round(page.width * scale))
     left = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    right = Image.new("RGB", (width, height), PAPER)
+    right = np.full_like(left, 255)
     marks = left.copy()
     for word in page.words:
         polygon = word.polygon.astype("float64") * scale
@@ -153,7 +152,7 @@ def overlay(image: np.ndarray, page: Page, *, side: int = 2400) -> np.ndarray:
         points = np.rint(word.polygon * scale).astype(int)
         cv2.polylines(left, [points], True, colour(word.confidence), thickness, cv2.LINE_AA)
     line = np.full((height, max(2, width // 200), 3), 0xB0, "uint8")
-    return np.concatenate([left, line, np.asarray(right)], 1)
+    return np.concatenate([left, line, right], 1)
 
 
 def colour(confidence: float) -> tuple[int, int, int]:
@@ -166,33 +165,37 @@ def colour(confidence: float) -> tuple[int, int, int]:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _font() -> cv2.FontFace:
+    return cv2.FontFace("sans")  # comes with OpenCV, with accents and signs of currency
 
 
-def _write(target: Image.Image, polygon: np.ndarray, text: str, ink: tuple[int, int, int]) -> None:
-    """Draws the text as large as its polygon (4, 2) lets it be."""
+def _write(target: np.ndarray, polygon: np.ndarray, text: str, ink: tuple[int, int, int]) -> None:
+    """Draws the text into `target` (H, W, 3), as large as its polygon (4, 2) lets it be."""
     across, down = polygon[1] - polygon[0], polygon[3] - polygon[0]
     width, height = float(np.hypot(*across)), float(np.hypot(*down))
     if width < 2 or height < 2:
         return
-    font = _font(max(4, round(0.82 * height)))
-    ascent, descent = font.getmetrics() if isinstance(font, ImageFont.FreeTypeFont) else (round(height), 0)
-    length = max(1, round(font.getlength(text)))
-    mask = Image.new("L", (length, ascent + descent))
-    ImageDraw.Draw(mask).text((0, 0), text, 255, font)
+    mask = _mask(text, max(6, round(0.8 * height)))
     # Stretched to the width of the word, but not so far that it looks like another font.
-    squeeze = float(np.clip(width / length, 0.4, 1.3))
-    middle = polygon.mean(0)
-    along, upright = across / width * squeeze, down / height * min(1.0, height / (ascent + descent))
-    matrix = np.linalg.inv(np.stack([along, upright], 1))  # page → mask
-    shift = np.array([length, ascent + descent]) / 2 - matrix @ middle
-    extent = np.abs(np.stack([along * length, upright * (ascent + descent)])).sum(0) / 2 + 1
-    x0, y0 = np.maximum(np.floor(middle - extent), 0).astype(int).tolist()
-    x1, y1 = np.minimum(np.ceil(middle + extent), target.size).astype(int).tolist()
+    stretch = float(np.clip(width / mask.shape[1], 0.4, 1.3))
+    along, upright = across / width * stretch, down / height * min(1.0, height / mask.shape[0])
+    matrix = np.stack([along, upright], 1)  # (2, 2) from the mask to the page
+    low = polygon.mean(0) - matrix @ np.array(mask.shape[::-1]) / 2  # where the mask's top left comes to lie
+    corners = low + np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * mask.shape[::-1] @ matrix.T
+    x0, y0 = np.maximum(np.floor(corners.min(0)), 0).astype(int).tolist()
+    x1, y1 = np.minimum(np.ceil(corners.max(0)) + 1, target.shape[1::-1]).astype(int).tolist()
     if x1 <= x0 or y1 <= y0:
         return
-    shift = shift + matrix @ (x0, y0)
-    data = (*matrix[0], shift[0], *matrix[1], shift[1])
-    patch = mask.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
-    target.paste(ink, (x0, y0), patch)
+    shift = (low - (x0, y0))[:, None]
+    alpha = cv2.warpAffine(mask, np.hstack([matrix, shift]), (x1 - x0, y1 - y0), flags=cv2.INTER_AREA)[..., None] / 255
+    part = target[y0:y1, x0:x1]
+    part[:] = np.rint(part * (1 - alpha) + np.array(ink) * alpha)
+
+
+def _mask(text: str, size: int) -> np.ndarray:
+    """(h, w) uint8, 255 where there is ink: the text at `size` pixels, with room for accents and descenders."""
+    ascent, descent = round(1.05 * size), round(0.3 * size)
+    x, _, length, _ = cv2.getTextSize((1, 1), text, (0, 0), _font(), size, WEIGHT)
+    mask = np.zeros((ascent + descent, max(1, x + length + 1)), "uint8")
+    cv2.putText(mask, text, (0, ascent), 255, _font(), size, WEIGHT)
+    return mask
