@@ -1,0 +1,276 @@
+"""The command line: what goes where, with which exit status, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from zoo import cli, weights
+from zoo.charset import Reading
+from zoo.reading import Reader
+from zoo.registry import write_card
+
+
+def find_two(pixels):
+    """A detector that sees a word in each half of any picture."""
+    height, width = pixels.shape[:2]
+    left = np.array([[0, 0], [width / 2 - 4, 0], [width / 2 - 4, height], [0, height]], "float32")
+    return np.stack([left, left + [width / 2, 0]]).astype("float32"), np.array([0.9, 0.8], "float32")
+
+
+def read_brightness(crops):
+    """A recognizer that reads the first pixel's red; dark crops are unsure."""
+    values = [int(crop[0, 0, 0]) for crop in crops]
+    return [Reading(str(value), value / 255, (value / 255,) * len(str(value))) for value in values]
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[dict]:
+    """A reader that needs no network; holds what it was asked for."""
+    requests: list[dict] = []
+
+    def reader(**options):
+        requests.append(options)
+        detector = None if options.get("detection", "") is None else find_two
+        return Reader(detector, read_brightness, min_confidence=options["min_confidence"])
+
+    monkeypatch.setattr("zoo.reading.reader", reader)
+    return requests
+
+
+@pytest.fixture
+def pages(tmp_path):
+    """A folder with two pages, and between them a file that is none."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    for name, (left, right) in {"a.png": (200, 100), "c.png": (250, 50)}.items():
+        pixels = np.zeros((40, 200, 3), "uint8")
+        pixels[:, :100], pixels[:, 100:] = left, right
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "b.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return folder
+
+
+# ---------------------------------------------------------------- list, card
+
+
+def test_list_is_a_table_of_the_cards(capsys):
+    assert cli.main(["list"]) == 0
+    heads, *rows = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["name", "task", "parameters", "weights", "size", "licence", "score"]
+    assert [row.split()[0] for row in rows] == zoo.names()
+    row = next(row for row in rows if row.startswith("db_resnet50"))
+    assert row.split()[1:4] == ["detection", "25.4", "M"]
+
+
+def test_list_of_a_task_as_json(capsys):
+    assert cli.main(["list", "--task", "recognition", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == zoo.names("recognition")
+    assert {row["name"]: row["params"] for row in rows}["crnn_vgg16_bn"] == 15_806_399
+
+
+def test_list_shows_weights_and_score(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"x" * 1_500_000)
+    card = replace(
+        zoo.card("db_resnet50"),
+        folder=tmp_path,
+        weights={"file": path.name},
+        results={"sroie/test": {"command": "zoo evaluate", "hmean": 0.75, "recall": 0.7}},
+    )
+    line = cli._table([cli._row(card)]).splitlines()[1]
+    assert line.split()[4:] == ["shipped", "1.5", "MB", "Apache-2.0", "hmean", "0.750", "on", "sroie/test"]
+    path.unlink()
+    assert cli._row(card)["weights"] == "missing"
+
+
+def test_the_readme_table_is_replaced_and_nothing_else(tmp_path, capsys):
+    path = tmp_path / "README.md"
+    path.write_text(f"# Héad\n{cli.MARKS[0]}\nold\n{cli.MARKS[1]}\ntail\n", encoding="utf-8")
+    assert cli.main(["list", "--update", str(path)]) == 0
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["# Héad", cli.MARKS[0]] and lines[-2:] == [cli.MARKS[1], "tail"]
+    assert lines[2].startswith("| name | task |")
+    assert [line.split("`")[1] for line in lines[4:-2]] == zoo.names()
+    path.write_text("no marks")
+    assert cli.main(["list", "--update", str(path)]) == 1
+    assert "has no place for the table" in capsys.readouterr().err
+    assert path.read_text() == "no marks"
+
+
+def test_card_tells_all(capsys):
+    assert cli.main(["card", "db_mobilenet_v3_large"]) == 0
+    out = capsys.readouterr().out
+    for part in ("1911.08947", "4 183 858 trainable", "features  mobilenet_v3_large", "1024, 1024"):
+        assert part in out
+    assert cli.main(["card", "db_mobilenet_v3_large", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["options"] == {"features": "mobilenet_v3_large", "channels": 256}
+
+
+# ---------------------------------------------------------------- read
+
+
+def test_text_goes_to_stdout_and_errors_to_stderr_and_the_folder_is_read_to_its_end(asked, pages, capsys):
+    assert cli.main(["read", str(pages)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "200 100\n\f250 50\n"
+    assert "b.jpg" in captured.err and "2 read, 1 not" in captured.err
+    assert asked == [{"runtime": "auto", "server": None, "min_confidence": 0.0}]
+
+
+def test_options_reach_the_reader(asked, pages, capsys):
+    page = str(pages / "a.png")
+    command = ["read", page, "--detection", "d", "--recognition", "r", "--min-confidence", "0.5", "--server", "h:1"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == "200\n"
+    assert cli.main(["read", page, "--recognize-only", "--runtime", "onnxruntime"]) == 0
+    assert capsys.readouterr().out == "200\n"
+    assert asked == [
+        {"detection": "d", "recognition": "r", "runtime": "auto", "server": "h:1", "min_confidence": 0.5},
+        {"detection": None, "runtime": "onnxruntime", "server": None, "min_confidence": 0.0},
+    ]
+
+
+def test_json_lines_come_page_by_page(asked, pages, capsys):
+    (pages / "b.jpg").unlink()
+    assert cli.main(["read", str(pages), "--format", "jsonl"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["image"].endswith("a.png") and second["image"].endswith("c.png")
+    assert [word["text"] for word in first["words"]] == ["200", "100"]
+    assert first["words"][1]["polygon"] == [[100, 0], [196, 0], [196, 40], [100, 40]]
+
+
+def test_whole_documents_go_to_a_file(asked, pages, tmp_path, capsys):
+    (pages / "b.jpg").unlink()
+    assert cli.main(["read", str(pages), "--format", "json", "--output", str(tmp_path / "out.json")]) == 0
+    document = zoo.Document.from_dict(json.loads((tmp_path / "out.json").read_text()))
+    assert document.text == "200 100\f250 50"
+    assert cli.main(["read", str(pages), "--format", "hocr", "--output", str(tmp_path / "out.html")]) == 0
+    tree = ElementTree.fromstring((tmp_path / "out.html").read_text())
+    words = [element.text for element in tree.iter() if element.get("class") == "ocrx_word"]
+    assert words == ["200", "100", "250", "50"]
+    assert capsys.readouterr().out == ""
+    assert sorted(os.listdir(tmp_path)) == ["out.html", "out.json", "pages"]
+
+
+def test_overlays_are_numbered(asked, pages, tmp_path):
+    (pages / "b.jpg").unlink()
+    assert cli.main(["read", str(pages), "--overlay", str(tmp_path / "seen.png")]) == 0
+    for name in ("seen.png", "seen-2.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.height == 40 and picture.width >= 400
+
+
+def test_a_page_from_standard_input(asked, pages, capsys, monkeypatch):
+    class Pipe:
+        buffer = (pages / "c.png").open("rb")
+
+    monkeypatch.setattr(sys, "stdin", Pipe)
+    assert cli.main(["read", "-"]) == 0
+    assert capsys.readouterr().out == "250 50\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("nothing.png", "no such file"), ("empty", "no page in this folder"), ("null.png", "0 bytes")]
+)
+def test_sources_without_a_page(asked, tmp_path, capsys, path, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "null.png").touch()
+    assert cli.main(["read", str(tmp_path / path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and message in captured.err and path in captured.err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--format", "xml"], ["--overlay", "x.doc"], ["--min-confidence", "2"], ["--server", "h", "--runtime", "x"]],
+)
+def test_wrong_usage_is_told_before_anything_is_read(asked, wrong, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["read", "page.png", *wrong])
+    assert caught.value.code == 2 and wrong[0] in capsys.readouterr().err and asked == []
+
+
+def test_a_real_pair_reads_from_run_folders(small, tmp_path, pages, capsys):
+    """Networks of random weights read nonsense; that they run, from the command line to the page, is the test."""
+    runs = {}
+    for task, name in (("detection", "db_mobilenet_v3_large"), ("recognition", "crnn_mobilenet_v3_small")):
+        card, run = zoo.card(name), tmp_path / task
+        weights.save(small(name), run / "weights.safetensors")
+        options = {**card.options, **card.test_options}
+        write_card(replace(card, options=options, weights={"file": "weights.safetensors"}), run / "card.toml")
+        runs[task] = str(run)
+    command = ["read", str(pages / "a.png"), "--runtime", "tensorflow", "--format", "jsonl"]
+    assert cli.main([*command, "--detection", runs["detection"], "--recognition", runs["recognition"]]) == 0
+    page = json.loads(capsys.readouterr().out)
+    assert (page["width"], page["height"]) == (200, 40)
+    assert cli.main([*command, "--recognize-only", "--recognition", runs["recognition"]]) == 0
+    words = json.loads(capsys.readouterr().out)["words"]
+    assert len(words) <= 1 and set("".join(word["text"] for word in words)) <= set("0123456789")
+    assert cli.main([*command, "--recognize-only", "--recognition", runs["detection"]]) == 1
+    assert "is a model for detection" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- failures
+
+
+def test_an_unknown_model_is_told_with_the_nearest(capsys):
+    assert cli.main(["card", "crnn_vgg16"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("zoo card: no model is named 'crnn_vgg16'")
+    assert "crnn_vgg16_bn" in captured.err
+
+
+def test_a_mistake_of_ours_shows_where_it_is(monkeypatch):
+    def broken(name):
+        raise KeyError("oops")
+
+    monkeypatch.setattr(cli.registry, "card", broken)
+    with pytest.raises(KeyError):
+        cli.main(["card", "db_resnet50"])
+
+
+def test_traceback_on_request():
+    with pytest.raises(LookupError):
+        cli.main(["--traceback", "card", "nobody"])
+
+
+def test_ctrl_c_ends_quietly_and_leaves_no_half_file(tmp_path):
+    """A process that is busy with a page gets the signal."""
+    code = f"""
+import sys, time, zoo.reading
+class Busy:
+    def stream_pictures(self, sources):
+        print("busy", file=sys.stderr, flush=True)
+        time.sleep(60)
+        yield
+zoo.reading.reader = lambda **options: Busy()
+from zoo.cli import main
+sys.exit(main(["read", "page.png", "--output", {str(tmp_path / "out.txt")!r}]))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr and process.stderr.readline() == "busy\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "zoo: interrupted\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_closed_pipe_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "zoo.cli", "list"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.returncode == 1 and done.stderr == ""

@@ -1,0 +1,410 @@
+"""The command `zoo`: each subcommand is a function that adds its parser and one that runs it.
+
+Results go to standard output, all else to standard error. The exit status is 0 for success, 1 for a failure (of any
+page, where several were asked for), 2 for wrong usage, 130 after Ctrl-C.
+
+A new command NAME is a function `add_NAME(subparsers)`, a function `NAME(args)`, and an entry in `COMMANDS` at the end
+(`list` is the one whose name Python has taken).
+This is the one module that may import all of `zoo`, `recipes` and `serving`; it does so where a command runs, so that
+`zoo list` imports no framework.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from zoo import __version__, registry
+from zoo.files import replacing
+from zoo.registry import TASKS, Card
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zoo.page import Page
+    from zoo.reading import Reader
+
+OURS = ("zoo", "recipes", "serving")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+MARKS = ("<!-- models: written by `make models` -->", "<!-- end of models -->")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of a command line, by default that of the process."""
+    args = parser().parse_args(argv)
+    try:
+        status = args.run(args) or 0
+        sys.stdout.flush()  # a closed pipe shows here, not at exit
+        return status
+    except KeyboardInterrupt:
+        print("zoo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `zoo list | head`: whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if args.traceback or not _foreseen(error):
+            raise
+        print(f"zoo {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _foreseen(error: Exception) -> bool:
+    """Whether the message of an error says all there is to say: one of our own, or of wrong values, files, modules."""
+    own = type(error).__module__.partition(".")[0] in OURS
+    return own or isinstance(error, (ValueError, OSError, ModuleNotFoundError))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    result = argparse.ArgumentParser(prog="zoo", description="Models that read pages: list, use, train, serve them.")
+    result.add_argument("--version", action="version", version=f"zoo {__version__}")
+    result.add_argument("--traceback", action="store_true", help="on an error, show where it arose")
+    subparsers = result.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(subparsers)
+    return result
+
+
+# ---------------------------------------------------------------- list
+
+
+def add_list(subparsers) -> None:
+    command = subparsers.add_parser("list", help="the models", description="A table of the models.")
+    command.add_argument("--task", choices=TASKS, help="only models of this task")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument(
+        "--update", metavar="FILE", type=Path, help="write the table between the marks of a Markdown file"
+    )
+    command.set_defaults(run=list_models)
+
+
+def list_models(args: argparse.Namespace) -> None:
+    rows = [_row(registry.card(name)) for name in registry.names(args.task)]
+    if args.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif args.update:
+        _update(args.update, _markdown(rows))
+    else:
+        print(_table(rows))
+
+
+def _row(card: Card) -> dict[str, Any]:
+    """What the table of models says of one."""
+    from zoo import weights
+
+    path = weights.find(card)
+    if not card.weights:
+        state = "none"
+    elif "file" in card.weights:
+        state = "shipped" if path else "missing"
+    else:
+        state = "at hand" if path else "by URL"
+    return {
+        "name": card.name,
+        "task": card.task,
+        "params": card.params,
+        "weights": state,
+        "bytes": path.stat().st_size if path else card.weights.get("size"),
+        "licence": card.licence,
+        "score": _headline(card),
+    }
+
+
+def _headline(card: Card) -> str | None:
+    """The first number of the first result."""
+    for title, scores in card.results.items():
+        for key, value in scores.items():
+            if isinstance(value, (int, float)):
+                return f"{key} {value:.3f} on {title}"
+    return None
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else ""
+    params = f"{row['params'] / 1e6:.1f} M"
+    return [row["name"], row["task"], params, row["weights"], size, row["licence"], row["score"] or ""]
+
+
+HEADS = ["name", "task", "parameters", "weights", "size", "licence", "score"]
+RIGHT = {"parameters", "size"}
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    cells = [HEADS, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if head in RIGHT else cell.ljust(width)
+            for cell, width, head in zip(line, widths, HEADS, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join(lines)
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    rule = ["---:" if head in RIGHT else "---" for head in HEADS]
+    cells = [HEADS, rule, *([f"`{first}`", *rest] for first, *rest in map(_cells, rows))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _update(path: Path, table: str) -> None:
+    """Writes a table between the marks of a file."""
+    text = path.read_text(encoding="utf-8")
+    before, start, rest = text.partition(MARKS[0])
+    _, stop, after = rest.partition(MARKS[1])
+    if not (start and stop):
+        raise ValueError(f"{path} has no place for the table: a line {MARKS[0]!r} and, after it, {MARKS[1]!r}")
+    with replacing(path) as temporary:
+        temporary.write_text(f"{before}{start}\n{table}\n{stop}{after}", encoding="utf-8")
+
+
+# ---------------------------------------------------------------- card
+
+
+def add_card(subparsers) -> None:
+    command = subparsers.add_parser("card", help="all about one model", description="What is known of a model.")
+    command.add_argument("name", help="of a model, or the folder of a run")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=card)
+
+
+def card(args: argparse.Namespace) -> None:
+    chosen = registry.card(args.name)
+    if args.json:
+        print(json.dumps(asdict(chosen) | {"folder": str(chosen.folder)}, indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(chosen)))
+
+
+def _lines(card: Card) -> Iterator[str]:
+    """A card for people."""
+    yield f"{card.name}: {card.summary}"
+    yield ""
+    facts = {
+        "task": card.task,
+        "paper": card.paper,
+        "licence": card.licence,
+        "parameters": f"{card.params:_} trainable".replace("_", " "),
+        "builder": card.builder,
+    }
+    yield from _pairs(facts)
+    for title, table in (("options", card.options), ("reading", card.reading), ("weights", card.weights)):
+        yield from ("", title)
+        yield from _pairs(table or {"": f"none were released; zoo train {card.task}.{card.name} --run DIR trains them"})
+    for title, scores in card.results.items():
+        yield from ("", f"results on {title}")
+        yield from _pairs(scores)
+
+
+def _pairs(table: dict[str, Any]) -> Iterator[str]:
+    width = max(map(len, table))
+    for key, value in table.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        yield f"  {key.ljust(width)}  {shown}" if key else f"  {shown}"
+
+
+# ---------------------------------------------------------------- read
+
+
+def add_read(subparsers) -> None:
+    command = subparsers.add_parser(
+        "read",
+        help="read pages",
+        description="Reads the text of images and PDF files. A page that cannot be read is reported; the rest is read.",
+    )
+    command.add_argument(
+        "paths", nargs="+", metavar="PATH", help="an image, a PDF file, a folder, a URL, or - for stdin"
+    )
+    command.add_argument("--format", choices=("text", "json", "jsonl", "hocr"), default="text", help="default: text")
+    command.add_argument("--output", metavar="FILE", type=Path, help="instead of standard output")
+    command.add_argument(
+        "--overlay", metavar="FILE", type=_picture, help="picture of the page and its words; of further ones, FILE-2 …"
+    )
+    command.add_argument("--detection", metavar="NAME", help="model that finds words")
+    command.add_argument("--recognition", metavar="NAME", help="model that reads them")
+    command.add_argument("--recognize-only", action="store_true", help="each picture is one word or line")
+    command.add_argument(
+        "--min-confidence", metavar="P", type=_share, default=0.0, help="leave out words below it, 0..1"
+    )
+    place = command.add_mutually_exclusive_group()
+    place.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
+    place.add_argument("--server", metavar="HOST:PORT", help="model server that runs the networks")
+    command.set_defaults(run=read)
+
+
+def _picture(text: str) -> Path:
+    if not text.lower().endswith(PICTURES):
+        raise argparse.ArgumentTypeError(f"{text} does not end in {', '.join(PICTURES)}")
+    return Path(text)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def read(args: argparse.Namespace) -> int:
+    from zoo.reading import PageError
+
+    with _hushed(args.traceback):
+        reader = _reader(args)
+    sources = [sys.stdin.buffer.read() if path == "-" else path for path in args.paths]
+    done = failed = 0
+    with _output(args.output) as file, _writer(args.format, file) as write:
+        for page, picture in reader.stream_pictures(sources):
+            if isinstance(page, PageError):
+                failed += 1
+                print(f"zoo read: {page}", file=sys.stderr)
+                continue
+            done += 1
+            write(page)
+            if args.overlay and picture is not None:
+                _draw(_numbered(args.overlay, done), picture.pixels, page)
+    if failed and done:
+        print(f"zoo read: {done} read, {failed} not", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _reader(args: argparse.Namespace) -> Reader:
+    from zoo.reading import reader
+
+    given = {"detection": args.detection, "recognition": args.recognition}
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
+    if args.recognize_only:
+        chosen["detection"] = None
+    return reader(**chosen, runtime=args.runtime, server=args.server, min_confidence=args.min_confidence)
+
+
+@contextmanager
+def _hushed(off: bool) -> Iterator[None]:
+    """A block in which C++ libraries write nothing to standard error, as TensorFlow's start does; Python still does."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings are lost, too, from here on
+    if off or sys.stderr is not sys.__stderr__:
+        yield
+        return
+    with os.fdopen(os.dup(2), "w") as kept, open(os.devnull, "w") as nowhere:
+        sys.stderr = kept
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept.fileno(), 2)
+            sys.stderr = sys.__stderr__
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears when all is written."""
+    if path is None:
+        yield sys.stdout
+        return
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def _writer(form: str, file: TextIO) -> Iterator[Callable[[Page], None]]:
+    """A function that takes pages in their order. Text and JSON lines are written at once, other forms at the end."""
+    from zoo.formats import FORMATS
+    from zoo.page import Document
+
+    pages: list[Page] = []
+    between = "\f" if form == "text" else ""
+
+    def at_once(page: Page) -> None:
+        file.write((between if pages else "") + FORMATS[form](Document((page,))))
+        file.flush()
+        pages[:] = [page]
+
+    yield at_once if form in ("text", "jsonl") else pages.append
+    if form not in ("text", "jsonl"):
+        file.write(FORMATS[form](Document(tuple(pages))))
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """The path of the overlay of a page: page.png, page-2.png, page-3.png …"""
+    return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+
+
+def _draw(path: Path, pixels: np.ndarray, page: Page) -> None:
+    """Writes the overlay of a page; whoever reads it finds a whole picture."""
+    from PIL import Image
+
+    from zoo.formats import overlay
+
+    with replacing(path) as temporary:
+        Image.fromarray(overlay(pixels, page)).save(temporary)
+
+
+# ---------------------------------------------------------------- export
+
+
+def add_export(subparsers) -> None:
+    command = subparsers.add_parser(
+        "export",
+        help="write a model for a model server",
+        description="Writes FOLDER/NAME/VERSION, a SavedModel for `zoo serve` or TensorFlow Serving.",
+    )
+    command.add_argument("names", nargs="+", metavar="NAME", help="of a model, or the folder of a run")
+    command.add_argument("--folder", type=Path, default=Path("saved_models"), help="of all models; default: saved_models")
+    command.add_argument("--version", type=_positive, help="a number; default: one more than the highest there")
+    command.add_argument("--weights", metavar="FILE", default="default", help="instead of the model's own")
+    command.set_defaults(run=export)
+
+
+def _positive(text: str) -> int:
+    if not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
+
+
+def export(args: argparse.Namespace) -> None:
+    from serving.export import export as write
+
+    for name in args.names:
+        print(write(name, args.folder, version=args.version, weights=args.weights))
+
+
+# ---------------------------------------------------------------- serve
+
+
+def add_serve(subparsers) -> None:
+    command = subparsers.add_parser(
+        "serve",
+        help="serve exported models",
+        description="Answers TensorFlow Serving's gRPC requests until Ctrl-C. New versions and models are found by itself.",
+    )
+    command.add_argument("--models", type=Path, default=Path("saved_models"), help="folder; default: saved_models")
+    command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only; 0.0.0.0 for all")
+    command.add_argument("--port", type=int, default=8500, help="default: 8500; 0 for any free one")
+    command.set_defaults(run=serve)
+
+
+def serve(args: argparse.Namespace) -> None:
+    import logging
+
+    from serving.server import Server
+    from serving.server import serve as run
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run(Server(args.models, f"{args.host}:{args.port}"))
+
+
+# ---------------------------------------------------------------- all
+
+COMMANDS = (add_list, add_card, add_read, add_export, add_serve)
+
+if __name__ == "__main__":
+    sys.exit(main())
