@@ -1,0 +1,118 @@
+"""Alphabets: ids, plain text, and the best path of CTC logits."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.charset import NAMED, Charset, Reading
+
+AB = Charset("ab")
+
+
+def logits(path: str, charset: Charset = AB, sure: float = 20.0) -> np.ndarray:
+    """(T, K) that are sure of each step of a path; "-" is the blank."""
+    ids = [charset.blank if c == "-" else charset.encode(c)[0] for c in path]
+    return (np.eye(len(charset) + 1)[ids] * sure).astype("float32")
+
+
+def test_named_alphabets():
+    assert len(Charset("digits")) == 10 and Charset("digits").blank == 10
+    # The sizes that docTR's published weights have, their blank apart.
+    assert {name: len(Charset(name)) for name in NAMED} == {
+        "digits": 10, "latin": 94, "english": 100, "french": 126, "german": 108,
+    }  # fmt: skip
+
+
+def test_an_alphabet_may_not_be_empty_or_hold_a_character_twice():
+    with pytest.raises(ValueError, match="at least one"):
+        Charset("")
+    with pytest.raises(ValueError, match="'ac'"):
+        Charset("abcac")
+
+
+@given(st.text(alphabet=NAMED["french"]))
+def test_encoding_and_back(text):
+    charset = Charset("french")
+    assert charset.text(charset.encode(text)) == text
+
+
+def test_an_unknown_character_is_named():
+    with pytest.raises(ValueError, match="'é' in 'été'"):
+        Charset("latin").encode("été")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "plain"),
+    [
+        ("latin", "été", "ete"),
+        ("french", "été", "été"),
+        ("french", "e\u0301te\u0301", "été"),  # composed
+        ("french", "“a – b”", '"a-b"'),  # no space in the alphabet
+        ("latin", "ﬁn…", "fin..."),
+        ("digits", "a1б2", "12"),
+        ("latin", "漢", ""),
+    ],
+)
+def test_plain_text(name, text, plain):
+    assert Charset(name).plain(text) == plain
+
+
+@given(st.text(max_size=30), st.sampled_from(sorted(NAMED)))
+def test_plain_text_is_in_the_alphabet_and_stays(text, name):
+    charset = Charset(name)
+    plain = charset.plain(text)
+    assert charset.plain(plain) == plain
+    assert set(plain) <= set(charset.characters)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("aab", "ab"), ("a-a", "aa"), ("--aa--bb--", "ab"), ("---", ""), ("abab", "abab"), ("a", "a"), ("-b", "b")],
+)
+def test_best_path(path, text):
+    reading = AB.decode(logits(path))
+    assert reading.text == text
+    assert len(reading.characters) == len(text)
+    assert reading.score == pytest.approx(1, abs=1e-6)
+
+
+def test_scores_by_hand():
+    probability = np.array([
+        [0.6, 0.1, 0.3],  # a
+        [0.8, 0.1, 0.1],  # a, surer
+        [0.1, 0.2, 0.7],  # blank
+        [0.2, 0.5, 0.3],  # b
+    ])  # fmt: skip
+    reading = AB.decode(np.log(probability) + 5)  # softmax does not see the shift
+    assert reading.text == "ab"
+    assert reading.characters == pytest.approx((0.8, 0.5))
+    assert reading.score == pytest.approx(0.4)
+
+
+@given(st.lists(st.text(alphabet="ab-", min_size=6, max_size=6), min_size=1, max_size=5))
+def test_a_batch_decodes_as_its_rows(paths):
+    batch = np.stack([logits(path, sure=3.0) for path in paths])
+    assert AB.decode_batch(batch) == [AB.decode(row) for row in batch]
+
+
+@given(st.text(alphabet=NAMED["digits"], max_size=10))
+def test_a_path_with_blanks_between_decodes_to_its_text(text):
+    charset = Charset("digits")
+    assert charset.decode(logits("-" + "-".join(text), charset)).text == text
+
+
+def test_steps_cut_the_rows():
+    batch = np.stack([logits("abab"), logits("abab"), logits("abab")])
+    assert [reading.text for reading in AB.decode_batch(batch, [2, 4, 0])] == ["ab", "abab", ""]
+    assert AB.decode_batch(batch, [0, 0, 0])[0] == Reading("", 1.0, ())
+
+
+def test_large_logits_do_not_overflow():
+    reading = AB.decode(logits("ab", sure=1e4))
+    assert (reading.text, reading.score) == ("ab", 1.0)
+
+
+def test_logits_of_another_alphabet_are_refused():
+    with pytest.raises(ValueError, match="5 classes; the alphabet and the blank are 3"):
+        AB.decode(np.zeros((4, 5)))

@@ -1,0 +1,407 @@
+"""Pages from every kind of file, what is said of bad ones, and the pictures that networks take."""
+
+import http.server
+import io
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from zoo import image
+from zoo.image import ImageError
+
+
+@pytest.fixture
+def colours():
+    """(8, 12, 3) uint8, each pixel another colour."""
+    return np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+
+
+def encode(picture, form, **options) -> bytes:
+    file = io.BytesIO()
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def only(source, **options) -> image.Picture:
+    (picture,) = image.pages(source, **options)
+    return picture
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("BMP", {}), ("WEBP", {"lossless": True}),
+     ("PPM", {})],
+)  # fmt: skip
+def test_lossless_files_give_the_pixels_that_went_in(colours, form, options):
+    picture = only(encode(colours, form, **options))
+    assert picture.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(picture.pixels, colours)
+    assert (picture.name, picture.number, picture.size) == ("bytes", 1, (8, 12))
+
+
+def test_jpeg_is_near_to_what_went_in():
+    smooth = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], (32, 64, 3))
+    assert np.abs(only(encode(smooth.copy(), "JPEG", quality=95)).pixels.astype(int) - smooth).max() <= 4
+
+
+# What a viewer does for each EXIF orientation, written with NumPy.
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation(colours, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if form == "WEBP" else {}
+    picture = only(encode(colours, form, exif=exif, **options))
+    expected = UPRIGHT[orientation](colours)
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.size == expected.shape[:2]
+
+
+def test_grey_palette_and_one_bit():
+    grey = np.array([[0, 100, 255]], "uint8")
+    expected = np.repeat(grey[..., None], 3, 2)
+    np.testing.assert_array_equal(only(encode(grey, "PNG")).pixels, expected)
+    palette = Image.fromarray(grey).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
+    np.testing.assert_array_equal(only(encode(palette, "PNG")).pixels, expected)
+    bits = Image.fromarray(np.array([[True, False, True]]))
+    assert bits.mode == "1"
+    assert only(encode(bits, "TIFF", compression="group4")).pixels[0, :, 0].tolist() == [255, 0, 255]
+
+
+def test_alpha_lies_over_white():
+    rgba = np.array([[[0, 0, 0, 0], [0, 0, 0, 255], [255, 0, 0, 51]]], "uint8")
+    expected = [[255, 255, 255], [0, 0, 0], [255, 204, 204]]  # 0.2 of red, 0.8 of white
+    assert only(encode(rgba, "PNG")).pixels[0].tolist() == expected
+    assert only(rgba).pixels[0].tolist() == expected
+    grey = Image.merge("LA", [Image.new("L", (1, 1), 0), Image.new("L", (1, 1), 51)])
+    assert only(encode(grey, "PNG")).pixels[0, 0].tolist() == [204, 204, 204]
+    palette = Image.new("P", (1, 1), 0)
+    palette.putpalette([10, 20, 30])
+    assert only(encode(palette, "PNG", transparency=0)).pixels[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits(form):
+    deep = np.array([[0, 257, 128 * 257, 65535]], "uint16")
+    assert only(encode(deep, form)).pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_cmyk():
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    red, green, blue = only(encode(cyan, "JPEG")).pixels[8, 8].tolist()
+    assert red < 30 < 200 < min(green, blue)
+
+
+def test_all_pages_of_a_tiff_and_the_first_frame_of_an_animation(colours):
+    first, second = Image.fromarray(colours), Image.fromarray(255 - colours)
+    tiff = list(image.pages(encode(first, "TIFF", save_all=True, append_images=[second])))
+    assert [page.number for page in tiff] == [1, 2]
+    np.testing.assert_array_equal(tiff[1].pixels, 255 - colours)
+    assert len(list(image.pages(encode(first, "GIF", save_all=True, append_images=[second])))) == 1
+
+
+def pdf(*greys: int) -> bytes:
+    """A PDF with a page of 2 by 1 inches for each value of grey."""
+    first, *more = [Image.new("L", (200, 100), grey) for grey in greys]
+    return encode(first, "PDF", resolution=100, save_all=True, append_images=more)
+
+
+def test_pdf_pages_at_a_chosen_density(tmp_path):
+    path = tmp_path / "two.pdf"
+    path.write_bytes(pdf(255, 0))
+    for source in (path, path.read_bytes()):
+        white, black = image.pages(source, dpi=50)
+        assert white.pixels.shape == black.pixels.shape == (50, 100, 3)
+        assert white.pixels.min() > 250 > 5 > black.pixels.max()
+        assert (black.number, black.size) == (2, (50, 100))
+    assert only(pdf(9)).pixels.shape == (200, 400, 3)  # 200 dpi
+
+
+def test_a_huge_pdf_page_is_drawn_coarser(monkeypatch):
+    monkeypatch.setattr(image, "REDUCE_ABOVE", 5_000)
+    picture = only(pdf(0), dpi=100)
+    assert picture.size == (100, 200)
+    assert picture.pixels.shape == (50, 100, 3)
+    assert picture.scale.tolist() == [2, 2]
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def test_arrays_of_all_kinds():
+    assert only(np.array([[7]], "uint8")).pixels.tolist() == [[[7, 7, 7]]]
+    assert only(np.array([[[1, 2, 3]]], "uint8")).pixels.tolist() == [[[1, 2, 3]]]
+    assert only(np.array([[True, False]])).pixels[0, :, 0].tolist() == [255, 0]
+    assert only(np.array([[65535, 257]], "uint16")).pixels[0, :, 0].tolist() == [255, 1]
+    assert only(np.array([[0.0, 0.5, 1.0]])).pixels[0, :, 0].tolist() == [0, 128, 255]
+    assert only(np.array([[0.0, 127.6, 300.0]], "float32")).pixels[0, :, 0].tolist() == [0, 128, 255]
+    assert only(Image.new("L", (2, 1), 5)).pixels.tolist() == [[[5, 5, 5]] * 2]
+
+
+@pytest.mark.parametrize(
+    ("array", "what"),
+    [
+        (np.zeros((2, 2, 2), "uint8"), r"shape \(2, 2, 2\)"),
+        (np.zeros((0, 5), "uint8"), "shape"),
+        (np.zeros((2, 2), "int64"), "int64"),
+        (np.array([[np.nan]]), "finite"),
+    ],
+)
+def test_arrays_that_are_no_page(array, what):
+    with pytest.raises(ImageError, match=what):
+        only(array)
+
+
+# ---------------------------------------------------------------- what cannot be read
+
+
+def damaged(form: str) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encode(noise, form)
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "empty, 0 bytes"),
+        (b"once upon a time" * 99, "not a page that can be read; JPEG"),
+        (b"%PDF-1.7 and then nothing", "not a PDF that can be opened"),
+        (damaged("JPEG"), "damaged"),
+        (damaged("PNG"), "damaged"),
+        (damaged("TIFF"), "damaged"),
+        (damaged("WEBP"), "damaged"),
+        (damaged("BMP"), "damaged"),
+        (damaged("GIF"), "damaged"),
+    ],
+)
+def test_bad_files_say_their_name_and_what_is_wrong(tmp_path, data, what):
+    path = tmp_path / "page.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=what) as error:
+        only(path)
+    assert str(path) in str(error.value)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PDF"]), st.data())
+def test_damage_anywhere_is_an_image_error_or_a_picture(noise, form, draw):
+    data = bytearray(encode(np.arange(300, dtype="uint16").astype("uint8").reshape(10, 10, 3), form))
+    start = draw.draw(st.integers(0, len(data) - 1))
+    data[start : start + len(noise)] = noise
+    try:
+        for picture in image.pages(bytes(data)):
+            assert picture.pixels.ndim == 3
+    except ImageError as error:
+        assert "bytes" in str(error)
+
+
+def test_a_missing_file_a_number_and_a_huge_picture(tmp_path, monkeypatch):
+    with pytest.raises(ImageError, match="no such file"):
+        list(image.pages(tmp_path / "none.png"))
+    with pytest.raises(ImageError, match="not int"):
+        list(image.pages(3))
+    monkeypatch.setattr(image, "MAX_PIXELS", 50)
+    with pytest.raises(ImageError, match="12 by 8 pixels"):
+        only(encode(np.zeros((8, 12), "uint8"), "PNG"))
+    with pytest.raises(ImageError, match="12 by 8 pixels"):
+        only(np.zeros((8, 12), "uint8"))
+
+
+def test_folders(tmp_path):
+    with pytest.raises(ImageError, match="no page in this folder"):
+        list(image.pages(tmp_path))
+    for place in ("b.png", "a/z.PNG", ".hidden/x.png", ".y.png"):
+        path = tmp_path / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode(np.zeros((1, 1), "uint8"), "PNG"))
+    (tmp_path / "labels.txt").write_text("no page")
+    assert [page.name for page in image.pages(str(tmp_path))] == [str(tmp_path / "a/z.PNG"), str(tmp_path / "b.png")]
+    (tmp_path / "a/z.PNG").write_bytes(b"")
+    bad, good = image.sheets(tmp_path)
+    with pytest.raises(ImageError, match="empty"):
+        bad.load()
+    assert good.load().size == (1, 1)
+
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = encode(np.full((3, 4), 9, "uint8"), "PNG")
+        self.send_response(200 if self.path == "/page" else 404)
+        self.end_headers()
+        self.wfile.write(body if self.path == "/page" else b"")
+
+    def log_message(self, *args):
+        """Nothing: the test's output stays clean."""
+
+
+@pytest.fixture
+def site():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_urls(site, monkeypatch):
+    picture = only(f"{site}/page")
+    assert picture.pixels[0, 0, 0] == 9 and picture.name == f"{site}/page"
+    with pytest.raises(ImageError, match="404"):
+        only(f"{site}/other")
+    monkeypatch.setattr(image, "MAX_BYTES", 10)
+    with pytest.raises(ImageError, match="more than"):
+        only(f"{site}/page")
+
+
+def test_an_unreachable_url():
+    with pytest.raises(ImageError, match="cannot be fetched"):
+        only("http://127.0.0.1:1/page.png")
+
+
+# ---------------------------------------------------------------- very large pages
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_large_page_is_reduced_and_keeps_its_size(monkeypatch, form):
+    monkeypatch.setattr(image, "REDUCE_ABOVE", 10_000)
+    array = np.full((256, 512, 3), 255, "uint8")
+    array[:128, :256] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter: what was top left is top right
+    picture = only(encode(array, form, exif=exif))
+    assert picture.size == (512, 256)
+    assert picture.pixels.shape == (128, 64, 3)
+    assert picture.scale.tolist() == [4, 4]
+    assert picture.pixels[:60, 36:].max() < 8 and picture.pixels[68:].min() > 247
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_page_of_100_megapixels_takes_little_memory(tmp_path, form):
+    path = tmp_path / "page"
+    Image.new("RGB", (10_000, 10_000), "white").save(path, form)
+    code = (
+        "import resource, sys; from zoo import image; (picture,) = image.pages(sys.argv[1]);"
+        "print(*picture.size, *picture.pixels.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    *numbers, megabytes = map(int, done.stdout.split())
+    assert numbers == [10_000, 10_000, 5_000, 5_000, 3]
+    assert megabytes < 900
+
+
+# ---------------------------------------------------------------- letterbox
+
+
+def test_letterbox_by_hand():
+    page = np.full((200, 100, 3), 200, "uint8")
+    result, scale = image.letterbox(page, (128, 128), 32)
+    assert result.shape == (128, 64, 3)  # 100 wide becomes 64
+    assert scale.tolist() == [100 / 64, 200 / 128]
+    assert (result == 200).all()
+    result, scale = image.letterbox(np.full((10, 30, 3), 7, "uint8"), (64, 64), 32)
+    assert result.shape == (32, 64, 3)
+    assert (result[:21] == 7).all() and (result[21:] == 0).all()  # 10 · 64 / 30 = 21.3
+    np.testing.assert_allclose(scale, [30 / 64, 10 / 21])
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_letterbox_has_few_shapes_and_leads_back(height, width):
+    result, scale = image.letterbox(np.zeros((height, width, 3), "uint8"), (256, 256), 64)
+    assert 256 in result.shape[:2] and not any(side % 64 for side in result.shape[:2])
+    inner = np.array([width, height]) / scale
+    np.testing.assert_allclose(inner, inner.round(), atol=1e-3)
+    assert (inner > np.array(result.shape[1::-1]) - 64).all() and (inner <= result.shape[1::-1]).all()
+
+
+def test_letterbox_refuses_a_size_that_is_no_multiple():
+    with pytest.raises(ValueError, match="not a multiple"):
+        image.letterbox(np.zeros((1, 1, 3), "uint8"), (100, 128), 32)
+
+
+# ---------------------------------------------------------------- crops and strips
+
+
+def box(x0, y0, x1, y1):
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], "float32")
+
+
+def test_an_upright_crop_is_a_part_of_the_page(colours):
+    np.testing.assert_array_equal(image.crop(colours, box(2, 1, 7, 5)), colours[1:5, 2:7])
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_crop_of_a_turned_page_is_upright(colours, turns):
+    corners = box(2, 1, 7, 5)
+    page, width, height = colours, colours.shape[1], colours.shape[0]
+    for _ in range(turns):  # clockwise: (x, y) goes to (height - y, x)
+        page = np.rot90(page, -1)
+        corners = np.stack([height - corners[:, 1], corners[:, 0]], 1)
+        width, height = height, width
+    np.testing.assert_allclose(image.crop(page, corners), colours[1:5, 2:7], atol=1)
+
+
+def test_a_crop_that_reaches_outside_and_one_without_area(colours):
+    outside = image.crop(colours, box(-4, -4, 4, 4))
+    assert outside.shape == (8, 8, 3)
+    assert (outside[:4] == 255).all()
+    np.testing.assert_array_equal(outside[4:, 4:], colours[:4, :4])
+    assert image.crop(colours, box(3, 3, 3, 3)).shape == (1, 1, 3)
+    assert image.crop(colours, box(12, 8, 12, 8)).shape == (1, 1, 3)
+
+
+def test_strip_by_hand():
+    crop = np.full((16, 24, 3), 50, "uint8")
+    strip = image.strip(crop, 32, 64)
+    assert strip.shape == (32, 64, 3)
+    assert (strip[:, :48] == 50).all() and (strip[:, 48:] == 0).all()
+    squeezed = image.strip(crop, 32, 40)
+    assert (squeezed == 50).all()
+
+
+def test_shrinking_averages():
+    stripes = np.zeros((64, 64, 3), "uint8")
+    stripes[::2] = 200
+    assert (image.strip(stripes, 32, 32) == 100).all()
+
+
+@given(st.integers(1, 2000), st.sampled_from([(64, 16), (128, 64), (512, 64), (256, 128)]))
+def test_windows_cover_all_and_overlap(length, sizes):
+    window, overlap = sizes
+    starts = image.windows(length, window, overlap)
+    assert starts[0] == 0 and length <= starts[-1] + window
+    assert all(start % 4 == 0 for start in starts)
+    assert all(0 < b - a <= window - overlap for a, b in zip(starts[:-1], starts[1:], strict=True))
+    assert len(starts) == 1 or starts[-1] + window < length + 4
+
+
+def test_strips_by_width():
+    crops = [np.full((32, width, 3), width, "uint8") for width in (10, 60, 64, 65, 200)]
+    narrow, wide = image.strips(crops, 32, (64, 128))
+    assert narrow.owners == [0, 1, 2] and narrow.pixels.shape == (3, 32, 64, 3)
+    assert wide.owners == [3, 4, 4, 4] and wide.starts == [0, 0, 36, 72]
+    assert (wide.pixels[0, :, :65] == 65).all() and (wide.pixels[0, :, 65:] == 0).all()
+    assert (wide.pixels[1:] == 200).all()
+    assert image.strips([], 32, (64,)) == []
