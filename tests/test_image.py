@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -393,7 +394,7 @@ def test_windows_cover_all_and_overlap(length, sizes):
     starts = image.windows(length, window, overlap)
     assert starts[0] == 0 and length <= starts[-1] + window
     assert all(start % 4 == 0 for start in starts)
-    assert all(0 < b - a <= window - overlap for a, b in zip(starts[:-1], starts[1:], strict=True))
+    assert all(0 < b - a <= window - overlap for a, b in pairwise(starts))
     assert len(starts) == 1 or starts[-1] + window < length + 4
 
 

@@ -273,7 +273,7 @@ def _decode(image: Image.Image, factor: int) -> np.ndarray:
         image = image.convert("L")
     elif image.has_transparency_data:
         image = image.convert("RGBA")
-    elif image.mode != "L":
+    elif image.mode not in ("L", "RGB"):  # converting copies
         image = image.convert("RGB")
     if factor > 1:
         image = image.reduce(factor)
