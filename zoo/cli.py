@@ -358,7 +358,7 @@ def add_export(subparsers) -> None:
         description="Writes FOLDER/NAME/VERSION, a SavedModel for `zoo serve` or TensorFlow Serving.",
     )
     command.add_argument("names", nargs="+", metavar="NAME", help="of a model, or the folder of a run")
-    command.add_argument("--folder", type=Path, default=Path("saved_models"), help="of all models; default: saved_models")
+    command.add_argument("--folder", type=Path, default=Path("saved_models"), help="default: saved_models")
     command.add_argument("--version", type=_positive, help="a number; default: one more than the highest there")
     command.add_argument("--weights", metavar="FILE", default="default", help="instead of the model's own")
     command.set_defaults(run=export)
@@ -384,7 +384,7 @@ def add_serve(subparsers) -> None:
     command = subparsers.add_parser(
         "serve",
         help="serve exported models",
-        description="Answers TensorFlow Serving's gRPC requests until Ctrl-C. New versions and models are found by itself.",
+        description="Answers TensorFlow Serving's gRPC requests until Ctrl-C. New models are found while it runs.",
     )
     command.add_argument("--models", type=Path, default=Path("saved_models"), help="folder; default: saved_models")
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only; 0.0.0.0 for all")

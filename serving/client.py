@@ -1,0 +1,360 @@
+"""A client of TensorFlow Serving that needs NumPy and gRPC, but no TensorFlow.
+
+    with Client("localhost:8500") as client:
+        logits = client.predict("db_mobilenet_v3_large", images, signature="pixels")["logits"]
+        run = client.run("crnn_mobilenet_v3_small")  # (B, H, W, 3) uint8 → dict of arrays: what a Reader takes
+
+Errors by kind; those with a star are tried again, until the attempts or the time are used up:
+
+    ServingError                    code and text of the server, in `code` and `details`
+    ├── InvalidRequest              the server understood it and refuses: type, shape, name or content of an input
+    ├── NotFound                    no such model, version or label is served
+    ├── TooLarge                    a message is larger than one of the sides takes
+    ├── DeadlineExceeded            no answer within the timeout
+    ├── Unavailable
+    │   ├── ConnectError *          nobody listens at the address
+    │   ├── ConnectionLost *        the server went away, or its connection broke, before the answer came
+    │   ├── Overloaded *            the server has too much to do
+    │   └── TlsError                the two sides do not agree on encryption, or a certificate is not accepted
+    └── InternalError               the server failed
+
+gRPC calls very different things UNAVAILABLE; they are told apart by their texts. A prediction changes nothing on the
+server, so that asking twice does no harm.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+
+from serving import wire
+
+SIGNATURE = "serving_default"
+BACKOFF, LONGEST_BACKOFF = 0.1, 2.0  # seconds before the second attempt; then doubled
+
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),  # gRPC's own limit of 4 MiB is less than one map of a page
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),  # else a restarted server looks dead for up to two minutes
+    ("grpc.enable_retries", 0),  # retries are made here, where the kinds of errors are known
+]
+
+
+class ServingError(Exception):
+    """A request that was not answered.
+
+    Attributes:
+        code: gRPC's status code.
+        details: the text that came with it.
+    """
+
+    def __init__(self, message: str, code: grpc.StatusCode, details: str):
+        super().__init__(message)
+        self.code, self.details = code, details
+
+
+class InvalidRequest(ServingError):
+    """The server refuses the request: type, shape, name or content of an input, or the signature."""
+
+
+class NotFound(ServingError):
+    """No such model, version or label is served."""
+
+
+class TooLarge(ServingError):
+    """A message is larger than one of the two sides takes."""
+
+
+class DeadlineExceeded(ServingError):
+    """No answer came within the timeout."""
+
+
+class Unavailable(ServingError):
+    """The server does not serve for now."""
+
+
+class ConnectError(Unavailable):
+    """Nobody listens at the address."""
+
+
+class ConnectionLost(Unavailable):
+    """The server went away, or its connection broke, before the answer came."""
+
+
+class Overloaded(Unavailable):
+    """The server has more to do than it takes on."""
+
+
+class TlsError(Unavailable):
+    """The two sides do not agree on encryption, or a certificate is not accepted."""
+
+
+class InternalError(ServingError):
+    """The server failed, or what it sent cannot be read."""
+
+
+RETRIED = (ConnectError, ConnectionLost, Overloaded)
+_Code = grpc.StatusCode
+_BY_CODE: dict[grpc.StatusCode, type[ServingError]] = {
+    _Code.INVALID_ARGUMENT: InvalidRequest,
+    _Code.FAILED_PRECONDITION: InvalidRequest,
+    _Code.OUT_OF_RANGE: InvalidRequest,
+    _Code.UNIMPLEMENTED: InvalidRequest,
+    _Code.NOT_FOUND: NotFound,
+    _Code.DEADLINE_EXCEEDED: DeadlineExceeded,
+    _Code.RESOURCE_EXHAUSTED: Overloaded,
+    _Code.UNAVAILABLE: ConnectionLost,
+}
+# The first whose word stands in the text, in lower case, of an UNAVAILABLE or RESOURCE_EXHAUSTED.
+_BY_TEXT: list[tuple[str, type[ServingError]]] = [
+    ("message larger than max", TooLarge),
+    ("batch scheduling queue", Overloaded),
+    ("certificate_verify_failed", TlsError),
+    ("hostname verification", TlsError),
+    ("wrong_version_number", TlsError),
+    ("ssl routines", TlsError),
+    ("ssl_error", TlsError),
+    ("handshake failed", TlsError),
+    ("failed to connect", ConnectError),
+    ("connection refused", ConnectError),
+    ("name resolution", ConnectError),
+    ("name or service not known", ConnectError),
+    ("dns resolution", ConnectError),
+    ("no route to host", ConnectError),
+]
+
+
+def classify(code: grpc.StatusCode, details: str) -> type[ServingError]:
+    """The kind of an error."""
+    if code in (_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED):
+        for word, kind in _BY_TEXT:
+            if word in details.lower():
+                return kind
+    return _BY_CODE.get(code, InternalError)
+
+
+class Tensor(NamedTuple):
+    """An input or output: its type as TensorFlow names it, and its shape, None for a free side."""
+
+    dtype: str
+    shape: tuple[int | None, ...] | None  # None: of any rank
+
+
+class Signature(NamedTuple):
+    """What one of a model's functions takes and gives, by name."""
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+class VersionStatus(NamedTuple):
+    """The state of one version: START, LOADING, AVAILABLE, UNLOADING or END; with an error if it did not load."""
+
+    version: int
+    state: str
+    error: str
+
+
+class Client:
+    """A connection to a server, for any number of threads; also a context manager that closes it.
+
+    Args:
+        address: "host:port", or "unix:path".
+        timeout: seconds that a call may take, attempts and pauses included.
+        retries: attempts after the first, for the errors that pass.
+        credentials: for TLS, from `grpc.ssl_channel_credentials`; None speaks plainly.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60.0,
+        retries: int = 4,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Iterable[tuple[str, Any]] = (),
+    ):
+        self.address, self.timeout, self.retries = address, timeout, retries
+        arguments = [*OPTIONS, *options]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, arguments)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, arguments)
+        self._calls = {method: self._prepare(method) for method in (wire.PREDICT, wire.METADATA, wire.STATUS)}
+        self._inputs: dict[tuple[str, str, int | str | None], str] = {}
+        self._lock = threading.Lock()
+
+    def _prepare(self, method: wire.Method) -> Callable[..., Any]:
+        return self._channel.unary_unary(
+            method.path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=method.response.FromString,
+        )
+
+    def predict(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        signature: str = SIGNATURE,
+        version: int | str | None = None,
+        outputs: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The outputs by name; strings as arrays of bytes.
+
+        Args:
+            model: its name on the server.
+            inputs: an array, number, text, bytes or list of these for each input by name; or one such value, if the
+                signature has one input (its name is asked for once).
+            signature: which of the model's functions.
+            version: a number, or a label; None for the latest.
+            outputs: names of those wanted; all if none is named.
+            timeout: seconds, instead of the client's own.
+
+        Raises:
+            ServingError: see the top of the module.
+            ValueError: an input is of a type that TensorFlow lacks.
+        """
+        started = time.monotonic()
+        timeout = self.timeout if timeout is None else timeout
+        if not isinstance(inputs, Mapping):
+            inputs = {self._only_input(model, signature, version, timeout): inputs}
+        request = wire.PredictRequest(model_spec=_spec(model, version, signature), output_filter=outputs)
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(wire.encode(value))
+        response = self._call(wire.PREDICT, request, timeout - (time.monotonic() - started))
+        try:
+            return {name: wire.decode(tensor) for name, tensor in response.outputs.items()}
+        except ValueError as error:
+            raise InternalError(f"{self.address}: {model}: {error}", _Code.INTERNAL, str(error)) from None
+
+    def _only_input(self, model: str, signature: str, version: int | str | None, timeout: float) -> str:
+        key = (model, signature, version)
+        with self._lock:
+            name = self._inputs.get(key)
+        if name is None:
+            known = self.metadata(model, version=version, timeout=timeout)
+            if signature not in known:
+                details = f'Serving signature key "{signature}" not found.'  # as the server would say
+                text = f"{self.address}: {model} has no signature {signature!r}; there are: {', '.join(sorted(known))}"
+                raise InvalidRequest(text, _Code.FAILED_PRECONDITION, details)
+            names = sorted(known[signature].inputs)
+            if len(names) != 1:
+                raise ValueError(f"{model}, {signature!r} takes {len(names)} inputs; give a dict of {', '.join(names)}")
+            name = names[0]
+            with self._lock:
+                self._inputs[key] = name
+        return name
+
+    def run(self, model: str, *, version: int | str | None = None) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """The function from images (B, H, W, 3) uint8 to logits by name, as `zoo.reading` takes it."""
+
+        def logits(images: np.ndarray) -> dict[str, np.ndarray]:
+            return self.predict(model, {"image": images}, signature="pixels", version=version)
+
+        return logits
+
+    def metadata(
+        self, model: str, *, version: int | str | None = None, timeout: float | None = None
+    ) -> dict[str, Signature]:
+        """The signatures of a model by name.
+
+        Raises:
+            ServingError: see the top of the module.
+        """
+        request = wire.GetModelMetadataRequest(model_spec=_spec(model, version), metadata_field=["signature_def"])
+        response = self._call(wire.METADATA, request, timeout)
+        signatures = wire.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
+        return {
+            name: Signature(_describe(definition.inputs), _describe(definition.outputs))
+            for name, definition in signatures.items()
+            if not name.startswith("__")  # TensorFlow's own
+        }
+
+    def status(self, model: str, *, version: int | None = None, timeout: float | None = None) -> list[VersionStatus]:
+        """The versions of a model, the newest first.
+
+        Raises:
+            ServingError: see the top of the module.
+        """
+        response = self._call(wire.STATUS, wire.GetModelStatusRequest(model_spec=_spec(model, version)), timeout)
+        return [
+            VersionStatus(entry.version, wire.STATES.get(entry.state, str(entry.state)), entry.status.error_message)
+            for entry in response.model_version_status
+        ]
+
+    def wait(self, seconds: float) -> None:
+        """Returns once the server is there: one that starts needs some ten seconds.
+
+        Raises:
+            ConnectError: it is not, after that time.
+        """
+        try:
+            grpc.channel_ready_future(self._channel).result(seconds)
+        except grpc.FutureTimeoutError:
+            text = f"{self.address}: no server within {seconds:g} s; is it running, and is that its address?"
+            raise ConnectError(text, _Code.UNAVAILABLE, "") from None
+
+    def _call(self, method: wire.Method, request: Any, timeout: float | None) -> Any:
+        """The response; errors that pass are waited out as long as there are attempts and time."""
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        for attempt in range(self.retries + 1):
+            try:
+                return self._calls[method](request, timeout=max(0.0, deadline - time.monotonic()))
+            except grpc.RpcError as error:
+                failure = self._failure(method, request, error)
+            pause = random.uniform(0.5, 1.0) * min(LONGEST_BACKOFF, BACKOFF * 2**attempt)
+            if not isinstance(failure, RETRIED) or attempt == self.retries or time.monotonic() + pause >= deadline:
+                raise failure
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _failure(self, method: wire.Method, request: Any, error: Any) -> ServingError:
+        code, details = error.code(), error.details() or ""
+        kind = classify(code, details)
+        hint = {
+            ConnectError: "; is the server running, and is that its address?",
+            DeadlineExceeded: "; a longer timeout would give it more time",
+        }.get(kind, "")
+        text = f"{self.address}: {request.model_spec.name}: {method.name}: {details or code.name}{hint}"
+        return kind(text, code, details)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _spec(model: str, version: int | str | None, signature: str = "") -> Any:
+    spec = wire.ModelSpec(name=model, signature_name=signature)
+    if isinstance(version, str):
+        spec.version_label = version
+    elif version is not None:
+        spec.version.value = version
+    return spec
+
+
+def _describe(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: Tensor(_type_name(info.dtype), _sides(info.tensor_shape)) for name, info in tensors.items()}
+
+
+def _type_name(number: int) -> str:
+    return wire.DTYPES[number].name if number in wire.DTYPES else str(number)
+
+
+def _sides(shape: Any) -> tuple[int | None, ...] | None:
+    return None if shape.unknown_rank else tuple(dim.size if dim.size >= 0 else None for dim in shape.dim)
