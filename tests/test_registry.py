@@ -62,6 +62,7 @@ def test_a_card_holds_what_its_file_says(tmp_path):
         ("12_345", "0", "params: 0 is not the number"),
         ('"recognition"', '"reading"', "task: 'reading' is none of detection"),
         ("crnn:crnn", "crnn.crnn", "builder: 'zoo.recognition.crnn.crnn' is not of the form"),
+        ("zoo.recognition.crnn:crnn", "os:system", "builder: 'os:system' is not of the form"),
         ("height = 32", "height = ", "not TOML"),
         ("height = 32", f'[weights]\nsha256 = "{SHA}"', "weights: either 'file' or 'url'"),
         ("height = 32", '[weights]\nfile = "a"\nurl = "b"', "weights: either 'file' or 'url'"),
@@ -107,7 +108,7 @@ tables = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.o
 @given(options=tables, reading=st.dictionaries(st.text("ab-_.é \n"), tables))
 def test_any_options_survive_writing(tmp_path_factory, options, reading):
     folder = tmp_path_factory.mktemp("card")
-    card = Card("any", folder, "detection", "a:b", "", "", "", 1, options, {}, reading)
+    card = Card("any", folder, "detection", "zoo.a:b", "", "", "", 1, options, {}, reading)
     write_card(card, folder / "any.toml")
     assert read_card(folder / "any.toml") == card
 

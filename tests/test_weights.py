@@ -142,7 +142,7 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
 
 
 def released(folder, **table) -> Card:
-    return Card("mine", folder, "recognition", "a:b", "", "", "", 1, {}, {}, {}, weights=table)
+    return Card("mine", folder, "recognition", "zoo.a:b", "", "", "", 1, {}, {}, {}, weights=table)
 
 
 def test_weights_beside_the_card_are_verified(tmp_path):
