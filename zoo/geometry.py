@@ -70,7 +70,7 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
 
     None where nothing is left; several where shrinking parts it. Corners are rounded outwards.
     """
-    clipper = pyclipper.PyclipperOffset(2.0, PRECISION / 8)
+    clipper = pyclipper.PyclipperOffset(2.0, PRECISION / 64)
     clipper.AddPath(_integers(polygon), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
     return [np.array(path, "float32") / PRECISION for path in clipper.Execute(distance * PRECISION)]
 
@@ -127,7 +127,7 @@ def polygons(
     probability = np.ascontiguousarray(probability, "float32")
     mask = (probability >= threshold).astype("uint8")
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    scores = np.bincount(labels.ravel(), probability.ravel(), count) / stats[:, cv2.CC_STAT_AREA]
+    scores = np.bincount(labels.ravel(), probability.ravel(), count) / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
     small = np.minimum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) < min_size
     keep = (scores >= box_threshold) & ~small
     keep[0] = False  # the background
@@ -176,7 +176,7 @@ def _rotation(degrees) -> np.ndarray:
 GUTTER = 1.2  # heights of a line: the least width of the white between two columns
 ROWS = 3  # that both columns must have at least
 PROSE = 8.0  # heights of a line: the least usual width of a column's rows; narrower ones are cells
-INK = 0.7  # of a column's rows: the least share that words cover; less is a table
+INK = 0.6  # of a column's rows: the least share that words cover; less is a table
 BREAK = 1.6  # usual distances between lines: a larger one begins a new block
 
 

@@ -1,0 +1,292 @@
+"""Polygons from maps, offsets, overlap, lines and reading order, by hand-worked values and properties."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely import Polygon
+
+from zoo import geometry
+
+
+def box(x0, y0, x1, y1):
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], "float32")
+
+
+def turned(corners, degrees, centre=(200, 200)):
+    matrix = cv2.getRotationMatrix2D(centre, -degrees, 1)  # OpenCV counts against the clock
+    return (corners @ matrix[:, :2].T + matrix[:, 2]).astype("float32")
+
+
+# ---------------------------------------------------------------- measures
+
+
+def test_area_and_perimeter_by_hand():
+    assert geometry.area(box(1, 1, 5, 4)) == 12
+    assert geometry.perimeter(box(1, 1, 5, 4)) == 14
+    triangle = np.array([[0, 0], [3, 0], [0, 4]])
+    assert (geometry.area(triangle), geometry.perimeter(triangle)) == (6, 12)
+
+
+def test_iou_by_hand():
+    assert geometry.iou(box(0, 0, 2, 2), box(1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert geometry.iou(box(0, 0, 2, 2), box(2, 0, 4, 2)) == 0  # they touch
+    assert geometry.iou(box(0, 0, 2, 2), box(0, 0, 2, 2)) == pytest.approx(1)
+    assert geometry.iou(box(0, 0, 0, 0), box(0, 0, 2, 2)) == 0
+    assert geometry.iou(box(1, 1, 1, 1), box(0, 0, 2, 2)) == 0
+    hook = np.array([[0, 0], [4, 0], [4, 1], [1, 1], [1, 4], [0, 4]])  # concave, 7 pixels
+    assert geometry.iou(hook, box(0, 0, 4, 4)) == pytest.approx(7 / 16)
+
+
+points = st.floats(0, 100).map(lambda value: round(value, 1))
+
+
+@given(*[st.tuples(points, points, st.floats(2, 50), st.floats(2, 50), st.floats(-180, 180))] * 2)
+def test_iou_is_that_of_shapely(one, other):
+    first, second = (
+        cv2.boxPoints(((x, y), (width, height), turn)) for x, y, width, height, turn in (one, other)
+    )  # fmt: skip
+    a, b = Polygon(first), Polygon(second)
+    expected = a.intersection(b).area / a.union(b).area
+    assert geometry.iou(first, second) == pytest.approx(expected, abs=5e-3)
+
+
+def test_offset_and_shrink_by_hand():
+    (grown,) = geometry.offset(box(10, 10, 30, 20), 3)
+    np.testing.assert_allclose([grown.min(0), grown.max(0)], [[7, 7], [33, 23]], atol=0.01)
+    # Round corners: area + perimeter · d + π d².
+    assert geometry.area(grown) == pytest.approx(200 + 60 * 3 + np.pi * 9, rel=2e-3)
+    (kernel,) = geometry.shrink(box(0, 0, 40, 10), 0.4)  # 400 · 0.84 / 100 = 3.36
+    np.testing.assert_allclose([kernel.min(0), kernel.max(0)], [[3.36, 3.36], [36.64, 6.64]], atol=0.01)
+    assert geometry.offset(box(0, 0, 4, 4), -3) == []
+    waist = np.array([[0, 0], [10, 4], [20, 0], [20, 10], [10, 6], [0, 10]])
+    assert len(geometry.offset(waist, -1.5)) == 2
+
+
+@given(st.floats(20, 500), st.floats(8, 60), st.floats(0.2, 0.95))
+def test_regrowth_undoes_shrink(width, height, ratio):
+    distance = width * height * (1 - ratio**2) / (2 * (width + height))
+    left = width - 2 * distance, height - 2 * distance
+    assert geometry.regrowth(*map(np.float64, left), ratio) == pytest.approx(distance, rel=1e-6)
+
+
+# ---------------------------------------------------------------- maps
+
+
+def test_an_upright_region_by_hand():
+    probability = np.zeros((60, 100), "float32")
+    probability[10:20, 30:70] = 0.9
+    probability[10:20, 50:70] = 0.5
+    boxes, scores = geometry.polygons(probability, unclip=0)
+    np.testing.assert_array_equal(boxes, [box(30, 10, 70, 20)])
+    np.testing.assert_allclose(scores, [0.7])
+    grown, _ = geometry.polygons(probability, unclip=1.5)  # 1.5 · 400 / 100 = 6
+    np.testing.assert_array_equal(grown, [box(24, 4, 76, 26)])
+    assert len(geometry.polygons(probability, box_threshold=0.75)[0]) == 0
+    narrower, _ = geometry.polygons(probability, threshold=0.6, unclip=0)
+    np.testing.assert_array_equal(narrower, [box(30, 10, 50, 20)])
+
+
+def test_boxes_end_at_the_map():
+    probability = np.zeros((20, 60), "float32")
+    probability[0:10, 0:40] = 1
+    boxes, _ = geometry.polygons(probability, unclip=2)  # 2 · 400 / 100 = 8
+    np.testing.assert_array_equal(boxes, [box(0, 0, 48, 18)])
+
+
+def test_an_empty_map_and_a_full_one():
+    boxes, scores = geometry.polygons(np.zeros((32, 32), "float32"))
+    assert boxes.shape == (0, 4, 2) and scores.shape == (0,)
+    boxes, scores = geometry.polygons(np.ones((32, 64), "float32"))
+    np.testing.assert_array_equal(boxes, [box(0, 0, 64, 32)])
+
+
+def test_small_specks_are_left_out():
+    probability = np.zeros((32, 32), "float32")
+    probability[4, 4:20] = 1  # one pixel high
+    probability[10:12, 4:6] = 1
+    assert len(geometry.polygons(probability, min_size=2)[0]) == 1
+    assert len(geometry.polygons(probability, min_size=1)[0]) == 2
+    assert len(geometry.polygons(probability, min_size=3)[0]) == 0
+
+
+def test_a_word_within_a_frame_is_found():
+    probability = np.zeros((100, 100), "float32")
+    cv2.rectangle(probability, (5, 5), (94, 94), 1, 3)
+    probability[40:50, 30:70] = 1
+    boxes, _ = geometry.polygons(probability, unclip=0)
+    assert len(boxes) == 2
+    assert any(np.array_equal(found, box(30, 40, 70, 50)) for found in boxes)
+
+
+@pytest.mark.parametrize("degrees", [-40, -15, -5, 5, 20, 44])
+def test_turned_regions_keep_their_angle(degrees):
+    word = turned(box(120, 190, 280, 210), degrees)
+    centres = np.stack(np.meshgrid(*[np.arange(400) + 0.5] * 2), -1).reshape(-1, 2)
+    level = turned(centres, -degrees)  # a pixel belongs to the word if its centre does
+    inside = (level >= (120, 190)).all(1) & (level <= (280, 210)).all(1)
+    (found,), _ = geometry.polygons(inside.reshape(400, 400).astype("float32"), unclip=0)
+    assert np.abs(found - word).max() < 2.5  # the corners are the same, from the top left on
+    assert geometry.iou(found, word) > 0.9
+    assert geometry.angles(found[None])[0] == pytest.approx(degrees, abs=1.5)
+
+
+def test_short_words_take_the_angle_of_long_ones():
+    probability = np.zeros((400, 400), "float32")
+    for corners in (box(80, 150, 320, 170), box(100, 250, 300, 270), box(190, 195, 210, 215)):
+        cv2.fillPoly(probability, [np.rint(turned(corners, 12) - 0.5).astype(int)], 1)
+    boxes, _ = geometry.polygons(probability, unclip=0)
+    assert len(boxes) == 3
+    np.testing.assert_allclose(geometry.angles(boxes), 12, atol=1)
+
+
+def test_growing_back_what_training_shrank():
+    """The kernel of a long word, as training draws it, gives the word back; by area and perimeter it stays too low."""
+    word = box(50, 50, 350, 90)
+    (kernel,) = geometry.shrink(word, 0.4)
+    probability = np.zeros((150, 400), "float32")
+    cv2.fillPoly(probability, [np.rint(kernel - 0.5).astype(int)], 1)
+    (exact,), _ = geometry.polygons(probability, shrunk=0.4)
+    (usual,), _ = geometry.polygons(probability, unclip=1.5)
+    assert geometry.iou(exact, word) > 0.85 > 0.75 > geometry.iou(usual, word)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3), st.integers(4, 24), st.integers(3, 14)), max_size=12))
+def test_every_region_of_a_grid_is_found_where_it_is(cells):
+    probability = np.zeros((160, 256), "float32")
+    expected = {}
+    for column, row, width, height in cells:
+        expected.setdefault((column, row), (width, height))
+    for (column, row), (width, height) in expected.items():
+        probability[row * 40 : row * 40 + height, column * 32 : column * 32 + width] = 1
+    boxes, scores = geometry.polygons(probability, unclip=0)
+    wanted = {(c * 32, r * 40, c * 32 + w, r * 40 + h) for (c, r), (w, h) in expected.items()}
+    assert {(*found[0].tolist(), *found[2].tolist()) for found in boxes} == wanted
+    assert (scores == 1).all()
+
+
+# ---------------------------------------------------------------- layout
+
+
+def words(rows, height=10):
+    """Boxes of rows of (x, text), a row every two heights, letters half as wide as high; and the texts."""
+    boxes, texts = [], []
+    for number, row in enumerate(rows):
+        for x, text in row:
+            for word in text.split():
+                width = len(word) * height / 2
+                boxes.append(box(x, number * 2 * height, x + width, (2 * number + 1) * height))
+                texts.append(word)
+                x += width + height / 2
+    return np.array(boxes), texts
+
+
+def read(boxes, texts) -> list[str]:
+    return [" ".join(texts[i] for i in line) for line in geometry.lines(boxes)]
+
+
+LEFT = [
+    "here begins the first column",
+    "of a page that has two of",
+    "them and is read downwards",
+    "to its very end before",
+]
+RIGHT = ["anyone looks at the second", "column which holds what is", "left of the text and which", "ends here at last"]
+RECEIPT = [("MILK", "1.20"), ("BREAD AND BUTTER", "2.40"), ("TEA", "12.00"), ("TOTAL OF ALL", "15.60")]
+
+
+def two_columns():
+    return words([[(0, left), (200, right)] for left, right in zip(LEFT, RIGHT, strict=True)])
+
+
+def receipt():
+    return words([[(0, what), (200, price)] for what, price in RECEIPT])
+
+
+def test_columns_are_read_one_after_the_other():
+    assert read(*two_columns()) == LEFT + RIGHT
+    assert [len(block) for block in geometry.layout(two_columns()[0])] == [4, 4]
+
+
+def test_three_columns_under_a_title():
+    third = ["some other words in a third", "column that stands at the", "right of the other two and", "is the last"]
+    rows = [[(0, "a title that goes over all of the columns of this page and on and on and on and on to the end")]]
+    rows += [[(0, a), (165, b), (330, c)] for a, b, c in zip(LEFT, RIGHT, third, strict=True)]
+    assert read(*words(rows)) == [rows[0][0][1], *LEFT, *RIGHT, *third]
+
+
+def test_columns_whose_lines_are_not_level():
+    boxes, texts = two_columns()
+    boxes[boxes[:, 0, 0] >= 200] += (0, 9)
+    assert read(boxes, texts) == LEFT + RIGHT
+
+
+def test_receipts_are_read_row_by_row():
+    assert read(*receipt()) == [" ".join(row) for row in RECEIPT]
+
+
+def test_tables_are_read_row_by_row():
+    rows = [[(0, "revenue of all"), (160, "12.4 13.5"), (260, "14.1 15.9")] for _ in range(6)]
+    assert read(*words(rows)) == ["revenue of all 12.4 13.5 14.1 15.9"] * 6
+
+
+def test_white_space_parts_blocks():
+    rows = [[(0, "one")], [(0, "two")], [], [], [(0, "three")], [(0, "four")]]
+    boxes, texts = words(rows)
+    assert [[texts[line[0]] for line in block] for block in geometry.layout(boxes)] == [
+        ["one", "two"],
+        ["three", "four"],
+    ]
+
+
+@pytest.mark.parametrize("degrees", [-90, -30, -8, 3, 8, 30, 90, 180])
+def test_a_turned_page_is_read_as_a_straight_one(degrees):
+    for boxes, texts in (two_columns(), receipt()):
+        slanted = np.array([turned(corners, degrees) for corners in boxes])
+        assert read(slanted, texts) == read(boxes, texts)
+
+
+def test_a_line_that_bends_stays_one():
+    boxes = np.array(
+        [box(x, 0.002 * x**1.5 + y, x + 35, 0.002 * x**1.5 + y + 10) for y in (0, 14) for x in range(0, 800, 40)]
+    )
+    assert geometry.lines(boxes) == [list(range(20)), list(range(20, 40))]
+
+
+def test_no_words():
+    assert geometry.layout(np.zeros((0, 4, 2), "float32")) == []
+    assert geometry.lines(np.zeros((0, 4, 2), "float32")) == []
+
+
+def test_words_without_size_do_no_harm():
+    assert geometry.layout(np.zeros((3, 4, 2), "float32"))
+    assert sorted(i for line in geometry.lines(np.stack([box(5, 5, 5, 5), box(0, 0, 9, 4)])) for i in line) == [0, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(points, points, st.floats(1, 40), st.floats(1, 20), st.floats(-20, 20)), min_size=1, max_size=40
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_layout_holds_each_word_once_whatever_their_order(places, random):
+    boxes = np.array([cv2.boxPoints(((x * 8, y * 8), (w, h), turn)) for x, y, w, h, turn in places])
+    boxes = np.unique(boxes, axis=0)  # equal words cannot be told apart
+    layout = geometry.layout(boxes)
+    assert sorted(i for block in layout for line in block for i in line) == list(range(len(boxes)))
+    order = list(range(len(boxes)))
+    random.shuffle(order)
+    again = geometry.layout(boxes[order])
+    assert [[[order[i] for i in line] for line in block] for block in again] == layout
+
+
+def test_a_crowded_page_is_fast():
+    import time
+
+    boxes = np.array([box(x * 30, y * 14, x * 30 + 22, y * 14 + 10) for y in range(60) for x in range(25)])
+    start = time.process_time()
+    assert len(geometry.lines(boxes)) == 60
+    assert time.process_time() - start < 2
