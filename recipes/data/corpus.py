@@ -1,0 +1,162 @@
+"""What synthetic documents say: words, numbers, dates, amounts, and names, drawn with a seeded generator.
+
+Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wgerman, …) where they are
+installed, from the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
+"""
+
+from __future__ import annotations
+
+import functools
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+DICTIONARIES = Path("/usr/share/dict")
+
+BUSINESS = """
+account address agent amount approved article authorization balance bank bill billing branch building bus cafe card cash
+cashier category center change charge check city client code color company contract copy cost country coupon court
+credit currency customer daily date debit delivery department deposit description detail discount document due east
+email enquiries euro exchange express fax fee final floor food free from general goods gross group gst hotel hour
+identification including industrial information insurance interest inventory invoice issued item items jalan kitchen
+lane limited list lot machine mail manager market member menu method minute mobile month national net next north note
+number office online open operator order original outlet page paid paper parcel park payable payment pcs pen phone
+plaza point policy price private product profit provider purchase qty quantity rate receipt received reference refund
+registration remark rent report request restaurant retail return road room rounding sale sales school sdn bhd section
+serial server service served ship shop signature size south special square statement station stock store street subtotal
+summary supermarket supplier table takeaway tax taxable tel telephone terminal thank thanks ticket till time total
+transaction transfer travel trading unit user valid value vat vehicle visit voucher warehouse week welcome west
+wholesale year your you zip
+""".split()
+
+ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc sh sl sp st str t th tr v w y z".split()
+NUCLEI = "a e i o u ai au ea ee ie io oa oo ou y".split()
+CODAS = ["", "", "", "b", "ck", "ct", "d", "ft", "g", "l", "ll", "m", "mp", "n", "nd", "ng", "nt", "p", "r", "rd", "s", "ss", "st", "t", "x"]
+
+
+@functools.cache
+def dictionaries() -> tuple[tuple[str, ...], ...]:
+    """The installed word lists, each in its own order; `BUSINESS` alone where there is none."""
+    paths = sorted(DICTIONARIES.glob("*")) if DICTIONARIES.is_dir() else []
+    lists = [_lines(path) for path in paths if path.is_file() and not path.is_symlink() and "." not in path.name]
+    return tuple(words for words in lists if len(words) > 100) or (tuple(BUSINESS),)
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    return tuple(word for word in path.read_text("utf-8", "ignore").split() if 1 < len(word) < 24)
+
+
+def entry(rng: np.random.Generator) -> str:
+    """A word of one of the installed lists, of two the shorter: print uses short words more."""
+    words = pick(rng, dictionaries())
+    return min(pick(rng, words), pick(rng, words), key=len)
+
+
+def pick(rng: np.random.Generator, options):
+    """One of the options."""
+    return options[int(rng.integers(len(options)))]
+
+
+def digits(rng: np.random.Generator, low: int, high: int) -> str:
+    """From `low` to `high` random digits."""
+    return "".join(map(str, rng.integers(0, 10, rng.integers(low, high + 1))))
+
+
+def syllables(rng: np.random.Generator) -> str:
+    """A pronounceable word of one to four syllables."""
+    return "".join(pick(rng, ONSETS) + pick(rng, NUCLEI) + pick(rng, CODAS) for _ in range(rng.integers(1, 4)))
+
+
+def amount(rng: np.random.Generator) -> str:
+    """An amount of money: "12.50", "RM 3.00" without its space, "$1,204.99", "7,90€"."""
+    whole = digits(rng, 1, 4).lstrip("0") or "0"
+    if len(whole) > 3 and rng.random() < 0.6:
+        whole = f"{whole[:-3]},{whole[-3:]}"
+    value = f"{whole}.{digits(rng, 2, 2)}"
+    if rng.random() < 0.12:
+        value = value.replace(",", " ").replace(".", ",").replace(" ", ".")
+    prefix, suffix = pick(rng, ["$", "£", "€", "RM", "-", "("]), pick(rng, ["€", "%", "-", ")", "SR", "T"])
+    draw = rng.random()
+    return prefix + value if draw < 0.2 else value + suffix if draw < 0.3 else value
+
+
+def date(rng: np.random.Generator) -> str:
+    """A calendar date in one of the usual orders, with digits or a short month."""
+    day, month, year = rng.integers(1, 32), rng.integers(1, 13), rng.integers(1950, 2031)
+    short = pick(rng, ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"])
+    middle = f"{month:02d}" if rng.random() < 0.7 else short.upper() if rng.random() < 0.4 else short
+    mark = pick(rng, "//--.")
+    parts = [f"{day:02d}", middle, str(year if rng.random() < 0.7 else f"{year % 100:02d}")]
+    return mark.join(parts if rng.random() < 0.8 else parts[::-1])
+
+
+def clock(rng: np.random.Generator) -> str:
+    """A time of day: "09:41", "9:41:07PM"."""
+    text = f"{rng.integers(0, 24):02d}:{rng.integers(0, 60):02d}"
+    text += f":{rng.integers(0, 60):02d}" if rng.random() < 0.4 else ""
+    return text + pick(rng, ["", "", "", "AM", "PM", "am", "pm"])
+
+
+def code(rng: np.random.Generator) -> str:
+    """Letters, digits and marks as in serial numbers: "A0-4471", "000523184-W"."""
+    marks = [digits(rng, 1, 9), "".join(rng.choice(list(string.ascii_uppercase), rng.integers(1, 4)))]
+    return pick(rng, ["", "", "-", "/", "#", ".", ":"]).join(rng.permutation(marks)) + pick(rng, ["", "", "", "-" + digits(rng, 1, 4)])
+
+
+def contact(rng: np.random.Generator) -> str:
+    """A telephone number, an address of electronic mail, or a site."""
+    name, domain = syllables(rng), syllables(rng) + pick(rng, [".com", ".org", ".net", ".fr", ".my", ".co.uk", ".de"])
+    number = pick(rng, ["", "+", "0"]) + pick(rng, ["-", ".", " "]).join(digits(rng, 2, 4) for _ in range(rng.integers(2, 5)))
+    return pick(rng, [number.replace(" ", ""), number.replace(" ", "-"), f"{name}@{domain}", f"www.{domain}", f"http://{domain}/"])
+
+
+def jumble(rng: np.random.Generator) -> str:
+    """Any printable characters in any order: no language model helps to read them."""
+    return "".join(rng.choice(list(string.digits + string.ascii_letters + string.punctuation), rng.integers(1, 10)))
+
+
+def plain_word(rng: np.random.Generator) -> str:
+    """A word in one of the ways that print has it: lower case, Capitalised, UPPER CASE."""
+    draw = rng.random()
+    word = entry(rng) if draw < 0.6 else pick(rng, BUSINESS) if draw < 0.85 else syllables(rng)
+    case = rng.random()
+    return word if case < 0.4 else word.upper() if case < 0.75 else word[:1].upper() + word[1:]
+
+
+def marked_word(rng: np.random.Generator) -> str:
+    """A word with the punctuation that clings to it."""
+    word = plain_word(rng)
+    front, back = pick(rng, ["", "", "(", '"', "'", "*", "#", "-"]), pick(rng, [",", ".", ":", ";", "!", "?", ")", '"', "'s", "...", "*", "-"])
+    middle = pick(rng, ["", "", "", "-", "/", "&", "'", "."])
+    return front + (word + middle + plain_word(rng) if middle and len(word) < 8 else word) + (back if rng.random() < 0.8 else "")
+
+
+KINDS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
+    (0.46, plain_word),
+    (0.16, marked_word),
+    (0.10, amount),
+    (0.08, lambda rng: digits(rng, 1, 8)),
+    (0.05, date),
+    (0.03, clock),
+    (0.05, code),
+    (0.03, contact),
+    (0.04, jumble),
+)
+WEIGHTS = np.cumsum([weight for weight, _ in KINDS])
+
+
+def word(rng: np.random.Generator) -> str:
+    """One token as documents and signs have them, without white space."""
+    index = min(int(np.searchsorted(WEIGHTS, rng.random() * WEIGHTS[-1], "right")), len(KINDS) - 1)
+    return KINDS[index][1](rng).replace(" ", "")
+
+
+def phrase(rng: np.random.Generator, low: int, high: int) -> list[str]:
+    """From `low` to `high` words in one case, as a heading, an item or a sentence has them."""
+    words = [pick(rng, BUSINESS) if rng.random() < 0.4 else entry(rng) for _ in range(rng.integers(low, high + 1))]
+    case = rng.random()
+    if case < 0.35:
+        return [word.upper() for word in words]
+    return [word[:1].upper() + word[1:] for word in words] if case < 0.6 else words

@@ -1,0 +1,181 @@
+"""Labelled data on disk, in the format of this project, of docTR, or of PaddleOCR.
+
+Our format is a folder with `labels.jsonl`, one JSON object a line:
+
+    pages  {"image": "images/a.jpg", "width": W, "height": H, "level": "word" | "line", "split": "train",
+            "words": [{"polygon": [[x, y], ...], "text": "...", "illegible": false}]}
+    crops  {"image": "images/b.png", "text": "...", "split": "train"}
+
+Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from zoo import image as images
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One labelled picture: a crop has its `text`, a page its polygons (N, 4, 2), texts and illegible marks."""
+
+    path: Path
+    text: str | None
+    polygons: np.ndarray
+    texts: tuple[str, ...] = ()
+    illegible: tuple[bool, ...] = ()
+    level: str = "word"
+    split: str = "train"
+
+    def read(self) -> np.ndarray:
+        """The picture (H, W, 3) uint8.
+
+        Raises:
+            zoo.image.ImageError: it is missing or damaged.
+        """
+        return next(iter(images.pages(self.path))).pixels
+
+
+def read(folder: str | Path, split: str | None = None) -> list[Entry]:
+    """The entries of a folder, in the order of its label file.
+
+    Args:
+        folder: with labels.jsonl (ours), labels.json (docTR), or *.txt (PaddleOCR), and the pictures.
+        split: only entries of this split; those of docTR and PaddleOCR belong to every split.
+
+    Raises:
+        FileNotFoundError: no label file.
+        ValueError: a label that cannot be understood; says which file and line.
+    """
+    folder = Path(folder)
+    ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", sorted(folder.glob("*.txt"))
+    if ours.is_file():
+        entries = [_ours(folder, line, f"{ours}:{number}") for number, line in _lines(ours)]
+        return [entry for entry in entries if split in (None, entry.split)]
+    if doctr.is_file():
+        return _doctr(folder, json.loads(doctr.read_text("utf-8")))
+    if paddle:
+        return [_paddle(folder, line, f"{path}:{number}") for path in paddle for number, line in _lines(path)]
+    raise FileNotFoundError(f"{folder} has no labels.jsonl (ours), labels.json (docTR) or *.txt (PaddleOCR)")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if line.strip():
+            yield number, line
+
+
+def _polygons(values: Iterable) -> np.ndarray:
+    """(N, 4, 2) float32: boxes (4,) become corners, polygons of more points their smallest rectangle."""
+    result = []
+    for value in values:
+        points = np.asarray(value, np.float32)
+        if points.shape == (4,):
+            x0, y0, x1, y1 = points
+            points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+        elif len(points) != 4:
+            points = cv2.boxPoints(cv2.minAreaRect(points))
+            points = np.roll(points, -int(points.sum(1).argmin()), 0)
+        result.append(points)
+    return np.array(result, np.float32).reshape(-1, 4, 2)
+
+
+def _ours(folder: Path, line: str, where: str) -> Entry:
+    try:
+        row = json.loads(line)
+        path, split = folder / row["image"], row.get("split", "train")
+        if "text" in row:
+            return Entry(path, row["text"], _polygons([]), split=split)
+        words = row["words"]
+        return Entry(
+            path,
+            None,
+            _polygons(word["polygon"] for word in words),
+            tuple(word.get("text", "") for word in words),
+            tuple(bool(word.get("illegible", False)) for word in words),
+            row.get("level", "word"),
+            split,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where}: not a label of this format ({type(error).__name__}: {error})") from error
+
+
+def _doctr(folder: Path, labels: dict) -> list[Entry]:
+    """docTR's labels.json: {name: text} for words, {name: {"polygons": [...]}} for pages; pictures in images/."""
+    entries = []
+    for name, label in labels.items():
+        path = folder / "images" / name
+        if isinstance(label, str):
+            entries.append(Entry(path, label, _polygons([])))
+            continue
+        polygons = label.get("polygons") if isinstance(label, dict) else None
+        if isinstance(polygons, dict):  # several classes of text
+            polygons = [polygon for group in polygons.values() for polygon in group]
+        if polygons is None:
+            raise ValueError(f"{folder / 'labels.json'}: {name!r} has neither a text nor polygons")
+        entries.append(Entry(path, None, _polygons(polygons), ("",) * len(polygons), (False,) * len(polygons)))
+    return entries
+
+
+def _paddle(folder: Path, line: str, where: str) -> Entry:
+    """PaddleOCR's lines: path, tab, text; or path, tab, a list of {"transcription", "points"}."""
+    name, tab, label = line.partition("\t")
+    if not tab:
+        raise ValueError(f"{where}: expected a path, a tab and a label, got {line[:60]!r}")
+    if not label.startswith("[{"):
+        return Entry(folder / name, label, _polygons([]))
+    try:
+        words = json.loads(label)
+        texts = tuple(word["transcription"] for word in words)
+        polygons = _polygons(word["points"] for word in words)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where}: not a label of PaddleOCR ({type(error).__name__}: {error})") from error
+    return Entry(folder / name, None, polygons, texts, tuple(text in ("###", "*") for text in texts))
+
+
+def held_out(entry: Entry, share: float = 0.1) -> bool:
+    """Whether the entry belongs to the part of `train` that chooses between checkpoints: by a hash of its file name."""
+    return hashlib.sha256(entry.path.name.encode()).digest()[0] < 256 * share
+
+
+def crops(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
+    """Each legible word of an entry as a picture (H, W, 3) uint8 and its text; lines are cut into words."""
+    picture = entry.read()
+    if entry.text is not None:
+        yield picture, entry.text
+        return
+    for polygon, text, illegible in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
+        if illegible or not text.strip() or min(np.ptp(polygon, axis=0)) < 5:
+            continue
+        part = images.crop(picture, polygon)
+        yield from cut(part, text) if " " in text.strip() else [(part, text.strip())]
+
+
+def cut(line: np.ndarray, text: str) -> list[tuple[np.ndarray, str]]:
+    """The words of a straight line (H, W, 3): its text has spaces, and as many of its widest gaps are taken for them.
+
+    Empty where the gaps do not tell clearly: the narrowest of them must be well above the widest other one.
+    """
+    words = text.split()
+    grey = cv2.cvtColor(line, cv2.COLOR_RGB2GRAY)
+    level, ink = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    ink = 1 - ink if ink.mean() > 0.5 else ink
+    filled = np.flatnonzero(ink.sum(0) > 0.04 * len(line))
+    if len(filled) < 2:
+        return []
+    gaps = np.diff(filled) - 1
+    order = np.argsort(-gaps, kind="stable")
+    chosen, others = order[: len(words) - 1], order[len(words) - 1 :]
+    widest = gaps[others[0]] if len(others) else 0
+    if len(chosen) < len(words) - 1 or gaps[chosen[-1]] < max(2, 1.4 * widest):
+        return []
+    edges = [0, *sorted((filled[i] + filled[i + 1] + 1) // 2 for i in chosen), line.shape[1]]
+    return [(line[:, a:b], word) for a, b, word in zip(edges, edges[1:], words, strict=False)]

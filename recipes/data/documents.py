@@ -1,0 +1,346 @@
+"""Synthetic pages with a polygon for every word: receipts, invoices, letters, forms, tables, book pages, and scenes.
+
+A kind of page is a list of blocks; a block draws itself on a sheet from the pen's position downwards. Then a scanner or a
+camera looks at the sheet. Plain Python and NumPy, seeded as the words are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from recipes.data import augment, corpus, fonts, synthetic
+
+Rng = np.random.Generator
+
+
+class Sample(NamedTuple):
+    """A page (H, W, 3) uint8, its words' polygons (N, 4, 2) float32 in pixels and their texts."""
+
+    image: np.ndarray
+    polygons: np.ndarray
+    texts: tuple[str, ...]
+
+
+@dataclass
+class Sheet:
+    """Paper to draw on, with a pen that moves down a column.
+
+    Attributes:
+        image: the paper.
+        left, right: edges of the column, pixels.
+        y: of the pen.
+        size: of ordinary print, pixels of the em.
+        face: font file of ordinary print.
+        ink: colour of print.
+    """
+
+    image: Image.Image
+    rng: Rng
+    left: int
+    right: int
+    y: float
+    size: int
+    face: object
+    ink: tuple[int, int, int]
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.draw = ImageDraw.Draw(self.image)
+        self.leading = self.rng.uniform(1.15, 1.7)
+
+    @property
+    def full(self) -> bool:
+        return self.y > self.image.height - 2.2 * self.size
+
+    def font(self, scale: float = 1.0) -> ImageFont.FreeTypeFont:
+        return fonts.font(self.face, max(6, round(self.size * scale)))
+
+    def word(self, x: float, text: str, font: ImageFont.FreeTypeFont) -> float:
+        """Draws one word at the pen's height; the x after it."""
+        box = self.draw.textbbox((x, self.y), text, font)
+        end = x + font.getlength(text)
+        if end <= self.image.width and box[2] > box[0] and box[3] > box[1]:
+            self.draw.text((x, self.y), text, self.ink, font)
+            self.boxes.append(box)
+            self.texts.append(text)
+        return end
+
+    def line(self, words: list[str], font: ImageFont.FreeTypeFont, x: float, gap: float) -> float:
+        """Draws words from `x` on with `gap` pixels in between; the x after the last."""
+        for text in words:
+            x = self.word(x, text, font) + gap
+        return x - gap
+
+    def feed(self, lines: float = 1.0, scale: float = 1.0) -> None:
+        self.y += lines * self.size * scale * self.leading
+
+    def fitting(self, words: list[str], font: ImageFont.FreeTypeFont, width: float) -> tuple[list[str], float]:
+        """As many of the words as fit into `width`, at least one, and their length in pixels."""
+        gap, total, taken = font.getlength(" "), 0.0, 0
+        for text in words:
+            length = font.getlength(text)
+            if taken and total + gap + length > width:
+                break
+            total += length + (gap if taken else 0)
+            taken += 1
+        return words[:taken], total
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def heading(sheet: Sheet) -> None:
+    """One to three lines, larger, centred or at the left: a title, or the head of a receipt."""
+    scale, centred = sheet.rng.uniform(1.0, 2.2), sheet.rng.random() < 0.6
+    font = sheet.font(scale)
+    for _ in range(sheet.rng.integers(1, 4)):
+        words, length = sheet.fitting(corpus.phrase(sheet.rng, 1, 5), font, sheet.right - sheet.left)
+        x = sheet.left + (sheet.right - sheet.left - length) / 2 if centred else sheet.left
+        sheet.line(words, font, max(2, x), font.getlength(" "))
+        sheet.feed(scale=scale)
+
+
+def paragraph(sheet: Sheet) -> None:
+    """Running text, flush or justified, with an indented first line now and then."""
+    rng, font = sheet.rng, sheet.font()
+    words = [corpus.word(rng) if rng.random() < 0.25 else corpus.entry(rng) for _ in range(rng.integers(12, 90))]
+    justified, x = rng.random() < 0.5, sheet.left + (rng.random() < 0.4) * 1.5 * sheet.size
+    while words and not sheet.full:
+        taken, length = sheet.fitting(words, font, sheet.right - x)
+        words = words[len(taken) :]
+        gap = font.getlength(" ")
+        if justified and words and len(taken) > 1:
+            gap += min((sheet.right - x - length) / (len(taken) - 1), 2 * sheet.size)
+        sheet.line(taken, font, x, gap)
+        sheet.feed()
+        x = sheet.left
+    sheet.feed(0.6)
+
+
+def items(sheet: Sheet) -> None:
+    """Rows with a description at the left and amounts flush right, as receipts and bills list what was bought."""
+    rng, font = sheet.rng, sheet.font()
+    width = sheet.right - sheet.left
+    columns = [1.0, rng.uniform(0.55, 0.75), rng.uniform(0.4, 0.5)][: rng.integers(1, 4)]
+    for _ in range(rng.integers(2, 12)):
+        if sheet.full:
+            return
+        texts = corpus.phrase(rng, 1, 4) if rng.random() < 0.8 else [corpus.code(rng), *corpus.phrase(rng, 1, 2)]
+        words, _ = sheet.fitting(texts, font, width * (columns[-1] - 0.22))
+        sheet.line(words, font, sheet.left, font.getlength(" "))
+        for column in columns:
+            text = corpus.amount(rng) if rng.random() < 0.8 else corpus.digits(rng, 1, 3)
+            sheet.word(sheet.left + width * column - font.getlength(text), text, font)
+        sheet.feed()
+
+
+def fields(sheet: Sheet) -> None:
+    """Labels with values behind a colon, some on a ruled line or in a box, as forms have them."""
+    rng, font = sheet.rng, sheet.font()
+    boxed, ruled = rng.random() < 0.25, rng.random() < 0.3
+    tab = sheet.left + (sheet.right - sheet.left) * rng.uniform(0.3, 0.55)
+    makers = (corpus.date, corpus.clock, corpus.code, corpus.amount, corpus.contact, corpus.word)
+    for _ in range(rng.integers(1, 8)):
+        if sheet.full:
+            return
+        labels, _ = sheet.fitting([*corpus.phrase(rng, 1, 3)], font, tab - sheet.left - sheet.size)
+        labels[-1] += corpus.pick(rng, [":", ":", "", "."])
+        end = sheet.line(labels, font, sheet.left, font.getlength(" "))
+        x = tab if rng.random() < 0.7 else end + font.getlength("  ")
+        values = [corpus.pick(rng, makers)(rng).replace(" ", "") for _ in range(rng.integers(0, 4))]
+        values, length = sheet.fitting(values, font, sheet.right - x) if values else ([], 0.0)
+        sheet.line(values, font, x, font.getlength(" "))
+        bottom = sheet.y + 1.25 * sheet.size
+        if ruled:
+            sheet.draw.line((x, bottom, sheet.right, bottom), sheet.ink, 1)
+        if boxed:
+            sheet.draw.rectangle((x - 4, sheet.y - 3, sheet.right, bottom), outline=sheet.ink)
+        sheet.feed(1.4 if boxed or ruled else 1.0)
+
+
+def table(sheet: Sheet) -> None:
+    """A grid of words and numbers, with or without its lines."""
+    rng, font = sheet.rng, sheet.font(sheet.rng.uniform(0.8, 1.0))
+    count, lined = int(rng.integers(2, 7)), rng.random()
+    edges = np.linspace(sheet.left, sheet.right, count + 1)
+    wordy, top = rng.random(count) < 0.4, sheet.y
+    row = sheet.size * sheet.leading * rng.uniform(1.0, 1.5)
+    ys = [top]
+    for index in range(rng.integers(3, 14)):
+        if sheet.full:
+            break
+        for column in range(count):
+            texts = corpus.phrase(rng, 1, 2) if wordy[column] or not index else [corpus.pick(rng, (corpus.amount, corpus.code, corpus.date))(rng)]
+            words, length = sheet.fitting(texts, font, edges[column + 1] - edges[column] - 8)
+            if length < edges[column + 1] - edges[column] - 6 and rng.random() < 0.93:
+                x = edges[column] + 4 if wordy[column] else edges[column + 1] - 4 - length
+                sheet.line(words, font, x, font.getlength(" "))
+        sheet.y += row
+        ys.append(sheet.y)
+    pad = 0.25 * (row - sheet.size)
+    if lined < 0.5:
+        for y in ys if lined < 0.4 else ys[:2]:
+            sheet.draw.line((sheet.left, y - pad, sheet.right, y - pad), sheet.ink, 1)
+    if lined < 0.25:
+        for x in edges:
+            sheet.draw.line((x, top - pad, x, sheet.y - pad), sheet.ink, 1)
+    sheet.feed(0.6)
+
+
+def rule(sheet: Sheet) -> None:
+    """A separator: a line, or a row of dashes, stars or equal signs, which is no text to be found."""
+    y = sheet.y + 0.5 * sheet.size
+    if sheet.rng.random() < 0.5:
+        sheet.draw.line((sheet.left, y, sheet.right, y), sheet.ink, int(sheet.rng.integers(1, 4)))
+    else:
+        mark = corpus.pick(sheet.rng, "-=*_.")
+        font = sheet.font()
+        count = int((sheet.right - sheet.left) / max(1, font.getlength(mark)))
+        sheet.draw.text((sheet.left, sheet.y), mark * count, sheet.ink, font)
+    sheet.feed()
+
+
+def picture(sheet: Sheet) -> None:
+    """A logo, a photograph, a stamp or bars, none of which is text."""
+    rng = sheet.rng
+    size = int(rng.uniform(2, 7) * sheet.size)
+    x, y = rng.uniform(sheet.left, max(sheet.left + 1, sheet.right - size)), sheet.y
+    kind = rng.random()
+    colour = tuple(int(c) for c in rng.uniform(0, 220, 3))
+    if kind < 0.3:
+        sheet.draw.ellipse((x, y, x + size, y + size), outline=colour, width=int(rng.integers(1, 6)))
+    elif kind < 0.6:
+        for bar in range(0, size * 2, 3):
+            if rng.random() < 0.5:
+                sheet.draw.rectangle((x + bar, y, x + bar + rng.integers(0, 3), y + size / 2), fill=sheet.ink)
+    elif kind < 0.8:
+        points = [tuple(map(float, rng.uniform((x, y), (x + size, y + size)))) for _ in range(rng.integers(3, 7))]
+        sheet.draw.polygon(points, fill=colour)
+    else:
+        blotch = synthetic.background((size, size), rng.uniform(0, 255, 3), rng)
+        sheet.image.paste(Image.fromarray(np.clip(blotch, 0, 255).astype(np.uint8)), (int(x), int(y)))
+    sheet.y += size + 0.4 * sheet.size
+
+
+KINDS: dict[str, dict[Callable[[Sheet], None], float]] = {
+    "receipt": {heading: 2, items: 4, fields: 3, rule: 2, paragraph: 0.3, picture: 0.4},
+    "invoice": {heading: 1, fields: 3, table: 2, items: 1, paragraph: 1, picture: 0.5, rule: 0.5},
+    "letter": {heading: 1, paragraph: 4, fields: 1, picture: 0.3},
+    "form": {heading: 1, fields: 5, paragraph: 1, table: 0.5, rule: 0.5},
+    "table": {heading: 0.5, table: 4, paragraph: 0.5},
+    "book": {heading: 0.6, paragraph: 5, picture: 0.4, table: 0.3},
+}
+
+
+# ---------------------------------------------------------------- pages
+
+
+def sheet(kind: str, rng: Rng) -> Sheet:
+    """A filled sheet of this kind, before anything looks at it."""
+    narrow = kind == "receipt"
+    width = int(rng.integers(320, 620)) if narrow else int(rng.integers(620, 1100))
+    height = int(width * (rng.uniform(1.2, 2.6) if narrow else rng.uniform(0.9, 1.45)))
+    paper = np.clip(np.full(3, rng.uniform(200, 255)) + rng.uniform(-18, 8, 3), 0, 255)
+    canvas = np.clip(synthetic.background((height, width), paper, rng), 0, 255).astype(np.uint8)
+    margin = int(width * rng.uniform(0.02, 0.1))
+    size = int(rng.integers(13, 25)) if narrow else int(rng.integers(11, 22))
+    ink = tuple(int(c) for c in np.clip(rng.uniform(0, 95) + rng.uniform(-15, 25, 3), 0, 255))
+    page = Sheet(Image.fromarray(canvas), rng, margin, width - margin, margin, size, fonts.any_path(rng, 0.75), ink)
+    columns = 2 if kind in ("book", "letter") and width > 850 and rng.random() < 0.5 else 1
+    gutter = int(rng.uniform(1.2, 2.5) * size)
+    column = (width - 2 * margin - (columns - 1) * gutter) // columns
+    blocks, weights = list(KINDS[kind]), np.array(list(KINDS[kind].values()))
+    for index in range(columns):
+        page.left = margin + index * (column + gutter)
+        page.right, page.y = page.left + column, margin
+        heading(page)
+        while not page.full:
+            blocks[int(rng.choice(len(blocks), p=weights / weights.sum()))](page)
+            if rng.random() < 0.1:
+                page.face, page.size = fonts.any_path(rng, 0.75), max(10, int(page.size * rng.uniform(0.85, 1.2)))
+            page.feed(rng.uniform(0, 0.8))
+    return page
+
+
+def corners(boxes: list[tuple[float, float, float, float]]) -> np.ndarray:
+    """Polygons (N, 4, 2) float32 of boxes (left, top, right, bottom), a little away from the ink."""
+    if not boxes:
+        return np.zeros((0, 4, 2), np.float32)
+    x0, y0, x1, y1 = np.array(boxes, np.float32).T
+    pad = np.clip(0.06 * (y1 - y0), 0.5, 2)
+    x0, y0, x1, y1 = x0 - pad, y0 - pad, x1 + pad, y1 + pad
+    return np.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1).reshape(-1, 4, 2)
+
+
+def document(rng: Rng, kind: str | None = None) -> Sample:
+    """A document as a scanner or a camera shows it."""
+    page = sheet(kind or corpus.pick(rng, list(KINDS)), rng)
+    image, polygons = np.asarray(page.image), corners(page.boxes)
+    photographed = rng.random() < 0.4
+    angle, skew, margin = (10.0, 0.06, 0.06) if photographed else (2.0, 0.005, 0.0)
+    if rng.random() < 0.75:
+        homography, size = augment.perspective(image.shape[:2], rng, angle, skew, rng.uniform(0, margin))
+        desk = synthetic.background(size, rng.uniform(0, 255, 3), rng)
+        desk = np.clip(desk, 0, 255).astype(np.uint8)
+        image = cv2.warpPerspective(
+            image, homography, size[::-1], desk, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+        )
+        polygons = augment.move(polygons, homography)
+    return Sample(augment.degrade(image, rng, 0.8), polygons, tuple(page.texts))
+
+
+def scene(rng: Rng, size: tuple[int, int] = (512, 640)) -> Sample:
+    """A street or a shelf: patches of colour with words on them, in perspective."""
+    height, width = size
+    image = synthetic.background(size, rng.uniform(20, 235, 3), rng)
+    for _ in range(rng.integers(4, 25)):
+        points = rng.uniform((-0.2 * width, -0.2 * height), (1.2 * width, 1.2 * height), (1, 2))
+        points = (points + rng.normal(0, rng.uniform(20, 200), (int(rng.integers(3, 6)), 2))).astype(np.int32)
+        if rng.random() < 0.7:
+            cv2.fillConvexPoly(image, cv2.convexHull(points), rng.uniform(0, 255, 3).tolist())
+        else:
+            cv2.polylines(image, [points], True, rng.uniform(0, 255, 3).tolist(), int(rng.integers(1, 8)))
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 4))
+    polygons: list[np.ndarray] = []
+    texts: list[str] = []
+    taken = np.zeros(size, np.uint8)
+    for _ in range(rng.integers(2, 14)):
+        text = corpus.word(rng)
+        place = _sign(text, image, taken, rng)
+        if place is not None:
+            polygons.append(place)
+            texts.append(text)
+    pixels = augment.degrade(np.clip(image, 0, 255).astype(np.uint8), rng)
+    return Sample(pixels, np.array(polygons, np.float32).reshape(-1, 4, 2), tuple(texts))
+
+
+def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarray | None:
+    """Paints a word somewhere free on the picture in place, on a board or not; its polygon (4, 2), None without room."""
+    size = int(np.exp(rng.uniform(np.log(10), np.log(90))))
+    coverage = synthetic.trim(synthetic.mask(text, fonts.font(fonts.any_path(rng), size), rng))
+    homography, (height, width) = augment.perspective(coverage.shape, rng, 18, 0.15, 0.02)
+    if height >= image.shape[0] or width >= image.shape[1] or height < 6:
+        return None
+    y, x = int(rng.integers(image.shape[0] - height)), int(rng.integers(image.shape[1] - width))
+    window = np.s_[y : y + height, x : x + width]
+    if taken[window].any():
+        return None
+    taken[window] = 1
+    tall, wide = coverage.shape
+    outline = np.array([[0, 0], [wide, 0], [wide, tall], [0, tall]], np.float32)
+    coverage = cv2.warpPerspective(coverage, homography, (width, height))
+    paper, ink = synthetic.colours(rng)
+    view = image[window]
+    if rng.random() < 0.6:
+        view[:] = synthetic.background((height, width), paper, rng)
+    elif abs(view.mean() - ink.mean()) < 50:
+        ink = np.full(3, 255.0 if view.mean() < 128 else 0.0)
+    synthetic.blend(view, coverage, ink)
+    return augment.move(outline[None], homography)[0] + np.array([x, y], np.float32)

@@ -1,0 +1,77 @@
+"""Fonts for synthetic documents: the Latin ones among those installed on the machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import ImageFont
+
+FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/Library/Fonts", "C:/Windows/Fonts")
+PROBE = "aBgM7&é"
+NOT_TEXT = re.compile(
+    r"aenigma|symbol|dingbat|math|icon|emoji|braille|music|euterpe|dseg|barcode|unifont|nastaliq|ornament|initial|fraktur|caps|"
+    r"bitmap|outline|cegui|lmmi|lmsy|lmex|d050000l|standardsymbols|glyph|chess|dummy|blankenburg|triod|sebaldus",
+    re.IGNORECASE,
+)
+
+# What offices, tills and web pages print with, and their free metric twins.
+EVERYDAY = re.compile(
+    r"Liberation|DejaVuSans|Nimbus|Arimo|Tinos|Cousine|Carlito|Caladea|Roboto|OpenSans|FreeSans|FreeMono|Lato|Inter-|"
+    r"Courier|Hack|Cantarell|P052|C059|Karla|Inconsolata|URWGothic|ClearSans|Oxygen"
+)
+
+
+@functools.cache
+def families() -> tuple[tuple[Path, ...], ...]:
+    """Font files by family, only those that draw Latin letters, digits and accents.
+
+    Raises:
+        FileNotFoundError: there are none. `OCRZOO_FONTS` may name more folders, joined as in PATH.
+    """
+    folders = [*filter(None, os.environ.get("OCRZOO_FONTS", "").split(os.pathsep)), *FOLDERS]
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        for path in sorted(Path(folder).expanduser().rglob("*.[to]tf")):
+            if not NOT_TEXT.search(str(path)) and is_latin(path):
+                found.setdefault(re.split(r"[-_ ]", path.stem)[0].lower(), []).append(path)
+    if not found:
+        raise FileNotFoundError(f"no Latin fonts in {', '.join(folders)}; install some, such as Debian's fonts-dejavu")
+    return tuple(tuple(found[name]) for name in sorted(found))
+
+
+def is_latin(path: Path) -> bool:
+    """Whether the font has its own glyph, not the box for missing ones, for each character of `PROBE`."""
+    try:
+        font = ImageFont.truetype(str(path), 24)
+        missing = bytes(font.getmask("\uffff"))
+        glyphs = [bytes(font.getmask(character)) for character in PROBE]
+    except (OSError, ValueError):
+        return False
+    return len(set(glyphs)) == len(PROBE) and all(any(glyph) and glyph != missing for glyph in glyphs)
+
+
+@functools.lru_cache(2048)
+def font(path: Path, size: int) -> ImageFont.FreeTypeFont:
+    """The font at this size in pixels."""
+    return ImageFont.truetype(str(path), size)
+
+
+@functools.cache
+def everyday() -> tuple[tuple[Path, ...], ...]:
+    """The families of `EVERYDAY` that are installed; all families if none is."""
+    return tuple(family for family in families() if EVERYDAY.match(family[0].stem)) or families()
+
+
+def any_path(rng: np.random.Generator, common: float = 0.4) -> Path:
+    """A file of a family drawn first, so that families with many styles are not drawn more often.
+
+    Args:
+        common: probability that the family is one of the everyday ones.
+    """
+    group = everyday() if rng.random() < common else families()
+    family = group[int(rng.integers(len(group)))]
+    return family[int(rng.integers(len(family)))]

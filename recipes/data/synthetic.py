@@ -1,0 +1,192 @@
+"""Synthetic words: text in any installed Latin font, as scanners and cameras would see it.
+
+Plain Python and NumPy, seeded: the same seed gives the same pictures on the same machine and fonts. Pages are in
+`recipes.data.documents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import ImageFont
+
+from recipes.data import augment, corpus, fonts
+from zoo.charset import Charset
+
+Rng = np.random.Generator
+GLYPHS = 36  # pixels of the em at which words are drawn before they are brought to size
+
+
+class Strip(NamedTuple):
+    """A crop of one word or line (H, W, 3) uint8 and its text."""
+
+    image: np.ndarray
+    text: str
+
+
+def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> np.ndarray:
+    """Coverage (H, W) uint8 of the text drawn in one line, letter by letter if it is to be spaced out."""
+    if rng.random() < 0.88 or len(text) > 20:
+        pixels = font.getmask(text, mode="L")
+        return np.asarray(pixels, np.uint8).reshape(pixels.size[1], pixels.size[0])
+    spacing = int(rng.integers(-1, max(3, font.size // 3)))
+    left, top, right, bottom = font.getbbox(text)
+    canvas = np.zeros((int(bottom) + 4, int(right) + spacing * len(text) + 3 * int(font.size)), np.uint8)
+    pen = 0.0
+    for character in text:
+        glyph = font.getmask(character, mode="L")
+        width, height = glyph.size
+        x, y = font.getbbox(character)[:2]
+        x, y = max(0, int(pen + x)), max(0, int(y))
+        if width and height:
+            patch = np.asarray(glyph, np.uint8).reshape(height, width)
+            view = canvas[y : y + height, x : x + width]
+            np.maximum(view, patch[: view.shape[0], : view.shape[1]], out=view)
+        pen += font.getlength(character) + spacing
+    return trim(canvas)
+
+
+def trim(coverage: np.ndarray) -> np.ndarray:
+    """Without empty rows and columns around the ink; at least one pixel stays."""
+    rows, columns = np.flatnonzero(coverage.any(1)), np.flatnonzero(coverage.any(0))
+    if not len(rows):
+        return coverage[:1, :1]
+    return coverage[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def pen_weight(coverage: np.ndarray, rng: Rng) -> np.ndarray:
+    """Ink that spread or thinned, or that dots of a printer left out."""
+    draw = rng.random()
+    if draw < 0.1:
+        return cv2.dilate(coverage, np.ones((2, 2), np.uint8))
+    if draw < 0.15:
+        return cv2.erode(coverage, np.ones((2, 2), np.uint8))
+    if draw < 0.22:
+        holes = rng.random(coverage.shape, np.float32) < rng.uniform(0.03, 0.25)
+        return np.where(holes, coverage // 3, coverage).astype(np.uint8)
+    return coverage
+
+
+def wave(coverage: np.ndarray, rng: Rng) -> np.ndarray:
+    """Text on an arc or a wave, as signs have it."""
+    height, width = coverage.shape
+    bend = rng.uniform(0.1, 0.45) * height * rng.choice((-1, 1))
+    phase, turns = rng.uniform(0, np.pi), rng.uniform(0.5, 1.0)
+    shift = bend * np.sin(phase + np.pi * turns * np.arange(width, dtype=np.float32) / width)
+    extra = int(abs(bend)) + 2
+    padded = np.pad(coverage, ((extra, extra), (0, 0)))
+    y, x = np.mgrid[0 : padded.shape[0], 0:width].astype(np.float32)
+    return trim(cv2.remap(padded, x, y + shift.astype(np.float32), cv2.INTER_LINEAR))
+
+
+def background(size: tuple[int, int], colour: np.ndarray, rng: Rng) -> np.ndarray:
+    """A surface (H, W, 3) float32 around one colour: plain, shaded, blotched, or grained."""
+    height, width = size
+    surface = np.broadcast_to(colour.astype(np.float32), (height, width, 3)).copy()
+    kind = rng.random()
+    if kind < 0.5:
+        cells = (2, 3) if kind < 0.25 else (int(rng.integers(3, 8)), int(rng.integers(4, 16)))
+        field = rng.standard_normal((*cells, 3 if kind < 0.1 else 1)).astype(np.float32) * rng.uniform(3, 32)
+        surface += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, -1)
+    elif kind < 0.6:
+        stripes = np.sin(np.arange(width if kind < 0.55 else height) * rng.uniform(0.2, 2) + rng.uniform(0, 6))
+        surface += (stripes[None, :, None] if kind < 0.55 else stripes[:, None, None]) * rng.uniform(3, 25)
+    return surface
+
+
+def colours(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (3,) of paper and ink that can be told apart: mostly dark on light, and any on any."""
+    if rng.random() < 0.5:
+        paper, ink = np.full(3, rng.uniform(170, 255)), np.full(3, rng.uniform(0, 110))
+        paper, ink = paper + rng.uniform(-15, 10, 3), ink + rng.uniform(-10, 30, 3)
+    else:
+        paper, ink = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
+        grey = np.array([0.3, 0.59, 0.11])
+        for _ in range(8):
+            if abs((paper - ink) @ grey) > 45:
+                break
+            paper, ink = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
+    return np.clip(paper, 0, 255), np.clip(ink, 0, 255)
+
+
+def neighbours(canvas: np.ndarray, text: np.ndarray, rng: Rng) -> np.ndarray:
+    """The canvas of coverage with parts of other lines or of a rule at its edges, as crops of documents have them."""
+    height, width = canvas.shape
+    draw = rng.random()
+    if draw < 0.1:
+        other = text[:, :: int(rng.choice((-1, 1)))]
+        part = int(rng.integers(1, 4))
+        strip = cv2.resize(other, (width, max(4, other.shape[0])))[-part:] if draw < 0.05 else None
+        if strip is not None:
+            np.maximum(canvas[: len(strip)], strip, out=canvas[: len(strip)])
+        else:
+            strip = cv2.resize(other, (width, max(4, other.shape[0])))[:part]
+            np.maximum(canvas[-len(strip) :], strip, out=canvas[-len(strip) :])
+    elif draw < 0.15:
+        row = int(rng.choice((rng.integers(0, 3), height - 1 - rng.integers(0, 3))))
+        canvas[max(0, min(row, height - 1))] = 255
+    return canvas
+
+
+def word_image(text: str, rng: Rng) -> np.ndarray:
+    """The word as a crop (H, W, 3) uint8, 20 to 48 pixels high, with a little of what surrounds it."""
+    coverage = pen_weight(mask(text, fonts.font(fonts.any_path(rng), GLYPHS), rng), rng)
+    if rng.random() < 0.06 and len(text) > 2:
+        coverage = wave(coverage, rng)
+    scene = rng.random() < 0.45
+    angle, skew = (6.0, 0.12) if scene else (1.5, 0.02)
+    if rng.random() < 0.7:
+        homography, size = augment.perspective(coverage.shape, rng, angle, skew)
+        coverage = cv2.warpPerspective(coverage, homography, size[::-1], flags=cv2.INTER_AREA)
+    height, width = coverage.shape
+    top, bottom = (rng.uniform(-0.03, 0.3, 2) * height).astype(int)
+    left, right = (rng.uniform(-0.02, 0.35, 2) * min(height, width)).astype(int)
+    coverage = coverage[max(0, -top) : height - max(0, -bottom), max(0, -left) : width - max(0, -right)]
+    coverage = np.pad(coverage, [(max(0, int(a)), max(0, int(b))) for a, b in ((top, bottom), (left, right))])
+    target = int(rng.integers(20, 49))
+    width = max(4, round(coverage.shape[1] * target / coverage.shape[0] * rng.uniform(0.75, 1.25)))
+    coverage = cv2.resize(coverage, (width, target), interpolation=cv2.INTER_AREA)
+    image = paint(neighbours(coverage, coverage.copy(), rng), rng, scene)
+    return augment.degrade(image, rng)
+
+
+def paint(coverage: np.ndarray, rng: Rng, scene: bool) -> np.ndarray:
+    """Ink on paper (H, W, 3) uint8, with a shadow or an outline now and then in scenes."""
+    paper, ink = colours(rng)
+    image = background(coverage.shape, paper, rng)
+    if scene and rng.random() < 0.2:
+        edge = cv2.dilate(coverage, np.ones((3, 3), np.uint8))
+        offset = rng.integers(-2, 3, 2)
+        edge = np.roll(edge, offset, (0, 1)) if rng.random() < 0.6 else edge
+        blend(image, edge, rng.uniform(0, 255, 3))
+    blend(image, coverage, ink)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def blend(image: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None:
+    """Covers the picture (H, W, 3) float32 in place with a colour where there is coverage."""
+    alpha = coverage[..., None].astype(np.float32) / 255
+    image += alpha * (colour.astype(np.float32) - image)
+
+
+def words(charset: Charset, seed: int, longest: int = 24) -> Iterator[Strip]:
+    """Endless words of the alphabet with up to `longest` characters.
+
+    The n-th word depends on the seed and n only, so a stream can be taken up anywhere: see `word_at`.
+    """
+    index = 0
+    while True:
+        yield word_at(charset, seed, index, longest)
+        index += 1
+
+
+def word_at(charset: Charset, seed: int, index: int, longest: int = 24) -> Strip:
+    """The word number `index` of the stream `seed`."""
+    rng = np.random.default_rng((seed, index))
+    text = ""
+    while not 0 < len(text) <= longest:
+        text = charset.plain(corpus.word(rng))
+    return Strip(word_image(text, rng), text)

@@ -1,0 +1,71 @@
+"""Losses: each maps (target, logits) to one value for each sample (B,). Logits are float32, before any activation."""
+
+from __future__ import annotations
+
+from keras import ops
+
+
+def ctc(target: dict, logits):
+    """Connectionist temporal classification, per character. Graves et al. 2006, doi:10.1145/1143844.1143891, eq. 8.
+
+    A label that cannot be written in the steps at hand (characters + repeats > T) counts as 0: backends give it
+    values of different, arbitrary height, which would drown the batch.
+
+    Args:
+        target: "ids" (B, L) int32, padded with the blank's id or any other; "length" (B,) int32.
+        logits: (B, T, K) float32; the last class is the blank.
+    """
+    batch, steps, classes = ops.shape(logits)[0], ops.shape(logits)[1], logits.shape[-1]
+    ids, length = ops.cast(target["ids"], "int32"), ops.cast(target["length"], "int32")
+    inside = ops.arange(1, ops.shape(ids)[1])[None] < length[:, None]
+    repeats = ops.sum(ops.cast(ops.logical_and(ids[:, 1:] == ids[:, :-1], inside), "int32"), 1)
+    feasible = length + repeats <= steps
+    length = ops.where(feasible, length, 0)
+    loss = ops.ctc_loss(ids, logits, length, ops.full((batch,), steps, dtype="int32"), mask_index=classes - 1)
+    return ops.where(feasible, loss, 0.0) / ops.cast(ops.maximum(length, 1), "float32")
+
+
+def binary_cross_entropy(target, logits):
+    """Cross-entropy of each pixel, stable for large logits: max(z, 0) - z·t + log(1 + e^-|z|)."""
+    return ops.maximum(logits, 0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
+
+
+def dice(target, probability, mask, smooth: float = 1.0):
+    """1 - 2·|A ∩ B| / (|A| + |B|) over the masked pixels: (B, H, W) each → (B,). Milletari et al. 2016, arXiv:1606.04797.
+
+    `smooth` is added above and below, so that an empty picture found empty costs nothing.
+    """
+    both = ops.sum(target * probability * mask, (1, 2))
+    either = ops.sum((target + probability) * mask, (1, 2))
+    return 1 - (2 * both + smooth) / (either + smooth)
+
+
+def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: float = 50.0):
+    """L = α·L_region + L_binary + β·L_border. Liao et al. 2019, https://arxiv.org/abs/1911.08947, eq. 3 to 7.
+
+    L_region is a cross-entropy in which text and background weigh the same (instead of the paper's mining of hard
+    negatives, which sorts all pixels), L_binary the dice of the approximate binary map, L_border the mean distance of
+    the thresholds around the edges of text.
+
+    Args:
+        target: "region", "mask", "border", "border_mask", each (B, H, W): see `recipes.detection.targets`.
+        outputs: "logits" and "threshold", each (B, H, W, 1).
+        alpha: weight of L_region; the paper's order is (1, 1, 10) on a sum with mined negatives.
+        beta: weight of L_border.
+        k: steepness of the approximate step function.
+    """
+    logits, threshold = outputs["logits"][..., 0], ops.sigmoid(outputs["threshold"][..., 0])
+    region, mask, border, border_mask = (
+        ops.cast(target[key], "float32") for key in ("region", "mask", "border", "border_mask")
+    )
+    entropy = binary_cross_entropy(region, logits)
+    text, ground = region * mask, (1 - region) * mask
+    region_loss = _mean(entropy, text) / 2 + _mean(entropy, ground) / 2
+    binary = ops.sigmoid(k * (ops.sigmoid(logits) - threshold))  # eq. 2
+    border_loss = _mean(ops.abs(threshold - border), border_mask)
+    return alpha * region_loss + dice(region, binary, mask) + beta * border_loss
+
+
+def _mean(values, weight):
+    """The mean over the pixels of each sample that have weight; 0 where none has."""
+    return ops.sum(values * weight, (1, 2)) / ops.maximum(ops.sum(weight, (1, 2)), 1.0)

@@ -1,0 +1,92 @@
+"""Pictures of a run: what was read, where text was found, and how the loss fell."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from zoo.files import replacing
+
+RIGHT, WRONG, TRUTH = "#2e7d32", "#c62828", "#616161"
+
+
+def words(shown: Sequence[tuple[np.ndarray, str, str]], path: Path, columns: int = 6) -> None:
+    """Writes a sheet of crops, under each what was read: green where right, red with the truth below where not.
+
+    Args:
+        shown: (picture (H, W, 3) uint8, read, true) of each.
+        path: of a PNG file.
+        columns: of the sheet.
+    """
+    cell, font = (220, 84), ImageFont.load_default(14)
+    sheet = Image.new("RGB", (columns * cell[0], max(1, -(-len(shown) // columns)) * cell[1]), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, (pixels, read, true) in enumerate(shown):
+        x, y = index % columns * cell[0] + 6, index // columns * cell[1] + 4
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((cell[0] - 12, 40))
+        sheet.paste(picture, (x, y))
+        draw.text((x, y + 42), read or "(nothing)", RIGHT if read == true else WRONG, font)
+        if read != true:
+            draw.text((x, y + 58), true, TRUTH, font)
+    with replacing(path) as temporary:
+        sheet.save(temporary)
+
+
+def regions(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: Path) -> None:
+    """Writes pictures side by side with the found polygons in red over the true ones in green.
+
+    Args:
+        shown: (picture (H, W, 3) uint8, found (N, 4, 2), true (M, 4, 2)) of each.
+        path: of a PNG file.
+    """
+    pictures = []
+    for pixels, found, true in shown:
+        picture = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(picture)
+        for polygons, colour in ((true, RIGHT), (found, WRONG)):
+            for polygon in polygons:
+                draw.polygon([tuple(map(float, point)) for point in polygon], outline=colour, width=2)
+        pictures.append(picture)
+    sheet = Image.new("RGB", (sum(p.width + 8 for p in pictures), max(p.height for p in pictures)), "white")
+    x = 0
+    for picture in pictures:
+        sheet.paste(picture, (x, 0))
+        x += picture.width + 8
+    with replacing(path) as temporary:
+        sheet.save(temporary)
+
+
+def curves(log: Path, path: Path) -> bool:
+    """Writes loss and scores over the steps of log.csv as a PNG; False where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        return False
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
+    for name in rows[-1] if rows else ():
+        points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+        if name == "loss":
+            left.plot(*zip(*points, strict=True), label="loss of training")
+        elif name not in ("step", "seconds", "rate") and points:
+            right.plot(*zip(*points, strict=True), marker="o", label=name)
+    left.set(xlabel="step", ylabel="loss", yscale="log")
+    right.set(xlabel="step", ylabel="score", ylim=(0, 1))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+    return True

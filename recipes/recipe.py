@@ -1,0 +1,97 @@
+"""Recipe: what one training run is. A recipe file holds one, called RECIPE; the trainer says how it is carried out."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+import recipes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What one run is. Each field may be set from the command line: `--set rate=5e-4`."""
+
+    model: str  # name of a card
+    task: str  # module of recipes that makes batches, loss and scores: "recipes.recognition.task"
+    options: dict[str, Any] = field(default_factory=dict)  # of the builder, over those of the card
+    start: str = ""  # name or path of the weights to begin with; "" is random
+    seed: int = 0  # of weights, synthetic samples and augmentation
+
+    real: tuple[str, ...] = ()  # data sets under --data whose `train` splits are mixed in
+    real_share: float = 0.3  # part of the samples that is taken from them
+    size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
+    longest: int = 20  # characters of a synthetic word at most
+    widest: int = 256  # pixels of a recognizer's strips at most
+
+    batch: int = 64  # samples in a step, over all devices
+    steps: int = 20_000  # of the optimizer
+    rate: float = 1e-3  # peak learning rate
+    warmup: int = 200  # steps to reach it
+    floor: float = 0.02  # learning rate at the end, as a part of the peak; cosine in between
+    decay: float = 1e-4  # weight decay of AdamW
+    clip: float = 5.0  # norm to which the gradient is clipped
+    ema: float = 0.999  # momentum of the average of the weights; 0 is none
+
+    checkpoint_every: int = 200  # steps; a kill loses no more than these
+    validate_every: int = 1000  # steps, a multiple of checkpoint_every
+    validation: int = 400  # samples at most
+
+    def __post_init__(self) -> None:
+        if self.validate_every % self.checkpoint_every:
+            raise ValueError(f"validate_every={self.validate_every} is no multiple of {self.checkpoint_every=}")
+
+    def override(self, assignments: list[str]) -> Recipe:
+        """The recipe with "key=value" assignments applied, each value read as the field's type.
+
+        Raises:
+            ValueError: no such field, or a value of another type.
+        """
+        changes = {}
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            kinds = typing.get_type_hints(type(self))
+            if not equals or key not in kinds:
+                raise ValueError(f"--set {assignment}: give one of {', '.join(kinds)} as key=value")
+            changes[key] = _value(key, text, kinds[key])
+        return dataclasses.replace(self, **changes)
+
+
+def _value(key: str, text: str, kind: Any) -> Any:
+    """`text` read as `kind`, which is str, int, float, a tuple of one of them, or dict."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    try:
+        if origin is tuple:
+            return tuple(arguments[0](part) for part in text.split(",") if part)
+        if origin is dict:
+            return {name: value for name, _, value in (part.partition(":") for part in text.split(",") if part)}
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"--set {key}={text}: {key} is {getattr(kind, '__name__', kind)}") from None
+
+
+def names() -> list[str]:
+    """All recipes, as `zoo train` takes them: "recognition.crnn_mobilenet_v3_small"."""
+    found = pkgutil.walk_packages(recipes.__path__, "recipes.")
+    folders = ("detection", "recognition", "classification", "segmentation", "spotting")
+    paths = (module.name.split(".") for module in found if not module.ispkg)
+    return sorted(
+        f"{path[1]}.{path[2]}" for path in paths if len(path) == 3 and path[1] in folders and path[2] not in ("task", "targets")
+    )
+
+
+def find(name: str) -> Recipe:
+    """The RECIPE of the module `recipes.NAME`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in names():
+        raise ValueError(f"no recipe is named {name!r}; there are: {', '.join(names())}")
+    module: types.ModuleType = importlib.import_module(f"recipes.{name}")
+    return module.RECIPE

@@ -1,0 +1,17 @@
+"""The default recognizer: small, for laptops and phones.
+
+    zoo train recognition.crnn_mobilenet_v3_small --run runs/crnn_small --data DATA
+"""
+
+from recipes.recipe import Recipe
+
+RECIPE = Recipe(
+    model="crnn_mobilenet_v3_small",
+    task="recipes.recognition.task",
+    real=("icdar15_words", "icdar15_scenes", "sroie", "docbank_pages", "tapus_fr_typewritten"),
+    real_share=0.2,
+    batch=64,
+    steps=8000,
+    rate=2e-3,
+    warmup=300,
+)

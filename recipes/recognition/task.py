@@ -1,0 +1,151 @@
+"""What training a recognizer is: its batches of strips, its loss, its validation."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from recipes import losses, plots
+from recipes.data import augment, datasets, synthetic
+from recipes.data.pipeline import Batch
+from recipes.recipe import Recipe
+from zoo import image as images
+from zoo import runtime
+from zoo.charset import Charset
+from zoo.reading import Recognizer
+from zoo.registry import Card
+
+GROUP = 16  # batches whose samples are sorted by width together
+STEP = 32  # pixels in which a batch's width is rounded up
+VALIDATION_SEED = 1_000_003
+
+
+class Task:
+    """Batches of strips and their texts for a CTC recognizer.
+
+    Args:
+        recipe: what the run is.
+        card: of the recognizer: its alphabet, the height of strips and the widths of buckets.
+        data: folder of the real data sets; None trains on synthetic words alone.
+    """
+
+    def __init__(self, recipe: Recipe, card: Card, data: Path | None):
+        self.recipe, self.charset = recipe, Charset(card.options["charset"])
+        self.height, self.widths = int(card.reading["height"]), tuple(card.reading["widths"])
+        self.real, self.held = self._words(data) if data else ([], [])
+        self._lock, self._kept = threading.Lock(), (-1, [])
+        self.sources = ["synthetic words"] + [f"{name}/train" for name in recipe.real if data]
+
+    def _words(self, data: Path) -> tuple[list, list]:
+        """Word crops of the real `train` splits: those to train on, and those that choose between checkpoints."""
+        train, held = [], []
+        for name in self.recipe.real:
+            for entry in datasets.read(data / name, "train"):
+                words = [
+                    synthetic.Strip(_shrink(picture, 2 * self.height), text)
+                    for picture, text in datasets.crops(entry)
+                    if self.usable(name, text)
+                ]
+                (held if datasets.held_out(entry) else train).extend(words)
+        return train, held
+
+    def usable(self, name: str, text: str) -> bool:
+        """Whether a label can be learnt from: its characters are known, and so is their case.
+
+        The labels of sroie are all in capitals whatever the print: only words without letters tell the truth.
+        """
+        if name == "sroie" and any(character.isalpha() for character in text):
+            return False
+        return bool(text) and self.charset.plain(text) == text
+
+    def sample(self, index: int) -> synthetic.Strip:
+        """The sample number `index` of the run: a real word now and then, else a synthetic one."""
+        rng = np.random.default_rng((self.recipe.seed, 1, index))
+        if not self.real or rng.random() >= self.recipe.real_share:
+            return synthetic.word_at(self.charset, self.recipe.seed, index, self.recipe.longest)
+        word = self.real[int(rng.integers(len(self.real)))]
+        return synthetic.Strip(vary(word.image, rng), word.text)
+
+    def batch(self, step: int) -> Batch:
+        """Strips (B, height, W, 3) uint8, "ids" (B, L) int32 padded with the blank, "length" (B,) int32.
+
+        W holds the batch; words longer than the recipe's `widest` are squeezed. The samples of `GROUP` steps are sorted by width and dealt out,
+        so that a batch holds words of about one length; its place in the group is drawn, so that lengths do not rise
+        and fall with the steps.
+        """
+        group, place = divmod(step, GROUP)
+        size = self.recipe.batch
+        samples = self._group(group)
+        order = np.argsort([images.strip_width(s.image, self.height) for s in samples], kind="stable")
+        turn = np.random.default_rng((self.recipe.seed, 2, group)).permutation(GROUP)[place]
+        return self.collate([samples[i] for i in order[turn * size : (turn + 1) * size]])
+
+    def _group(self, group: int) -> list[synthetic.Strip]:
+        """The samples of a group of steps; the last one asked for is kept, and made by one thread."""
+        with self._lock:
+            if self._kept[0] != group:
+                count = GROUP * self.recipe.batch
+                self._kept = group, [self.sample(group * count + i) for i in range(count)]
+            return self._kept[1]
+
+    def collate(self, samples: list[synthetic.Strip]) -> Batch:
+        """Strips of one width and their padded labels."""
+        widest = max(images.strip_width(sample.image, self.height) for sample in samples)
+        width = min(-(-widest // STEP) * STEP, self.recipe.widest)
+        pixels = np.stack([images.strip(sample.image, self.height, width) for sample in samples])
+        labels = [self.charset.encode(sample.text) for sample in samples]
+        ids = np.full((len(labels), max(2, *map(len, labels))), self.charset.blank, "int32")
+        for row, label in zip(ids, labels, strict=True):
+            row[: len(label)] = label
+        return pixels, {"ids": ids, "length": np.array([len(label) for label in labels], "int32")}
+
+    @staticmethod
+    def loss(target: dict, outputs: dict):
+        """(B,) CTC loss per character."""
+        return losses.ctc(target, outputs["logits"])
+
+    def validate(self, network, picture: Path) -> dict[str, float]:
+        """Word accuracy on each held-out set, read as a user's words are; "score" is their mean.
+
+        Writes a picture of the first words of each set with what was read.
+        """
+        recognizer = Recognizer(runtime.in_process(network), self.charset, height=self.height, widths=self.widths)
+        scores, shown = {}, []
+        for name, samples in self.held_out().items():
+            readings = recognizer([sample.image for sample in samples])
+            right = [reading.text == sample.text for reading, sample in zip(readings, samples, strict=True)]
+            scores[f"{name}_accuracy"] = float(np.mean(right))
+            shown += [(s.image, r.text, s.text) for r, s in zip(readings[:60], samples, strict=False)]
+        plots.words(shown, picture)
+        return {"score": float(np.mean(list(scores.values()))), **scores}
+
+    def held_out(self) -> dict[str, list[synthetic.Strip]]:
+        """What validation reads: synthetic words that no step sees, and the real ones held out."""
+        count = self.recipe.validation
+        sets = {"synthetic": [synthetic.word_at(self.charset, VALIDATION_SEED, i) for i in range(count)]}
+        if self.held:
+            sets["real"] = self.held[:: max(1, len(self.held) // count)][:count]
+        return sets
+
+
+make = Task
+
+
+def _shrink(image: np.ndarray, height: int) -> np.ndarray:
+    """The picture at no more than this height, aspect kept: a strip needs no more."""
+    if len(image) <= height:
+        return image
+    return images.resize(image, height, max(1, round(image.shape[1] * height / len(image))))
+
+
+def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A real crop as another camera would have taken it: cut a little wider or closer, tilted, degraded."""
+    import cv2
+
+    homography, size = augment.perspective(image.shape[:2], rng, 2.0, 0.05, -0.01)
+    image = cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE)
+    return augment.degrade(image, rng, 0.6)
+
+

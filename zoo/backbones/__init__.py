@@ -1,0 +1,42 @@
+"""Backbones by name: each maps a normalised image (B, H, W, 3) to [C2, C3, C4, C5] at strides 4, 8, 16, 32.
+
+A name that ends in `_r` halves the height only in its last three strides; one with `test` is tiny.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from zoo.backbones.mobilenet_v3 import mobilenet_v3
+from zoo.backbones.resnet import resnet
+from zoo.backbones.vgg import vgg
+
+TINY_VGG = ((1, 4), (1, 4), (1, 8), (1, 8), (1, 8))
+
+BACKBONES: dict[str, Callable] = {
+    "mobilenet_v3_small": partial(mobilenet_v3, variant="small"),
+    "mobilenet_v3_large": partial(mobilenet_v3, variant="large"),
+    "mobilenet_v3_small_r": partial(mobilenet_v3, variant="small", rectangular=True),
+    "mobilenet_v3_large_r": partial(mobilenet_v3, variant="large", rectangular=True),
+    "mobilenet_v3_test": partial(mobilenet_v3, variant="test"),
+    "mobilenet_v3_test_r": partial(mobilenet_v3, variant="test", rectangular=True),
+    "resnet18": partial(resnet, block="basic", depths=(2, 2, 2, 2)),
+    "resnet34": partial(resnet, block="basic", depths=(3, 4, 6, 3)),
+    "resnet50": partial(resnet, block="bottleneck", depths=(3, 4, 6, 3)),
+    "resnet_test": partial(resnet, block="bottleneck", depths=(1, 1, 1, 1), width=4),
+    "vgg16_bn": vgg,
+    "vgg16_bn_r": partial(vgg, rectangular=True),
+    "vgg16_bn_test_r": partial(vgg, blocks=TINY_VGG, rectangular=True),
+}
+
+
+def backbone(name: str, image) -> list:
+    """[C2, C3, C4, C5] of `image` by the backbone `name`.
+
+    Raises:
+        ValueError: no backbone has this name.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"no backbone is named {name!r}; there are: {', '.join(BACKBONES)}")
+    return BACKBONES[name](image)

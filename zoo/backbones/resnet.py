@@ -1,0 +1,57 @@
+"""ResNet: residual blocks. He et al. 2015, https://arxiv.org/abs/1512.03385.
+
+    image (B, H, W, 3) → stem /4 → 4 stages of residual blocks → [C2 /4, C3 /8, C4 /16, C5 /32]
+
+Equal to torchvision's networks: the stride of a bottleneck is in its 3×3 convolution ("v1.5").
+"""
+
+from __future__ import annotations
+
+from keras import layers
+
+from zoo.layers import conv_bn, pad
+
+
+def basic(x, filters: int, stride: int, name: str):
+    """Two 3×3 convolutions: (B, H, W, C) → (B, H/stride, W/stride, filters)."""
+    x = conv_bn(x, filters, 3, f"{name}_1", stride=stride)
+    return conv_bn(x, filters, 3, f"{name}_2", activation=None)
+
+
+def bottleneck(x, filters: int, stride: int, name: str):
+    """1×1, 3×3, 1×1 convolutions: (B, H, W, C) → (B, H/stride, W/stride, 4·filters)."""
+    x = conv_bn(x, filters, 1, f"{name}_1")
+    x = conv_bn(x, filters, 3, f"{name}_2", stride=stride)
+    return conv_bn(x, 4 * filters, 1, f"{name}_3", activation=None)
+
+
+BLOCKS = {"basic": basic, "bottleneck": bottleneck}
+
+
+def residual(x, block: str, filters: int, stride: int, name: str):
+    """The block's output added to its input, which is projected where the shapes differ (eq. 1 and 2)."""
+    y = BLOCKS[block](x, filters, stride, name)
+    if stride != 1 or x.shape[-1] != y.shape[-1]:
+        x = conv_bn(x, y.shape[-1], 1, f"{name}_shortcut", stride=stride, activation=None)
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+
+
+def resnet(image, block: str, depths: tuple[int, ...], width: int = 64):
+    """[C2, C3, C4, C5] of a normalised image (B, H, W, 3).
+
+    Args:
+        image: pixels of about unit variance.
+        block: a key of `BLOCKS`.
+        depths: residual blocks in each stage.
+        width: filters of the first stage; each stage doubles them.
+    """
+    x = conv_bn(image, width, 7, "stem", stride=2)
+    # Pixels after a ReLU are not negative, so zeros pad a maximum as well as minus infinity does.
+    x = layers.MaxPooling2D(3, 2, name="stem_pool")(pad(x, 3, "stem_pool"))
+    features = []
+    for stage, depth in enumerate(depths):
+        for index in range(depth):
+            stride = 2 if stage and not index else 1
+            x = residual(x, block, width * 2**stage, stride, f"stage{stage + 1}_block{index + 1}")
+        features.append(x)
+    return features

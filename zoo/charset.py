@@ -1,0 +1,124 @@
+"""Alphabets of recognizers: characters to class ids, and CTC logits to text."""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+ASCII = string.digits + string.ascii_letters + string.punctuation
+CURRENCY = "£€¥¢฿"
+
+# Names and order as in docTR, whose published weights depend on them.
+NAMED = {
+    "digits": string.digits,
+    "latin": ASCII,
+    "english": ASCII + "°" + CURRENCY,
+    "french": ASCII + "°" + CURRENCY + "àâéèêëîïôùûüçÀÂÉÈÊËÎÏÔÙÛÜÇ",
+    "german": ASCII + "°" + CURRENCY + "äöüßÄÖÜẞ",
+}
+
+# What a label may hold that an alphabet does not: the nearest plain character.
+PLAIN = str.maketrans(
+    {"‘": "'", "’": "'", "‚": ",", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-", "−": "-", "…": "...", "\u00a0": " "}
+)
+
+
+class Reading(NamedTuple):
+    """One recognised strip: its text, the product of its characters' scores, and the score of each character."""
+
+    text: str
+    score: float
+    characters: tuple[float, ...]
+
+
+class Charset:
+    """An ordered alphabet. The class after the last character is CTC's blank.
+
+    Args:
+        characters: a key of `NAMED`, or the characters themselves.
+
+    Raises:
+        ValueError: the characters are none, or one stands twice.
+    """
+
+    def __init__(self, characters: str):
+        self.characters = NAMED.get(characters, characters)
+        if not self.characters:
+            raise ValueError("an alphabet needs at least one character")
+        self._ids = {character: index for index, character in enumerate(self.characters)}
+        if len(self._ids) < len(self.characters):
+            twice = sorted({c for c in self.characters if self.characters.count(c) > 1})
+            raise ValueError(f"these characters stand twice in the alphabet: {''.join(twice)!r}")
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    @property
+    def blank(self) -> int:
+        return len(self.characters)
+
+    def plain(self, text: str) -> str:
+        """`text` in this alphabet: NFC, unknown characters replaced by the nearest one or left out."""
+        kept = []
+        for character in unicodedata.normalize("NFC", text):
+            for candidate in (character, character.translate(PLAIN), _without_marks(character)):
+                if candidate and all(c in self._ids for c in candidate):
+                    kept.append(candidate)
+                    break
+        return "".join(kept)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the characters.
+
+        Raises:
+            ValueError: a character is not in the alphabet.
+        """
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]!r} in {text!r} is not in the alphabet {self.characters!r}") from None
+
+    def text(self, ids: Iterable[int]) -> str:
+        """The characters of the ids; the blank is none."""
+        return "".join(self.characters[index] for index in ids if index != self.blank)
+
+    def decode(self, logits: np.ndarray) -> Reading:
+        """The best path of CTC logits (T, K), repeats and blanks dropped.
+
+        A character's score is the highest probability that it has in its run of steps.
+        """
+        return self.decode_batch(logits[None])[0]
+
+    def decode_batch(self, logits: np.ndarray, steps: Sequence[int] | None = None) -> list[Reading]:
+        """The best path of each row of CTC logits (B, T, K), of which the first `steps` steps count.
+
+        Raises:
+            ValueError: K is not the size of the alphabet and the blank.
+        """
+        if logits.shape[-1] != len(self) + 1:
+            raise ValueError(f"logits have {logits.shape[-1]} classes; the alphabet and the blank are {len(self) + 1}")
+        best = logits.argmax(-1)  # (B, T)
+        top = np.take_along_axis(logits, best[..., None], -1)
+        score = 1 / np.exp(logits - top).sum(-1)  # (B, T): softmax at its maximum
+        return [
+            self._collapse(row[:length], scores[:length])
+            for row, scores, length in zip(best, score, steps or [logits.shape[1]] * len(logits), strict=True)
+        ]
+
+    def _collapse(self, best: np.ndarray, scores: np.ndarray) -> Reading:
+        if not len(best):
+            return Reading("", 1.0, ())
+        starts = np.flatnonzero(np.r_[True, best[1:] != best[:-1]])
+        peaks = np.maximum.reduceat(scores, starts)
+        kept = best[starts] != self.blank
+        peaks = peaks[kept]
+        return Reading(self.text(best[starts][kept]), float(peaks.prod()), tuple(peaks.tolist()))
+
+
+def _without_marks(character: str) -> str:
+    """The character without accents, ligatures taken apart."""
+    return "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))

@@ -1,0 +1,115 @@
+"""Blocks that Keras does not have, as functions from tensor to tensor.
+
+Every layer with weights takes its name from the caller, because weights are keyed by variable path. Padding is written
+out: "same" puts the odd pixel elsewhere in TensorFlow than in PyTorch, whose weights these networks can take.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import layers, ops
+
+BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+
+
+def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, float]):
+    """(B, H, W, 3) pixels in [0, 255] → (pixels / 255 - mean) / std."""
+    scale = [1 / (255 * s) for s in std]
+    offset = [-m / s for m, s in zip(mean, std, strict=True)]
+    return layers.Rescaling(scale, offset, name="normalize")(image)
+
+
+def pad(x, kernel: int, name: str):
+    """Adds kernel // 2 zero pixels on each side, so that a "valid" window of that size keeps the centre."""
+    return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+
+
+def conv(x, filters: int, kernel: int, name: str, *, stride: int = 1, bias: bool = False):
+    """A convolution padded by kernel // 2 on all sides: (B, H, W, C) → (B, ⌈H / stride⌉, ⌈W / stride⌉, filters)."""
+    if kernel > 1 and stride > 1:
+        x, padding = pad(x, kernel, name), "valid"
+    else:
+        padding = "same"
+    return layers.Conv2D(filters, kernel, stride, padding, use_bias=bias, kernel_initializer="he_normal", name=name)(x)
+
+
+def depthwise_conv(x, kernel: int, name: str, *, stride: tuple[int, int] = (1, 1)):
+    """A convolution of each channel by itself, padded by kernel // 2 on all sides; the strides may differ.
+
+    TensorFlow has no depthwise convolution with unequal strides: it is run at stride 1 and rows are dropped.
+    """
+    equal = stride[0] == stride[1]
+    if equal and stride[0] > 1:
+        x, padding = pad(x, kernel, name), "valid"
+    else:
+        padding = "same"
+    step = stride[0] if equal else 1
+    x = layers.DepthwiseConv2D(
+        kernel, step, padding, use_bias=False, depthwise_initializer="he_normal", name=name
+    )(x)  # fmt: skip
+    return x if equal else x[:, :: stride[0], :: stride[1]]
+
+
+def norm(x, name: str, **options):
+    """Batch normalization with PyTorch's usual constants, which `options` may change."""
+    return layers.BatchNormalization(name=name, **(BATCH_NORM | options))(x)
+
+
+def conv_bn(x, filters: int, kernel: int, name: str, *, stride: int = 1, activation: str | None = "relu", **options):
+    """Convolution, batch normalization, activation; the layers are `name`_conv and `name`_norm."""
+    x = conv(x, filters, kernel, f"{name}_conv", stride=stride)
+    x = norm(x, f"{name}_norm", **options)
+    return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
+
+
+def interpolation(size: int, target: int) -> np.ndarray:
+    """The (target, size) matrix that resizes an axis linearly, its first and last samples staying where they are."""
+    position = np.arange(target) * ((size - 1) / max(target - 1, 1))
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(size))).astype("float32")
+
+
+class Upsample(layers.Layer):
+    """Bilinear enlargement by a whole factor with aligned corners: (B, H, W, C) → (B, factor·H, factor·W, C).
+
+    Keras' `UpSampling2D` aligns pixel centres instead. Two matrix products, one for each axis: no gather, so the
+    gradient has no scatter.
+    """
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def _matrix(self, static: int | None, dynamic):
+        if static is not None:
+            return ops.cast(interpolation(static, static * self.factor), self.compute_dtype)
+        size = ops.cast(dynamic, "float32")
+        target = ops.arange(dynamic * self.factor, dtype="float32")
+        position = target * ((size - 1) / ops.maximum(size * self.factor - 1, 1))
+        weight = 1 - ops.abs(ops.expand_dims(position, 1) - ops.arange(dynamic, dtype="float32"))
+        return ops.cast(ops.maximum(weight, 0), self.compute_dtype)
+
+    def call(self, x):
+        height, width = ops.shape(x)[1], ops.shape(x)[2]
+        rows = self._matrix(x.shape[1], height)  # (factor·H, H)
+        columns = self._matrix(x.shape[2], width)  # (factor·W, W)
+        channels = x.shape[3]
+        x = ops.reshape(x, (-1, height, width * channels))
+        x = ops.reshape(ops.matmul(rows, x), (-1, height * self.factor, width, channels))
+        return ops.matmul(columns, x)
+
+    def compute_output_shape(self, shape):
+        batch, height, width, channels = shape
+        scale = (None if side is None else side * self.factor for side in (height, width))
+        return (batch, *scale, channels)
+
+    def get_config(self):
+        return super().get_config() | {"factor": self.factor}
+
+
+def squeeze_excite(x, reduced: int, name: str):
+    """Channels weighted by a two-layer gate over their means; hard sigmoid (MobileNetV3, section 5.3)."""
+    channels = x.shape[-1]
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
+    gate = layers.Conv2D(reduced, 1, activation="relu", name=f"{name}_reduce")(gate)
+    gate = layers.Conv2D(channels, 1, activation="hard_sigmoid", name=f"{name}_expand")(gate)
+    return layers.Multiply(name=f"{name}_scale")([x, gate])
