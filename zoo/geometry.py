@@ -340,6 +340,7 @@ def _blocks(part: list[list[int]], words: np.ndarray) -> list[list[list[int]]]:
     middle = np.array([np.median(words[row][:, [1, 3]].mean(1)) for row in part])
     heights = np.array([np.median(words[row, 3] - words[row, 1]) for row in part])
     steps = np.diff(middle)
-    usual = max(float(np.median(steps)) if len(steps) else 0.0, 1.2 * float(np.median(heights)))
+    # Low among the distances: a part of few lines may have as many breaks.
+    usual = max(float(np.quantile(steps, 0.25)) if len(steps) else 0.0, 1.2 * float(np.median(heights)))
     cuts = [0, *(np.flatnonzero(steps > BREAK * usual) + 1).tolist(), len(part)]
     return [part[a:b] for a, b in pairwise(cuts)]
