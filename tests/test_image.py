@@ -189,7 +189,7 @@ def damaged(form: str) -> bytes:
     ("data", "what"),
     [
         (b"", "empty, 0 bytes"),
-        (b"once upon a time" * 99, "not a page that can be read; JPEG"),
+        (b"once upon a time" * 99, "not a page, or damaged at its beginning; JPEG"),
         (b"%PDF-1.7 and then nothing", "not a PDF that can be opened"),
         (damaged("JPEG"), "damaged"),
         (damaged("PNG"), "damaged"),

@@ -218,7 +218,7 @@ def _open(data: bytes | Path, name: str, number: int) -> Image.Image:
             if number > 1:
                 image.seek(number - 1)
         except UnidentifiedImageError:
-            raise ImageError(f"{name}: not a page that can be read; {READABLE} would do") from None
+            raise ImageError(f"{name}: not a page, or damaged at its beginning; {READABLE} would do") from None
         except Exception as error:  # Pillow's decoders raise many kinds on broken headers
             raise ImageError(f"{name}: damaged: {error}") from None
     return image

@@ -265,7 +265,7 @@ class Reader:
         """The reading of each box, and the boxes from the top left of their texts: tall ones are read turned, too."""
         crops = [image.crop(pixels, box) for box in boxes]
         tall = [i for i, crop in enumerate(crops) if crop.shape[0] > TALL * crop.shape[1]]
-        turned = [np.rot90(crops[i], turns) for i in tall for turns in (1, 3)]
+        turned = [np.rot90(crops[i], turns) for i in tall for turns in (3, 1)]
         readings = list(self.recognizer([*crops, *turned])) if crops else []
         boxes = boxes.copy()
         for place, i in enumerate(tall):

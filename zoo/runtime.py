@@ -90,12 +90,27 @@ def inference(network: keras.Model) -> keras.Model:
 
 def _load_onnx(name: str | os.PathLike) -> Run:
     path = onnx_path(registry.card(name))
-    if not path.is_file():
-        with locked(path.with_name(f".{path.name}.lock")):  # another process may be making it
-            if not path.is_file():
-                print(f"making {path} for {name}, once", file=sys.stderr)
-                export(registry.load(name), path)
+    if run := _cached(path):
+        return run
+    with locked(path.with_name(f".{path.name}.lock")):  # another process may be making it
+        if run := _cached(path):
+            return run
+        print(f"making {path} for {name}, once", file=sys.stderr)
+        export(registry.load(name), path)
     return onnx_run(path)
+
+
+def _cached(path: Path) -> Run | None:
+    """The `run` of a file in the cache; None where there is none, or a damaged one."""
+    if not path.is_file():
+        return None
+    from onnxruntime.capi import onnxruntime_pybind11_state as kinds
+
+    try:
+        return onnx_run(path)
+    except (kinds.InvalidProtobuf, kinds.InvalidGraph, kinds.Fail) as error:
+        print(f"{path} is damaged and made again: {error}", file=sys.stderr)
+        return None
 
 
 def onnx_path(card: registry.Card) -> Path:

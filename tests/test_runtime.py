@@ -1,0 +1,147 @@
+"""Where networks run: each runtime gives what the network gives, few traces, and a cache that spares the framework."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from zoo import registry, runtime, weights
+from zoo.registry import Card
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """A tiny detector and a tiny recognizer, with batches of two shapes for each."""
+    found = registry.card("db_mobilenet_v3_large")
+    read = registry.card("crnn_mobilenet_v3_small")
+    return [
+        (registry.build(found.name, **found.test_options), [pixels(1, 64, 64, 3), pixels(2, 96, 32, 3)]),
+        (registry.build(read.name, **read.test_options), [pixels(1, 32, 64, 3), pixels(3, 32, 128, 3)]),
+    ]
+
+
+@pytest.fixture
+def run_folder(tmp_path, networks):
+    """A run's folder with a tiny recognizer and its weights."""
+    network, _ = networks[1]
+    card = registry.card("crnn_mobilenet_v3_small")
+    folder = tmp_path / "tiny"
+    weights.save(network, folder / "weights.safetensors", dtype="float32")
+    fields = {
+        key: getattr(card, key) for key in ("task", "builder", "summary", "paper", "licence", "params", "reading")
+    }
+    known = {"file": "weights.safetensors", "sha256": weights.sha256(folder / "weights.safetensors")}
+    registry.write_card(
+        Card(name="tiny", folder=folder, options=card.test_options, test_options={}, weights=known, **fields),
+        folder / "card.toml",
+    )
+    return folder
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["detector", "recognizer"])
+def test_both_runtimes_give_what_the_network_gives(networks, tmp_path, index):
+    network, batches = networks[index]
+    path = tmp_path / "network.onnx"
+    runtime.export(network, path)
+    assert list(tmp_path.iterdir()) == [path]  # nothing half written
+    here, exported = runtime.in_process(network), runtime.onnx_run(path)
+    for batch in batches:
+        expected = np.asarray(network(batch)["logits"])
+        for run in (here, exported):
+            given = run(batch)
+            assert list(given) == ["logits"] and given["logits"].dtype == np.float32
+            np.testing.assert_allclose(given["logits"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_is_traced_once_or_twice(networks, monkeypatch):
+    from keras import layers
+
+    traces = 0
+    call = layers.Rescaling.call
+
+    def counted(self, inputs):
+        nonlocal traces
+        traces += 1
+        return call(self, inputs)
+
+    run = runtime.in_process(networks[1][0])
+    monkeypatch.setattr(layers.Rescaling, "call", counted)
+    for count in (1, 2, 4, 8):
+        for width in (32, 64, 96, 128):
+            assert run(pixels(count, 32, width, 3))["logits"].shape == (count, width // 4, 11)
+    assert 1 <= traces <= 3
+
+
+START = """
+import json, sys
+import numpy as np
+from zoo import runtime
+run = runtime.connect(sys.argv[1])
+batch = np.random.default_rng(0).integers(0, 256, (3, 32, 128, 3), dtype=np.uint8)
+heavy = [name for name in ("tensorflow", "keras", "tf2onnx", "jax", "torch") if name in sys.modules]
+print(json.dumps({"heavy": heavy, "logits": run(batch)["logits"].tolist()}))
+"""
+
+
+def test_the_second_start_imports_no_framework(run_folder, networks, tmp_path, monkeypatch):
+    monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
+    path = runtime.onnx_path(registry.card(run_folder))
+    assert not path.exists()
+    first = runtime.connect(run_folder)
+    assert path.is_file() and path.is_relative_to(tmp_path / "cache")
+    done = subprocess.run(
+        [sys.executable, "-c", START, run_folder], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    second = json.loads(done.stdout)
+    assert second["heavy"] == [] and done.stderr == ""
+    batch = pixels(3, 32, 128, 3)
+    np.testing.assert_allclose(second["logits"], first(batch)["logits"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(second["logits"], networks[1][0](batch)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_other_weights_have_another_file(run_folder):
+    card = registry.card(run_folder)
+    before = runtime.onnx_path(card)
+    assert runtime.onnx_path(card) == before
+    changed = Card(**{**vars(card), "weights": {**card.weights, "sha256": "0" * 64}})
+    wider = Card(**{**vars(card), "options": {**card.options, "units": 16}})
+    unsigned = Card(**{**vars(card), "weights": {"file": card.weights["file"]}})
+    assert len({before, *map(runtime.onnx_path, (changed, wider))}) == 3
+    assert runtime.onnx_path(unsigned) == before  # the file's own checksum
+    (run_folder / "weights.safetensors").write_bytes(b"others")
+    assert runtime.onnx_path(unsigned) != before
+
+
+def test_auto_runs_in_process_where_nothing_can_be_converted(run_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(runtime, "_can_convert", lambda: False)
+    run = runtime.connect(run_folder)
+    assert run(pixels(1, 32, 64, 3))["logits"].shape == (1, 16, 11)
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(ModuleNotFoundError, match="TensorFlow and tf2onnx"):
+        runtime.connect(run_folder, "onnxruntime")
+    assert list((tmp_path / "cache" / "onnx").glob("*.onnx")) == []
+
+
+def test_an_unknown_runtime_lists_those_there_are(run_folder):
+    with pytest.raises(ValueError, match="no runtime is named 'openvino'; there are: auto, onnxruntime, keras"):
+        runtime.connect(run_folder, "openvino")
+
+
+def test_a_damaged_cached_file_is_made_again(run_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
+    path = runtime.onnx_path(registry.card(run_folder))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"cut short")
+    run = runtime.connect(run_folder, "onnxruntime")
+    assert run(pixels(1, 32, 64, 3))["logits"].shape == (1, 16, 11)
+
+
+def test_cores():
+    assert runtime.cores() >= 1
