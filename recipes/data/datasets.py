@@ -152,30 +152,52 @@ def crops(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
     if entry.text is not None:
         yield picture, entry.text
         return
-    for polygon, text, illegible in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
-        if illegible or not text.strip() or min(np.ptp(polygon, axis=0)) < 5:
-            continue
-        part = images.crop(picture, polygon)
-        yield from cut(part, text) if " " in text.strip() else [(part, text.strip())]
+    polygons, texts, illegible = words(entry, picture)
+    for polygon, text, unclear in zip(polygons, texts, illegible, strict=True):
+        if not unclear and min(np.ptp(polygon, axis=0)) >= 5:
+            yield images.crop(picture, polygon), text
 
 
-def cut(line: np.ndarray, text: str) -> list[tuple[np.ndarray, str]]:
-    """The words of a straight line (H, W, 3): its text has spaces, and as many of its widest gaps are taken for them.
+def words(entry: Entry, picture: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """(N, 4, 2) polygons of an entry's words, their texts, and which are illegible (N,) bool.
 
-    Empty where the gaps do not tell clearly: the narrowest of them must be well above the widest other one.
+    A label with spaces is cut into words where its gaps tell; one that cannot be cut is illegible as a whole.
     """
-    words = text.split()
+    polygons, texts, illegible = [], [], []
+    for polygon, text, unclear in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
+        parts = [(0.0, 1.0, text.strip())]
+        if not unclear and len(text.split()) > 1:
+            parts = cut(images.crop(picture, polygon), text)
+        if not parts:
+            parts, unclear = [(0.0, 1.0, "")], True
+        (a, b, c, d) = polygon
+        for start, stop, word in parts:
+            polygons.append([a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)])
+            texts.append(word)
+            illegible.append(unclear or not word)
+    return np.array(polygons, np.float32).reshape(-1, 4, 2), texts, np.array(illegible, bool)
+
+
+def cut(line: np.ndarray, text: str) -> list[tuple[float, float, str]]:
+    """The words of a straight line (H, W, 3), each with its start and stop as parts of the width.
+
+    The text has spaces, and as many of the widest gaps in the ink are taken for them. Empty where the gaps do not tell
+    clearly: the narrowest that is taken must be well above the widest that is left.
+    """
+    tokens = text.split()
     grey = cv2.cvtColor(line, cv2.COLOR_RGB2GRAY)
-    level, ink = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    _, ink = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
     ink = 1 - ink if ink.mean() > 0.5 else ink
     filled = np.flatnonzero(ink.sum(0) > 0.04 * len(line))
     if len(filled) < 2:
         return []
     gaps = np.diff(filled) - 1
     order = np.argsort(-gaps, kind="stable")
-    chosen, others = order[: len(words) - 1], order[len(words) - 1 :]
+    chosen, others = np.sort(order[: len(tokens) - 1]), order[len(tokens) - 1 :]
     widest = gaps[others[0]] if len(others) else 0
-    if len(chosen) < len(words) - 1 or gaps[chosen[-1]] < max(2, 1.4 * widest):
+    if len(chosen) < len(tokens) - 1 or gaps[chosen].min() < max(2, 1.4 * widest):
         return []
-    edges = [0, *sorted((filled[i] + filled[i + 1] + 1) // 2 for i in chosen), line.shape[1]]
-    return [(line[:, a:b], word) for a, b, word in zip(edges, edges[1:], words, strict=False)]
+    width, margin = line.shape[1], np.minimum(gaps[chosen] / 2, 0.12 * len(line))
+    starts = np.r_[filled[0] - 1, filled[chosen + 1] - margin].clip(0) / width
+    stops = np.r_[filled[chosen] + 1 + margin, filled[-1] + 2].clip(0, width) / width
+    return list(zip(starts.tolist(), stops.tolist(), tokens, strict=True))

@@ -1,0 +1,154 @@
+"""What training a DB detector is: its batches of crops and maps, its loss, its validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from recipes import losses, metrics, plots
+from recipes.data import augment, datasets, documents
+from recipes.data.pipeline import Batch, cached
+from recipes.detection import targets
+from recipes.recipe import Recipe
+from zoo import runtime
+from zoo.reading import Detector
+from zoo.registry import Card
+
+PAGES, CROPS = 16, 4  # a block of PAGES · CROPS samples is cut from PAGES pages, neighbours from different ones
+VALIDATION_SEED = 1_000_003
+SCENES = 0.25  # part of the synthetic pages
+
+
+class Page(NamedTuple):
+    """A picture (H, W, 3) uint8, polygons (N, 4, 2) of its words, and which of them do not count (N,) bool."""
+
+    image: np.ndarray
+    polygons: np.ndarray
+    ignore: np.ndarray
+
+
+class Task:
+    """Batches of crops with their maps.
+
+    Args:
+        recipe: what the run is.
+        card: of the detector: the size at which it reads, and how.
+        data: folder of the real data sets; None trains on synthetic pages alone.
+    """
+
+    def __init__(self, recipe: Recipe, card: Card, data: Path | None):
+        self.recipe, self.reading = recipe, card.reading
+        entries = [entry for name in recipe.real if data for entry in datasets.read(data / name, "train")]
+        self.real = [entry for entry in entries if not datasets.held_out(entry)]
+        self.held = [entry for entry in entries if datasets.held_out(entry)]
+        self.sources = ["synthetic pages"] + [f"{name}/train" for name in recipe.real if data]
+        self.page = cached(self._page, 2 * PAGES)
+
+    def _page(self, index: int) -> Page:
+        """The page number `index` of the run, with its longer side as the card's size, more or less."""
+        rng = np.random.default_rng((self.recipe.seed, 3, index))
+        if self.real and rng.random() < self.recipe.real_share:
+            page = varied(labelled(self.real[int(rng.integers(len(self.real)))]), rng)
+        else:
+            page = synthetic(rng)
+        scale = max(self.reading["size"]) * np.exp(rng.uniform(np.log(0.6), np.log(1.5))) / max(page.image.shape[:2])
+        return scaled(page, min(scale, 2.0))
+
+    def sample(self, index: int) -> Page:
+        """The crop number `index` of the run, `recipe.size` large."""
+        block, place = divmod(index, PAGES * CROPS)
+        page = self.page(block * PAGES + place % PAGES)
+        return crop(page, self.recipe.size, np.random.default_rng((self.recipe.seed, 4, index)))
+
+    def batch(self, step: int) -> Batch:
+        """Crops (B, H, W, 3) uint8 and the maps of `targets.maps`, each (B, H, W)."""
+        samples = [self.sample(step * self.recipe.batch + i) for i in range(self.recipe.batch)]
+        drawn = [targets.maps(page.polygons, page.ignore, self.recipe.size) for page in samples]
+        return np.stack([page.image for page in samples]), {key: np.stack([m[key] for m in drawn]) for key in drawn[0]}
+
+    @staticmethod
+    def loss(target: dict, outputs: dict):
+        """(B,) losses of differentiable binarization."""
+        return losses.db(target, outputs)
+
+    def held_out(self) -> dict[str, list[Page]]:
+        """What validation reads: synthetic pages that no step sees, and the real ones held out."""
+        count = self.recipe.validation
+        sets = {"synthetic": [synthetic(np.random.default_rng((VALIDATION_SEED, i))) for i in range(count)]}
+        if self.held:
+            sets["real"] = [labelled(entry) for entry in self.held[:: max(1, len(self.held) // count)][:count]]
+        return sets
+
+    def validate(self, network, picture: Path) -> dict[str, float]:
+        """Precision, recall and hmean on each held-out set, found as on a user's pages; "score" is the mean hmean.
+
+        Writes a picture of the first pages of each set with what was found.
+        """
+        detector = Detector(runtime.in_process(network), **self.reading)
+        scores: dict[str, float] = {}
+        shown, means = [], []
+        for name, pages in self.held_out().items():
+            counts = np.zeros(3, int)
+            for index, page in enumerate(pages):
+                found, _ = detector(page.image)
+                counts += metrics.matches(found, page.polygons, page.ignore)
+                if index < 3:
+                    shown.append((page.image, found, page.polygons[~page.ignore]))
+            result = metrics.hmean(*map(int, counts))
+            scores |= {f"{name}_{key}": value for key, value in result.items()}
+            means.append(result["hmean"])
+        plots.regions(shown, picture)
+        return {"score": float(np.mean(means)), **scores}
+
+
+make = Task
+
+
+def synthetic(rng: np.random.Generator) -> Page:
+    """A synthetic document or scene."""
+    sample = documents.scene(rng) if rng.random() < SCENES else documents.document(rng)
+    return Page(sample.image, sample.polygons, np.zeros(len(sample.polygons), bool))
+
+
+def labelled(entry: datasets.Entry) -> Page:
+    """A real page with its words; lines are cut into words where their gaps tell, else they do not count."""
+    picture = entry.read()
+    polygons, _, illegible = datasets.words(entry, picture)
+    return Page(picture, polygons, illegible)
+
+
+def varied(page: Page, rng: np.random.Generator) -> Page:
+    """A real page as another camera would have taken it."""
+    image, polygons = page.image, page.polygons
+    if rng.random() < 0.5:
+        homography, size = augment.perspective(image.shape[:2], rng, 6.0, 0.03, -0.01)
+        image = cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE)
+        polygons = augment.move(polygons, homography)
+    return Page(augment.degrade(image, rng, 0.5), polygons, page.ignore)
+
+
+def scaled(page: Page, scale: float) -> Page:
+    """The page with its sides multiplied."""
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(page.image, None, fx=scale, fy=scale, interpolation=how)
+    return Page(image, page.polygons * np.float32(scale), page.ignore)
+
+
+def crop(page: Page, size: tuple[int, int], rng: np.random.Generator) -> Page:
+    """A window of the page, mostly around a word; zeros where the page ends, as in a letterbox."""
+    extent = np.array(size[::-1])
+    room = np.maximum(np.array(page.image.shape[1::-1]) - extent, 0)
+    corner = rng.uniform(0, room + 1)
+    if len(page.polygons) and rng.random() < 0.8:
+        centre = page.polygons[int(rng.integers(len(page.polygons)))].mean(0)
+        corner = centre - rng.uniform(0.2, 0.8, 2) * extent
+    x, y = np.clip(corner, 0, room).astype(int)
+    window = page.image[y : y + size[0], x : x + size[1]]
+    image = np.zeros((*size, 3), np.uint8)
+    image[: window.shape[0], : window.shape[1]] = window
+    polygons = page.polygons - np.array([x, y], np.float32)
+    inside = (polygons.max(1) > 0).all(1) & (polygons.min(1) < extent).all(1) if len(polygons) else np.zeros(0, bool)
+    return Page(image, polygons[inside], page.ignore[inside])
