@@ -200,7 +200,10 @@ _BYTES_FIELDS = {"float_val", "double_val", "scomplex_val", "dcomplex_val"}
 
 def as_array(value: Any) -> np.ndarray:
     """`value` as an array; strings and bytes as objects, since NumPy's own string type drops trailing zero bytes."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except UnicodeDecodeError:  # text and bytes in one list
+        return np.array(value, dtype=object)
     return np.array(value, dtype=object) if array.dtype.kind in "SU" else array
 
 
