@@ -214,7 +214,7 @@ def _upright(boxes: np.ndarray) -> np.ndarray:
     centres = boxes.astype("float64").mean(1) @ _rotation(-level).T
     # A word's own frame gives its size: the bounding box of a slanted word would reach into its neighbours.
     across = np.abs(np.cos(turn - np.radians(level))) >= 0.5**0.5
-    half = np.where(across[:, None], np.c_[width, height], np.c_[height, width]) / 2
+    half = np.stack([np.where(across, width, height), np.where(across, height, width)], 1) / 2
     return np.c_[centres - half, centres + half].round(3)
 
 

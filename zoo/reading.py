@@ -250,7 +250,7 @@ class Reader:
         boxes, scores = self._find(picture.pixels)
         readings, boxes = self._recognize(picture.pixels, boxes)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
-        blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure])
+        blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
         height, width = picture.size
         return Page(picture.name, picture.number, width, height, blocks, time.perf_counter() - start)
 
@@ -316,7 +316,9 @@ def reader(
         known = ", ".join(sorted(own[Detector] | own[Recognizer]))
         raise TypeError(f"no option of reading is named {', '.join(sorted(unknown))}; there are: {known}")
 
-    def prepare(name: str, task: str, kind: type) -> tuple[Run, dict[str, Any], registry.Card]:
+    def prepare(
+        name: str, task: str, kind: type[Detector] | type[Recognizer]
+    ) -> tuple[Run, dict[str, Any], registry.Card]:
         card = registry.card(name)
         if card.task != task:
             raise ValueError(f"{name} is a model for {card.task}; one for {task} is needed: zoo list {task}")
