@@ -25,6 +25,23 @@ def ctc(target: dict, logits):
     return ops.where(feasible, loss, 0.0) / ops.cast(ops.maximum(length, 1), "float32")
 
 
+def frames(target: dict, logits):
+    """Cross-entropy of each step with the class that stands there, averaged over the steps.
+
+    For samples whose characters' places are known: one step at the middle of each character has its class, all others
+    are blank. That is one of the paths that CTC sums over, so both agree, and the first needs no search for it.
+
+    Args:
+        target: "frames" (B, T) int32, "aligned" (B,) float32: 0 for samples whose places are not known.
+        logits: (B, T, K) float32.
+    """
+    truth = ops.cast(target["frames"], "int32")
+    entropy = ops.sparse_categorical_crossentropy(truth, logits, from_logits=True)  # (B, T)
+    character = ops.cast(truth != logits.shape[-1] - 1, "float32")
+    weight = 1 + 3 * character  # most steps are blank
+    return target["aligned"] * ops.sum(entropy * weight, 1) / ops.sum(weight, 1)
+
+
 def binary_cross_entropy(target, logits):
     """Cross-entropy of each pixel, stable for large logits: max(z, 0) - z·t + log(1 + e^-|z|)."""
     return ops.maximum(logits, 0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))

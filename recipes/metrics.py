@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -23,23 +25,32 @@ def overlaps(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     return result
 
 
-def matches(found: np.ndarray, true: np.ndarray, ignore: np.ndarray, least: float = 0.5) -> tuple[int, int, int]:
-    """How many boxes match, were found, and are true; each is matched once, at an overlap of at least `least`.
+def pair(
+    found: np.ndarray, true: np.ndarray, ignore: np.ndarray, least: float = 0.5
+) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Indices (found, true) of the boxes that match, and which of those found count (N,) bool.
+
+    Each is matched once, with the greatest total overlap.
 
     Args:
         found: (N, 4, 2).
         true: (M, 4, 2).
-        ignore: (M,) bool: these count neither way, nor does an unmatched box that lies on one of them.
-        least: intersection over union.
+        ignore: (M,) bool: these are not asked for; an unmatched box of which more than half lies on one does not count.
+        least: intersection over union of a match.
     """
-    iou = overlaps(found, true)
+    wanted = np.flatnonzero(~ignore)
+    iou = overlaps(found, true[wanted])
     rows, columns = linear_sum_assignment(np.where(iou >= least, iou, 0), maximize=True)
-    pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if iou[row, column] >= least]
-    right = sum(not ignore[column] for _, column in pairs)
-    matched = {row for row, _ in pairs}
-    dropped = sum(bool(ignore[column]) for _, column in pairs)
-    hidden = [row for row in range(len(found)) if row not in matched and _covered(found[row], true[ignore])]
-    return right, len(found) - dropped - len(hidden), int((~ignore).sum())
+    pairs = [(int(i), int(wanted[j])) for i, j in zip(rows, columns, strict=True) if iou[i, j] >= least]
+    counted = np.array([not _covered(polygon, true[ignore]) for polygon in found], bool)
+    counted[[i for i, _ in pairs]] = True
+    return pairs, counted
+
+
+def matches(found: np.ndarray, true: np.ndarray, ignore: np.ndarray, least: float = 0.5) -> tuple[int, int, int]:
+    """How many boxes match, were found, and are true, of those that count: see `pair`."""
+    pairs, counted = pair(found, true, ignore, least)
+    return len(pairs), int(counted.sum()), int((~ignore).sum())
 
 
 def _covered(polygon: np.ndarray, others: np.ndarray) -> bool:
@@ -58,6 +69,33 @@ def hmean(right: int, found: int, true: int) -> dict[str, float]:
     precision = right / found if found else float(not true)
     recall = right / true if true else 1.0
     return {"precision": precision, "recall": recall, "hmean": 2 * precision * recall / max(precision + recall, 1e-12)}
+
+
+def exact(text: str) -> str:
+    """The text in Unicode's composed form (NFC): a letter and its accent may be one character or two."""
+    return unicodedata.normalize("NFC", text)
+
+
+def caseless(text: str) -> str:
+    """The text without regard to case."""
+    return exact(text).casefold()
+
+
+def alnum(text: str) -> str:
+    """Only the letters and digits of the text, compatible characters made one (NFKC), without regard to case."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+
+# The forms in which texts are compared. A text of which nothing is left in a form is not asked for.
+FORMS: Mapping[str, Callable[[str], str]] = {"exact": exact, "caseless": caseless, "alnum": alnum}
+
+
+def bag(read: Sequence[str], true: Sequence[str], form: Callable[[str], str] = alnum) -> tuple[int, int, int]:
+    """How many words of two texts are the same, were read, and are true; each counts as often as it stands there."""
+    ours, theirs = (
+        Counter(filter(None, (form(word) for text in texts for word in text.split()))) for texts in (read, true)
+    )
+    return (ours & theirs).total(), ours.total(), theirs.total()
 
 
 def edits(read: str, true: str) -> int:

@@ -27,6 +27,7 @@ class Recipe:
     real_share: float = 0.3  # part of the samples that is taken from them
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
+    aligned: float = 0.0  # weight of a recognizer's loss on the places of synthetic characters; it learns sooner
     widest: int = 256  # pixels of a recognizer's strips at most
 
     batch: int = 64  # samples in a step, over all devices

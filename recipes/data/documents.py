@@ -324,7 +324,7 @@ def scene(rng: Rng, size: tuple[int, int] = (512, 640)) -> Sample:
 def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarray | None:
     """Paints a word somewhere free on the picture in place, on a board or not; its polygon (4, 2), None without room."""
     size = int(np.exp(rng.uniform(np.log(10), np.log(90))))
-    coverage = synthetic.trim(synthetic.mask(text, fonts.font(fonts.any_path(rng), size), rng))
+    coverage = synthetic.trim(synthetic.mask(text, fonts.font(fonts.any_path(rng), size), rng)[0])
     homography, (height, width) = augment.perspective(coverage.shape, rng, 18, 0.15, 0.02)
     if height >= image.shape[0] or width >= image.shape[1] or height < 6:
         return None

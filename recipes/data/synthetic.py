@@ -21,21 +21,30 @@ GLYPHS = 36  # pixels of the em at which words are drawn before they are brought
 
 
 class Strip(NamedTuple):
-    """A crop of one word or line (H, W, 3) uint8 and its text."""
+    """A crop of one word or line (H, W, 3) uint8 and its text.
+
+    `centres` are the x of its characters' middles where they are known, as in synthetic words.
+    """
 
     image: np.ndarray
     text: str
+    centres: np.ndarray | None = None
 
 
-def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> np.ndarray:
-    """Coverage (H, W) uint8 of the text drawn in one line, letter by letter if it is to be spaced out."""
+def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage (H, W) uint8 of the text drawn in one line, and the x of its characters' middles.
+
+    Now and then it is drawn letter by letter, spaced out.
+    """
     if rng.random() < 0.88 or len(text) > 20:
         pixels = font.getmask(text, mode="L")
-        return np.asarray(pixels, np.uint8).reshape(pixels.size[1], pixels.size[0])
+        ends = np.array([font.getlength(text[:stop]) for stop in range(len(text) + 1)])
+        centres = (ends[:-1] + ends[1:]) / 2 - font.getbbox(text)[0]
+        return np.asarray(pixels, np.uint8).reshape(pixels.size[1], pixels.size[0]), centres
     spacing = int(rng.integers(-1, max(3, font.size // 3)))
     left, top, right, bottom = font.getbbox(text)
     canvas = np.zeros((int(bottom) + 4, int(right) + spacing * len(text) + 3 * int(font.size)), np.uint8)
-    pen = 0.0
+    pen, centres = 0.0, []
     for character in text:
         glyph = font.getmask(character, mode="L")
         width, height = glyph.size
@@ -45,8 +54,10 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> np.ndarray:
             patch = np.asarray(glyph, np.uint8).reshape(height, width)
             view = canvas[y : y + height, x : x + width]
             np.maximum(view, patch[: view.shape[0], : view.shape[1]], out=view)
+        centres.append(pen + font.getlength(character) / 2)
         pen += font.getlength(character) + spacing
-    return trim(canvas)
+    drawn = np.flatnonzero(canvas.any(0))
+    return trim(canvas), np.array(centres) - (drawn[0] if len(drawn) else 0)
 
 
 def trim(coverage: np.ndarray) -> np.ndarray:
@@ -131,26 +142,30 @@ def neighbours(canvas: np.ndarray, text: np.ndarray, rng: Rng) -> np.ndarray:
     return canvas
 
 
-def word_image(text: str, rng: Rng) -> np.ndarray:
-    """The word as a crop (H, W, 3) uint8, 20 to 48 pixels high, with a little of what surrounds it."""
-    coverage = pen_weight(mask(text, fonts.font(fonts.any_path(rng), GLYPHS), rng), rng)
+def draw_word(text: str, rng: Rng) -> Strip:
+    """The word as a crop 20 to 48 pixels high, with a little of what surrounds it."""
+    coverage, centres = mask(text, fonts.font(fonts.any_path(rng), GLYPHS), rng)
+    coverage = pen_weight(coverage, rng)
     if rng.random() < 0.06 and len(text) > 2:
         coverage = wave(coverage, rng)
     scene = rng.random() < 0.45
     angle, skew = (6.0, 0.12) if scene else (1.5, 0.02)
     if rng.random() < 0.7:
         homography, size = augment.perspective(coverage.shape, rng, angle, skew)
+        middles = np.stack([centres, np.full(len(text), coverage.shape[0] / 2)], 1)
+        centres = augment.move(middles[None], homography)[0, :, 0]
         coverage = cv2.warpPerspective(coverage, homography, size[::-1], flags=cv2.INTER_AREA)
     height, width = coverage.shape
     top, bottom = (rng.uniform(-0.03, 0.3, 2) * height).astype(int)
     left, right = (rng.uniform(-0.02, 0.35, 2) * min(height, width)).astype(int)
     coverage = coverage[max(0, -top) : height - max(0, -bottom), max(0, -left) : width - max(0, -right)]
     coverage = np.pad(coverage, [(max(0, int(a)), max(0, int(b))) for a, b in ((top, bottom), (left, right))])
+    centres, padded = centres + left, coverage.shape[1]
     target = int(rng.integers(20, 49))
     width = max(4, round(coverage.shape[1] * target / coverage.shape[0] * rng.uniform(0.75, 1.25)))
     coverage = cv2.resize(coverage, (width, target), interpolation=cv2.INTER_AREA)
     image = paint(neighbours(coverage, coverage.copy(), rng), rng, scene)
-    return augment.degrade(image, rng)
+    return Strip(augment.degrade(image, rng), text, centres * width / padded)
 
 
 def paint(coverage: np.ndarray, rng: Rng, scene: bool) -> np.ndarray:
@@ -189,4 +204,4 @@ def word_at(charset: Charset, seed: int, index: int, longest: int = 24) -> Strip
     text = ""
     while not 0 < len(text) <= longest:
         text = charset.plain(corpus.word(rng))
-    return Strip(word_image(text, rng), text)
+    return draw_word(text, rng)

@@ -14,4 +14,5 @@ RECIPE = Recipe(
     steps=8000,
     rate=2e-3,
     warmup=300,
+    aligned=1.0,
 )

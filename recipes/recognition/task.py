@@ -18,6 +18,7 @@ from zoo.reading import Recognizer
 from zoo.registry import Card
 
 GROUP = 16  # batches whose samples are sorted by width together
+STRIDE = 4  # pixels of a strip for each step of a recognizer
 STEP = 32  # pixels in which a batch's width is rounded up
 VALIDATION_SEED = 1_000_003
 
@@ -99,12 +100,31 @@ class Task:
         ids = np.full((len(labels), max(2, *map(len, labels))), self.charset.blank, "int32")
         for row, label in zip(ids, labels, strict=True):
             row[: len(label)] = label
-        return pixels, {"ids": ids, "length": np.array([len(label) for label in labels], "int32")}
+        targets = {"ids": ids, "length": np.array([len(label) for label in labels], "int32")}
+        if self.recipe.aligned:
+            targets["frames"] = np.full((len(samples), width // STRIDE), self.charset.blank, "int32")
+            targets["aligned"] = np.array(list(map(self._align, samples, labels, targets["frames"])), "float32")
+        return pixels, targets
 
-    @staticmethod
-    def loss(target: dict, outputs: dict):
-        """(B,) CTC loss per character."""
-        return losses.ctc(target, outputs["logits"])
+    def _align(self, sample: synthetic.Strip, label: list[int], frames: np.ndarray) -> float:
+        """Writes a sample's characters into its steps (T,) in place; 0 where their places are unknown or too near."""
+        if sample.centres is None:
+            return 0.0
+        scale = images.strip_width(sample.image, self.height) / sample.image.shape[1]
+        scale *= min(1.0, STRIDE * len(frames) / images.strip_width(sample.image, self.height))
+        steps = (sample.centres * scale // STRIDE).astype(int).clip(0, len(frames) - 1)
+        gaps = np.diff(steps)
+        if (gaps < 1 + (np.diff(label) == 0)).any():
+            return 0.0
+        frames[steps] = label
+        return 1.0
+
+    def loss(self, target: dict, outputs: dict):
+        """(B,) CTC loss per character, and that of the steps where the recipe asks for it."""
+        loss = losses.ctc(target, outputs["logits"])
+        if self.recipe.aligned:
+            loss += self.recipe.aligned * losses.frames(target, outputs["logits"])
+        return loss
 
     def validate(self, network, picture: Path) -> dict[str, float]:
         """Word accuracy on each held-out set, read as a user's words are; "score" is their mean.
