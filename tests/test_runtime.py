@@ -44,6 +44,7 @@ def run_folder(tmp_path, networks):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1], ids=["detector", "recognizer"])
 def test_both_runtimes_give_what_the_network_gives(networks, tmp_path, index):
     network, batches = networks[index]
