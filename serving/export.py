@@ -104,9 +104,8 @@ def export(
     temporary = home / f".tmp-{secrets.token_hex(4)}"  # not a number, so that no server takes it for a version
     try:
         temporary.mkdir(parents=True)
-        signatures = write(plan, temporary)
-        verify(temporary, plan)
-        _write_manifest(plan, temporary, signatures)
+        write(plan, temporary)
+        _write_manifest(plan, temporary, verify(temporary, plan))
         return _publish(temporary, home, version)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -138,19 +137,17 @@ def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] |
 # --- signatures ------------------------------------------------------------------------------------------------------
 
 
-def write(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Writes the SavedModel and its warm-up requests into a folder; returns the signatures' functions."""
-    signatures = _signatures(plan)
+def write(plan: Plan, folder: Path) -> None:
+    """Writes the SavedModel and its warm-up requests into a folder."""
     module = tf.Module(plan.name)
     module.tensors = [variable.value for variable in plan.network.variables]  # never the Keras variables: see above
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    tf.saved_model.save(module, str(folder), signatures=_signatures(plan))
     (folder / WARMUP).parent.mkdir()
     with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
         for request in _requests(plan):
             log = wire.PredictionLog()
             log.predict_log.request.CopyFrom(request)
             writer.write(log.SerializeToString())
-    return signatures
 
 
 def _signatures(plan: Plan) -> dict[str, Any]:
@@ -263,14 +260,16 @@ def _requests(plan: Plan) -> Iterator[Any]:
 
 def _examples(plan: Plan) -> Iterator[tuple[dict[str, Any], str]]:
     if plan.task == "detection":
-        sizes, height = [tuple(plan.reading["size"])], plan.reading["size"][0] // 2
+        height, width = plan.reading["size"]
+        prepared, batches = [(height, width)], [[(height // 2, width)]]  # few: each takes seconds
     else:
         height = plan.reading["height"]
-        sizes = [(height, width) for width in plan.reading["widths"]]
-    for size in sizes:
+        prepared = [(height, width) for width in plan.reading["widths"]]
+        batches = [[(height, 3 * height)], [(2 * height, 3 * height), (height, height)]]
+    for size in prepared:
         yield {"image": _picture(*size)[None]}, PIXELS
-    for shapes in ([(height, 3 * height)], [(2 * height, 3 * height), (height, height)]):
-        pngs = [cv2.imencode(".png", _picture(*shape))[1].tobytes() for shape in shapes]
+    for sizes in batches:
+        pngs = [cv2.imencode(".png", _picture(*size))[1].tobytes() for size in sizes]
         yield {"image_bytes": pngs}, DEFAULT_SIGNATURE
 
 
@@ -283,8 +282,8 @@ def _picture(height: int, width: int) -> np.ndarray:
     return picture
 
 
-def verify(folder: str | os.PathLike, plan: Plan) -> None:
-    """Passes if a served folder answers like the network.
+def verify(folder: str | os.PathLike, plan: Plan) -> dict[str, Any]:
+    """The signatures of an export that, when it is served, answers like the network.
 
     It is loaded by the graph loader, as TensorFlow Serving does, and each warm-up request is compared.
 
@@ -305,6 +304,7 @@ def verify(folder: str | os.PathLike, plan: Plan) -> None:
         inputs = {name: wire.decode(tensor) for name, tensor in request.inputs.items()}
         image = inputs["image"] if signature == PIXELS else prepare(tf.constant(inputs["image_bytes"]))["image"]
         _compare(f'{plan.name}: "{signature}"', answer, _run(plan.network, image)["logits"].numpy())
+    return served.signatures
 
 
 def _compare(what: str, answer: Mapping[str, np.ndarray], expected: np.ndarray) -> None:
@@ -325,22 +325,27 @@ def _write_manifest(plan: Plan, folder: Path, signatures: Mapping[str, Any]) -> 
         "software": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
         "parameters": int(sum(np.prod(variable.shape) for variable in plan.network.variables)),
         "reading": plan.reading,
-        "signatures": {name: _describe(function) for name, function in signatures.items()},
+        "signatures": {
+            name: {"inputs": _describe(signature.inputs), "outputs": _describe(signature.outputs)}
+            for name, signature in signatures.items()
+            if name in (DEFAULT_SIGNATURE, PIXELS)  # TensorFlow adds one of its own
+        },
         "card": plan.card,
         "sha256": {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n", "utf-8")
 
 
-def _describe(function: Any) -> dict[str, Any]:
-    """Names, shapes and types of a signature's inputs and outputs; None is a free side."""
-    concrete = function.get_concrete_function()
-    inputs = {spec.name: spec for spec in function.input_signature}
+def _describe(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Shapes and types by name; None is a free side."""
 
-    def text(specs: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: {"shape": spec.shape.as_list(), "dtype": spec.dtype.name} for name, spec in specs.items()}
+    def sides(shape: Any) -> list[int | None]:
+        return [dim.size if dim.size >= 0 else None for dim in shape.dim]
 
-    return {"inputs": text(inputs), "outputs": text(concrete.structured_outputs)}
+    return {
+        name: {"shape": sides(info.tensor_shape), "dtype": tf.as_dtype(info.dtype).name}
+        for name, info in sorted(tensors.items())
+    }
 
 
 def _publish(temporary: Path, home: Path, version: int | None) -> Path:

@@ -1,54 +1,11 @@
-"""Models and servers for the tests of serving."""
+"""Folders of models for the tests of serving."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-LOCAL = [("grpc.use_local_subchannel_pool", 1)]  # else a port that was dead stays so for a while, in all tests
-
-
-def write_toy(folder: Path, offset: float) -> None:
-    """A SavedModel whose default signature answers y = x / 2 + offset; others take strings, matrices, and time."""
-    import tensorflow as tf
-
-    module = tf.Module()
-    module.offset = tf.Variable(offset)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
-    def line(x):
-        return {"y": x / 2 + module.offset}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="s")])
-    def text(s):
-        return {"same": s, "length": tf.strings.length(s)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name=name) for name in "pq"])
-    def two(p, q):
-        return {"sum": p + q, "product": p * q}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.bfloat16, name="x")])
-    def half(x):
-        return {"y": x * 2}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def large(x):
-        return {"y": tf.tile(x[:, None], [1, 2**21])}
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="rounds")])
-    def slow(rounds):
-        matrix = tf.random.uniform([500, 500])
-        for _ in tf.range(rounds):
-            matrix = tf.linalg.matmul(matrix, matrix) / 500
-        return {"y": tf.reduce_sum(matrix) * 0 + module.offset}
-
-    signatures = {"serving_default": line, "text": text, "two": two, "half": half, "large": large, "slow": slow}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+from toys import publish, write_toy
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +22,3 @@ def models(toys, tmp_path) -> Path:
     """A folder of models: version 1 of "toy"."""
     publish(toys / "1", tmp_path / "models" / "toy" / "1")
     return tmp_path / "models"
-
-
-def publish(source: Path, target: Path) -> None:
-    """A copy that appears at once."""
-    hidden = target.parent / f".tmp-{target.name}"
-    shutil.copytree(source, hidden)
-    hidden.rename(target)

@@ -14,12 +14,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from toys import LOCAL
 
 from serving import client as clients
 from serving import wire
 from serving.client import Client
-
-LOCAL = [("grpc.use_local_subchannel_pool", 1)]  # else a port that was dead stays so for a while, in all tests
 
 
 class Fake:
@@ -165,8 +164,8 @@ def test_attempts_end_with_the_time(fake):
     server = fake(*[QUEUE_FULL] * 99)
     started = time.monotonic()
     with connect(server.address, retries=99) as client, pytest.raises(clients.Overloaded):
-        ask(client, timeout=0.6)
-    assert time.monotonic() - started < 1.5
+        ask(client, timeout=2.0)
+    assert time.monotonic() - started < 4
     assert len(server.asked) < 8
 
 

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import LOCAL
 from PIL import Image
 from tensorflow_serving.apis import prediction_log_pb2
+from toys import LOCAL
 
 from serving import client as clients
 from serving import export as exports
@@ -27,10 +27,12 @@ from serving.server import Server
 from zoo import image as images
 from zoo.charset import Charset
 from zoo.detection.db import db
+from zoo.reading import Detector, Reader, Recognizer
 from zoo.recognition.crnn import crnn
 
 WIDTHS = [32, 64, 128]
 SIZE = (96, 128)
+PAGE = (256, 320)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +58,22 @@ def detector() -> keras.Model:
     return db(features="mobilenet_v3_test", channels=16, name="tiny_db")
 
 
+def ink() -> keras.Model:
+    """A detector without training: text is where it is dark."""
+    image = keras.Input((None, None, 3), name="image")
+    dark = keras.layers.AveragePooling2D((9, 13), strides=1, padding="same")(image)
+    at = keras.initializers.Constant
+    logits = keras.layers.Conv2D(1, 1, kernel_initializer=at(-0.1), bias_initializer=at(65), name="logits")(dark)
+    return keras.Model(image, {"logits": logits}, name="ink")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, recognizer, detector):
-    """A folder with both networks exported."""
+    """A folder with the networks exported."""
     folder = tmp_path_factory.mktemp("saved_models")
     assert export(recognizer, folder, reading={"widths": WIDTHS}) == folder / "tiny_crnn" / "1"
     assert export(detector, folder, reading={"size": SIZE}) == folder / "tiny_db" / "1"
+    assert export(ink(), folder, reading={"size": PAGE}) == folder / "ink" / "1"
     return folder
 
 
@@ -190,7 +202,6 @@ def test_nothing_is_left_of_a_refused_export(small, tmp_path, monkeypatch):
         module = tf.Module()
         module.network = plan.network
         tf.saved_model.save(module, str(folder), signatures=exports._signatures(plan))
-        return {}
 
     monkeypatch.setattr(exports, "write", wrong)
     with pytest.raises(ExportError, match="fails in the C"):
@@ -318,6 +329,26 @@ def test_a_word_is_decoded_as_in_this_process(client, recognizer):
     here = Charset("digits").decode_batch(recognizer.predict_on_batch(strip)["logits"])[0]
     there = Charset("digits").decode_batch(client.run("tiny_crnn")(strip)["logits"])[0]
     assert there.text == here.text and there.score == pytest.approx(here.score, rel=1e-4)
+
+
+def test_a_page_read_through_the_server_is_the_page_read_here(client, recognizer):
+    page = np.full((*PAGE, 3), 255, "uint8")
+    for row, text in enumerate(["one 2", "three", "4 five"]):
+        for column, word in enumerate(text.split()):
+            where = (20 + 150 * column, 60 + 70 * row)
+            cv2.putText(page, word, where, cv2.FONT_HERSHEY_SIMPLEX, 1.2, (0, 0, 0), 3)
+    networks = {"ink": ink(), "tiny_crnn": recognizer}
+
+    def read(run):
+        find = Detector(run("ink"), size=PAGE, multiple=32)
+        return Reader(find, Recognizer(run("tiny_crnn"), "digits", widths=WIDTHS)).read(page)
+
+    here = read(lambda name: networks[name].predict_on_batch)
+    there = read(client.run)
+    assert len(here.words) == 5 and there.text == here.text
+    for one, other in zip(there.words, here.words, strict=True):
+        assert one.polygon == pytest.approx(other.polygon, abs=0.01)
+        assert one.confidence == pytest.approx(other.confidence, rel=1e-3)
 
 
 # --- by name, and from the command line ------------------------------------------------------------------------------

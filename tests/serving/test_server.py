@@ -16,7 +16,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import LOCAL, publish
 from google.protobuf import text_format
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -27,6 +26,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from toys import LOCAL, publish
 
 from serving import client as clients
 from serving import wire
