@@ -20,7 +20,7 @@ CORE = [
     "safetensors>=0.4.3",
 ]
 TENSORFLOW = ["tensorflow>=2.18", "tf2onnx>=1.17"]
-TRAIN = [*TENSORFLOW, "matplotlib>=3.8", "tensorboard>=2.18"]
+TRAIN = [*TENSORFLOW, "matplotlib>=3.8", "scipy>=1.11", "tensorboard>=2.18"]
 CLIENT = ["grpcio>=1.60", "protobuf>=4.25"]
 SERVE = [*TENSORFLOW, *CLIENT]
 CHECK = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]
@@ -56,7 +56,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_namespace_packages(include=PACKAGES, exclude=["*.__pycache__"]),
-    package_data={"zoo.cards": ["*.toml", "*.safetensors"], "serving": ["*.proto"]},
+    package_data={"zoo.cards": ["*.toml", "*.safetensors", "*.npz"], "serving": ["*.proto"]},
     include_package_data=False,
     install_requires=CORE,
     extras_require=EXTRAS,

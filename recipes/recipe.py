@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import pkgutil
 import types
 import typing
@@ -68,12 +69,24 @@ def _value(key: str, text: str, kind: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     try:
         if origin is tuple:
-            return tuple(arguments[0](part) for part in text.split(",") if part)
+            parts = tuple(arguments[0](part) for part in text.split(",") if part)
+            if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
+                raise ValueError(f"{len(parts)} values")
+            return parts
         if origin is dict:
-            return {name: value for name, _, value in (part.partition(":") for part in text.split(",") if part)}
+            pairs = (part.partition(":") for part in text.split(",") if part)
+            return {name: _plain(value) for name, _, value in pairs}
         return kind(text)
     except ValueError:
-        raise ValueError(f"--set {key}={text}: {key} is {getattr(kind, '__name__', kind)}") from None
+        raise ValueError(f"--set {key}={text}: {key} is {kind if arguments else kind.__name__}") from None
+
+
+def _plain(text: str) -> Any:
+    """An option's value: a whole number, a number, true or false, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def names() -> list[str]:

@@ -6,6 +6,7 @@ the first validation, weights.safetensors with card.toml: then `zoo.load("runs/d
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -14,7 +15,9 @@ import json
 import math
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import zoo
-from recipes import plots
+from recipes import origin, plots
 from recipes.data import pipeline
 from recipes.recipe import Recipe
 from zoo import registry, weights
@@ -120,16 +123,27 @@ class Guard(keras.callbacks.Callback):
         if self.stopped:
             self.model.stop_training = True
 
-    def listen(self) -> None:
-        """Takes SIGINT and SIGTERM as a wish to stop; a second SIGINT interrupts."""
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """A block in which SIGINT and SIGTERM are a wish to stop; a second SIGINT interrupts.
+
+        Only the main thread of a process is told of signals: elsewhere nothing changes.
+        """
 
         def stop(number, frame):
             self.stopped = True
-            print("stopping after this step; the checkpoint is kept", file=sys.stderr)
+            print("stopping after this step; the last checkpoint is kept", file=sys.stderr)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def fuse_batch_norm(network: keras.Model) -> None:
@@ -184,6 +198,7 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
 
     Raises:
         RunError: the folder holds another recipe's run, or the loss is no number any more.
+        KeyboardInterrupt: SIGINT or SIGTERM asked to stop; the last checkpoint is kept.
     """
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
@@ -202,33 +217,35 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
     checkpoint = Checkpoint(run / CHECKPOINT, learner)
     done, best = checkpoint.restore()
     guard = Guard()
-    guard.listen()
     progress = (1 if sys.stderr.isatty() else 2) if verbose else 0
     started, before = time.monotonic(), _seconds(run)
 
-    while done < recipe.steps and not guard.stopped:
-        stop = min(done + recipe.checkpoint_every, recipe.steps)
-        if verbose:
-            print(f"{recipe.model}: step {done} to {stop} of {recipe.steps}", flush=True)
-        batches = _batches(task, done, stop)
-        history = learner.fit(batches, steps_per_epoch=stop - done, verbose=progress, shuffle=False, callbacks=[guard])
-        if guard.stopped:  # part of the interval is done: exact resume starts at its beginning
-            break
-        done = stop
-        row: dict[str, Any] = {"step": done, "loss": history.history["loss"][-1]}
-        row["rate"] = float(schedule(recipe)(done))
-        row["seconds"] = round(before + time.monotonic() - started, 1)
-        if done % recipe.validate_every == 0 or done == recipe.steps:
-            with Averaged(network, learner.optimizer):
-                row |= task.validate(network, run / "samples.png")
-                if row["score"] >= best:
-                    best = row["score"]
-                    weights.save(network, run / WEIGHTS, dtype="float32")
-                    _write_card(run, card, recipe, row, task.sources)
-        checkpoint.save(done, best)
-        _log(run, row)
-        if verbose:
-            print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+    with guard.listening():
+        while done < recipe.steps:
+            stop = min(done + recipe.checkpoint_every, recipe.steps)
+            if verbose:
+                print(f"{recipe.model}: step {done} to {stop} of {recipe.steps}", flush=True)
+            batches = _batches(task, done, stop)
+            history = learner.fit(
+                batches, steps_per_epoch=stop - done, verbose=progress, shuffle=False, callbacks=[guard]
+            )
+            if guard.stopped:  # part of the interval is done: exact resume starts at its beginning
+                raise KeyboardInterrupt
+            done = stop
+            row: dict[str, Any] = {"step": done, "loss": history.history["loss"][-1]}
+            row["rate"] = float(schedule(recipe)(done))
+            row["seconds"] = round(before + time.monotonic() - started, 1)
+            if done % recipe.validate_every == 0 or done == recipe.steps:
+                with Averaged(network, learner.optimizer):
+                    row |= task.validate(network, run / "samples.png")
+                    if row["score"] >= best:
+                        best = row["score"]
+                        weights.save(network, run / WEIGHTS, dtype="float32")
+                        _write_card(run, card, recipe, row, task.sources)
+            _log(run, row)  # first: after a kill in between, the interval is done again and its row replaced
+            checkpoint.save(done, best)
+            if verbose:
+                print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
     return run
 
 
@@ -305,8 +322,9 @@ def _write_card(run: Path, card: registry.Card, recipe: Recipe, row: dict, sourc
         "dtype": "float32",
         "data": sources,
         "seconds": row["seconds"],
+        "device": origin.device(),
         "version": zoo.__version__,
-    }
+    } | origin.commit()
     scores = {key: float(value) for key, value in row.items() if isinstance(value, (int, float)) and key != "rate"}
     registry.write_card(dataclasses.replace(card, weights=description, results={"validation": scores}), run / CARD)
 

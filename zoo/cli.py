@@ -348,6 +348,191 @@ def _draw(path: Path, pixels: np.ndarray, page: Page) -> None:
         Image.fromarray(overlay(pixels, page)).save(temporary)
 
 
+# ---------------------------------------------------------------- recipes
+
+
+def add_recipes(subparsers) -> None:
+    command = subparsers.add_parser("recipes", help="what can be trained", description="The recipes of zoo train.")
+    command.set_defaults(run=list_recipes)
+
+
+def list_recipes(args: argparse.Namespace) -> None:
+    from importlib import import_module
+
+    from recipes import recipe
+
+    names = recipe.names()
+    texts = [(import_module(f"recipes.{name}").__doc__ or "").strip().partition("\n")[0] for name in names]
+    print(_grid([[name, text] for name, text in zip(names, texts, strict=True)]))
+
+
+def _grid(rows: list[list[str]]) -> str:
+    """Rows with their columns flush left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+# ---------------------------------------------------------------- train
+
+
+def add_train(subparsers) -> None:
+    command = subparsers.add_parser(
+        "train",
+        help="train a model",
+        description="Trains by a recipe, one of zoo recipes. The same command goes on with a run that was stopped or "
+        "killed, as if nothing had happened. The folder then serves as a model's name: zoo.load(DIR).",
+    )
+    command.add_argument("recipe", metavar="RECIPE", help="recognition.crnn_mobilenet_v3_small, say")
+    command.add_argument("--run", dest="folder", metavar="DIR", type=Path, required=True, help="folder of the run")
+    command.add_argument("--data", metavar="DIR", type=Path, help="folder of real data sets; default: synthetic alone")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="a field of the recipe: rate=5e-4"
+    )
+    command.add_argument("--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with")
+    command.add_argument("--threads", metavar="N", type=_positive, default=0, help="default: one for each core")
+    command.set_defaults(run=train)
+
+
+def train(args: argparse.Namespace) -> None:
+    from contextlib import redirect_stdout
+
+    from recipes import recipe
+
+    changes = args.set + ([f"start={args.start}"] if args.start else [])
+    chosen = recipe.find(args.recipe).override(changes)
+    with _hushed(args.traceback):
+        from recipes import train as trainer
+
+        trainer.threads(args.threads)
+    with redirect_stdout(sys.stderr):
+        trainer.train(chosen, args.folder, args.data)
+    print(args.folder)
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def add_evaluate(subparsers) -> None:
+    command = subparsers.add_parser(
+        "evaluate",
+        help="score models on labelled data",
+        description="Scores recognizers on crops of words, or detectors with recognizers on pages.",
+    )
+    command.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or the folder of a run")
+    command.add_argument("--data", metavar="FOLDER", type=Path, required=True, help="a data set with its labels")
+    command.add_argument("--split", default="test", help="default: test")
+    command.add_argument("--limit", metavar="N", type=_positive, default=0, help="only N pictures, spread over the data")
+    command.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument("--predictions", metavar="FILE", type=Path, help="what was read, as zoo read --format jsonl")
+    command.add_argument("--write", action="store_true", help="put the scores into the models' cards")
+    command.set_defaults(run=evaluate)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    with _hushed(args.traceback):
+        from recipes import evaluate as scoring
+
+    options = {"limit": args.limit, "runtime": args.runtime, "progress": _progress}
+    results = []
+    for result in scoring.evaluate(args.models, args.data, args.split, **options):
+        results.append(result)
+        for failure in result.failures:
+            print(f"zoo evaluate: {failure}", file=sys.stderr)
+        if args.predictions:
+            several = args.predictions if len(results) == 1 else _numbered(args.predictions, len(results))
+            scoring.write_predictions(result, several)
+        if args.write:
+            for path in scoring.record(result, _scored(args, result.models)):
+                print(f"written: {path}", file=sys.stderr)
+    rows = [{"models": " + ".join(result.models), "data": result.title} | result.scores for result in results]
+    print(json.dumps(rows, indent=1, ensure_ascii=False) if args.json else _scores(rows))
+    return 1 if any(result.failures for result in results) else 0
+
+
+def _progress(done: int, count: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {count}", end="\n" if done == count else "", file=sys.stderr, flush=True)
+
+
+def _scored(args: argparse.Namespace, models: Sequence[str]) -> str:
+    """The command as a card tells it: names instead of this machine's folders."""
+    names = " ".join(registry.card(name).name for name in models)
+    limit = f" --limit {args.limit}" if args.limit else ""
+    return f"zoo evaluate {names} --data {args.data.resolve().name} --split {args.split}{limit}"
+
+
+def _scores(rows: list[dict[str, Any]]) -> str:
+    cells = [[f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    return _grid([list(rows[0]), *cells])
+
+
+# ---------------------------------------------------------------- release
+
+
+def add_release(subparsers) -> None:
+    command = subparsers.add_parser(
+        "release",
+        help="make a run a model of the zoo",
+        description="Writes the weights, golden outputs and card of a run beside the cards of the models.",
+    )
+    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    command.add_argument("--name", default="", help="of the model; default: the recipe's")
+    command.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: float16")
+    command.add_argument("--device", metavar="TEXT", default="", help="on which it was trained; default: as the run says")
+    command.set_defaults(run=release)
+
+
+def release(args: argparse.Namespace) -> None:
+    with _hushed(args.traceback):
+        from recipes import release as releasing
+
+    done = releasing.release(args.folder, args.name, dtype=args.dtype, device=args.device)
+    print(f"{done.card.name}: {done.card.folder / done.card.weights['file']}")
+    facts = {key: done.card.weights[key] for key in ("size", "sha256", "dtype")}
+    facts["difference"] = f"{done.difference:.3g}, the largest between logits as trained and as stored"
+    facts["score"] = f"{done.score:.4f} as trained, {done.kept:.4f} as stored, on synthetic samples"
+    print("\n".join(_pairs(facts)))
+
+
+# ---------------------------------------------------------------- data
+
+
+def add_data(subparsers) -> None:
+    command = subparsers.add_parser("data", help="make or check data", description="Synthetic data, and data sets.")
+    kinds = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, what in (("words", "synthetic words"), ("pages", "synthetic pages")):
+        made = kinds.add_parser(action, help=what, description=f"Writes {what} as a data set with a preview.png.")
+        made.add_argument("--seed", type=int, default=0, help="default: 0")
+        made.add_argument("--count", type=_positive, required=True, help="how many")
+        made.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder that is made")
+        if action == "words":
+            made.add_argument("--charset", default="french", help="alphabet; default: french")
+        else:
+            made.add_argument("--kind", default="", help="receipt, invoice, letter, form, table, book or scene")
+    check = kinds.add_parser("check", help="read a data set to its end", description="Counts, and what is wrong.")
+    check.add_argument("folder", metavar="DIR", type=Path, help="a data set with its labels")
+    command.set_defaults(run=data)
+
+
+def data(args: argparse.Namespace) -> int:
+    from recipes.data import folders
+
+    if args.action == "words":
+        print(folders.write_words(args.output, args.seed, args.count, args.charset))
+    elif args.action == "pages":
+        print(folders.write_pages(args.output, args.seed, args.count, args.kind))
+    else:
+        report = folders.inspect(args.folder)
+        for complaint in report.complaints:
+            print(f"zoo data: {complaint}", file=sys.stderr)
+        print("\n".join(_pairs({**report.counts, "bad": len(report.complaints)})))
+        return 1 if report.complaints else 0
+    return 0
+
+
 # ---------------------------------------------------------------- export
 
 
@@ -402,9 +587,37 @@ def serve(args: argparse.Namespace) -> None:
     run(Server(args.models, f"{args.host}:{args.port}"))
 
 
+# ---------------------------------------------------------------- convert
+
+
+def add_convert(subparsers) -> None:
+    command = subparsers.add_parser(
+        "convert",
+        help="take over weights of another project",
+        description="Writes another project's checkpoint as a weights file, for zoo.load(NAME, weights=FILE).",
+    )
+    command.add_argument("project", choices=("doctr",), help="doctr: what torch.save wrote of a docTR model")
+    command.add_argument("name", help="of the model")
+    command.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file; torch is not needed to read it")
+    command.add_argument("--output", metavar="FILE", type=Path, required=True, help="safetensors file to write")
+    command.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="default: float32, exact")
+    command.set_defaults(run=convert)
+
+
+def convert(args: argparse.Namespace) -> None:
+    with _hushed(args.traceback):
+        from recipes.convert import write
+
+        write(args.name, args.checkpoint, args.output, args.dtype)
+    print(args.output)
+
+
 # ---------------------------------------------------------------- all
 
-COMMANDS = (add_list, add_card, add_read, add_export, add_serve)
+COMMANDS = (
+    add_list, add_card, add_read, add_recipes, add_train, add_evaluate, add_release, add_data, add_convert,
+    add_export, add_serve,
+)  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,6 +4,7 @@ Our format is a folder with `labels.jsonl`, one JSON object a line:
 
     pages  {"image": "images/a.jpg", "width": W, "height": H, "level": "word" | "line", "split": "train",
             "words": [{"polygon": [[x, y], ...], "text": "...", "illegible": false}]}
+           or, without places, "page_text": "..."
     crops  {"image": "images/b.png", "text": "...", "split": "train"}
 
 Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Entry:
     illegible: tuple[bool, ...] = ()
     level: str = "word"
     split: str = "train"
+    page_text: str = ""  # of a page without boxes
 
     def read(self) -> np.ndarray:
         """The picture (H, W, 3) uint8.
@@ -44,12 +46,13 @@ class Entry:
         return next(iter(images.pages(self.path))).pixels
 
 
-def read(folder: str | Path, split: str | None = None) -> list[Entry]:
+def read(folder: str | Path, split: str | None = None, complaints: list[str] | None = None) -> list[Entry]:
     """The entries of a folder, in the order of its label file.
 
     Args:
         folder: with labels.jsonl (ours), labels.json (docTR), or *.txt (PaddleOCR), and the pictures.
         split: only entries of this split; those of docTR and PaddleOCR belong to every split.
+        complaints: a list that takes what is wrong with labels; those are then left out instead of raised.
 
     Raises:
         FileNotFoundError: no label file.
@@ -58,13 +61,37 @@ def read(folder: str | Path, split: str | None = None) -> list[Entry]:
     folder = Path(folder)
     ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", sorted(folder.glob("*.txt"))
     if ours.is_file():
-        entries = [_ours(folder, line, f"{ours}:{number}") for number, line in _lines(ours)]
+        entries = _each(_ours, folder, ours, complaints)
         return [entry for entry in entries if split in (None, entry.split)]
     if doctr.is_file():
-        return _doctr(folder, json.loads(doctr.read_text("utf-8")))
+        return _doctr(folder, _parsed(doctr), complaints)
     if paddle:
-        return [_paddle(folder, line, f"{path}:{number}") for path in paddle for number, line in _lines(path)]
+        return [entry for path in paddle for entry in _each(_paddle, folder, path, complaints)]
     raise FileNotFoundError(f"{folder} has no labels.jsonl (ours), labels.json (docTR) or *.txt (PaddleOCR)")
+
+
+def _each(parse: Callable[[Path, str, str], Entry], folder: Path, path: Path, complaints: list[str] | None) -> list[Entry]:
+    """The entries of a label file's lines; what is wrong with one is raised, or told to `complaints`."""
+    entries = []
+    for number, line in _lines(path):
+        try:
+            entries.append(parse(folder, line, f"{path}:{number}"))
+        except ValueError as error:
+            _complain(error, complaints)
+    return entries
+
+
+def _complain(error: ValueError, complaints: list[str] | None) -> None:
+    if complaints is None:
+        raise error
+    complaints.append(str(error))
+
+
+def _parsed(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -93,22 +120,29 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
         row = json.loads(line)
         path, split = folder / row["image"], row.get("split", "train")
         if "text" in row:
-            return Entry(path, row["text"], _polygons([]), split=split)
-        words = row["words"]
+            return Entry(path, _text(row["text"]), _polygons([]), split=split)
+        words = row.get("words", []) if "page_text" in row else row["words"]
         return Entry(
             path,
             None,
             _polygons(word["polygon"] for word in words),
-            tuple(word.get("text", "") for word in words),
+            tuple(_text(word.get("text") or "") for word in words),
             tuple(bool(word.get("illegible", False)) for word in words),
             row.get("level", "word"),
             split,
+            _text(row.get("page_text") or ""),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of this format ({type(error).__name__}: {error})") from error
 
 
-def _doctr(folder: Path, labels: dict) -> list[Entry]:
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Entry]:
     """docTR's labels.json: {name: text} for words, {name: {"polygons": [...]}} for pages; pictures in images/."""
     entries = []
     for name, label in labels.items():
@@ -119,9 +153,11 @@ def _doctr(folder: Path, labels: dict) -> list[Entry]:
         polygons = label.get("polygons") if isinstance(label, dict) else None
         if isinstance(polygons, dict):  # several classes of text
             polygons = [polygon for group in polygons.values() for polygon in group]
-        if polygons is None:
-            raise ValueError(f"{folder / 'labels.json'}: {name!r} has neither a text nor polygons")
-        entries.append(Entry(path, None, _polygons(polygons), ("",) * len(polygons), (False,) * len(polygons)))
+        try:
+            entries.append(Entry(path, None, _polygons(polygons), ("",) * len(polygons), (False,) * len(polygons)))
+        except (ValueError, TypeError) as error:
+            what = f"{folder / 'labels.json'}: {name!r} has neither a text nor polygons ({type(error).__name__}: {error})"
+            _complain(ValueError(what), complaints)
     return entries
 
 

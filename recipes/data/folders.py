@@ -1,0 +1,169 @@
+"""Data sets as folders in our format: synthetic ones written, any checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from recipes import plots
+from recipes.data import datasets, documents, synthetic
+from zoo import geometry, image
+from zoo.charset import Charset
+from zoo.files import replacing
+
+LABELS, PREVIEW = "labels.jsonl", "preview.png"
+KINDS = (*documents.KINDS, "scene")
+SHOWN = {"words": 60, "pages": 6}  # samples on the preview
+OUTSIDE = 2.0  # pixels by which a label's polygon may leave the picture
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_words(folder: Path, seed: int, count: int, charset: str = "french", longest: int = 24) -> Path:
+    """The folder, with `count` synthetic words, their labels, and a preview.
+
+    Raises:
+        FileExistsError: the folder holds a data set already.
+    """
+    alphabet, shown = Charset(charset), []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for index in range(count):
+            word = synthetic.word_at(alphabet, seed, index, longest)
+            if index < SHOWN["words"]:
+                shown.append((word.image, word.text, word.text))
+            yield {"image": _save(folder, f"{index:06}.png", word.image), **_size(word.image), "text": word.text}
+
+    _write_labels(folder, rows())
+    plots.words(shown, folder / PREVIEW)
+    return folder
+
+
+def write_pages(folder: Path, seed: int, count: int, kind: str = "") -> Path:
+    """The folder, with `count` synthetic pages, their labels, and a preview.
+
+    Args:
+        folder: to be filled.
+        seed: the page number n depends on it and n only.
+        count: of pages.
+        kind: one of `KINDS`; "" for all in turn.
+
+    Raises:
+        FileExistsError: the folder holds a data set already.
+        ValueError: there is no such kind.
+    """
+    if kind and kind not in KINDS:
+        raise ValueError(f"no pages are named {kind!r}; there are: {', '.join(KINDS)}")
+    shown = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for index in range(count):
+            page = page_at(seed, index, kind or KINDS[index % len(KINDS)])
+            if index < SHOWN["pages"]:
+                shown.append(_thumbnail(page))
+            words = [
+                {"polygon": polygon.round(1).tolist(), "text": text, "illegible": False}
+                for polygon, text in zip(page.polygons, page.texts, strict=True)
+            ]
+            name = _save(folder, f"{index:06}.jpg", page.image)
+            yield {"image": name, **_size(page.image), "level": "word", "words": words}
+
+    _write_labels(folder, rows())
+    plots.regions(shown, folder / PREVIEW)
+    return folder
+
+
+def page_at(seed: int, index: int, kind: str) -> documents.Sample:
+    """The synthetic page number `index` of a kind."""
+    rng = np.random.default_rng((seed, index))
+    return documents.scene(rng) if kind == "scene" else documents.document(rng, kind)
+
+
+def _write_labels(folder: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """Writes the labels when all pictures are written: a folder that was left half made has none."""
+    if (folder / LABELS).exists():
+        raise FileExistsError(f"{folder} holds a data set already; give another folder")
+    with replacing(folder / LABELS) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row | {"split": "train"}, ensure_ascii=False) + "\n")
+
+
+def _save(folder: Path, name: str, pixels: np.ndarray) -> str:
+    """Writes a picture; its path within the folder."""
+    path = folder / "images" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, quality=92)
+    return f"images/{name}"
+
+
+def _size(pixels: np.ndarray) -> dict[str, int]:
+    return {"width": pixels.shape[1], "height": pixels.shape[0]}
+
+
+def _thumbnail(page: documents.Sample, height: int = 640) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A page for the preview: a small picture, nothing found, and its true polygons."""
+    scale = height / page.image.shape[0]
+    small = image.resize(page.image, height, max(1, round(page.image.shape[1] * scale)))
+    return small, np.zeros((0, 4, 2), "float32"), page.polygons * np.float32(scale)
+
+
+# ---------------------------------------------------------------- checking
+
+
+@dataclass
+class Report:
+    """What a data set holds.
+
+    Attributes:
+        counts: of pictures, words, characters …, by name.
+        complaints: labels that are of no use, each with its place.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    def count(self, name: str, number: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + number
+
+
+def inspect(folder: Path) -> Report:
+    """What a folder holds, after every label and every picture was read.
+
+    Raises:
+        FileNotFoundError: it has no labels.
+    """
+    report = Report()
+    for entry in datasets.read(folder, complaints=report.complaints):
+        report.count("pages" if entry.text is None else "crops")
+        report.count(f"split {entry.split}")
+        report.complaints.extend(f"{entry.path}: {complaint}" for complaint in _complaints(entry))
+        legible = [text for text, unclear in zip(entry.texts, entry.illegible, strict=True) if not unclear]
+        report.count("labels", len(entry.texts) if entry.text is None else 1)
+        report.count("illegible", sum(entry.illegible))
+        report.count("characters", sum(map(len, legible)) + len(entry.text or ""))
+    return report
+
+
+def _complaints(entry: datasets.Entry) -> Iterator[str]:
+    try:
+        pixels = entry.read()
+    except image.ImageError as error:
+        yield str(error)
+        return
+    if entry.text is not None and not entry.text.strip():
+        yield "the label is empty"
+    limit = np.array(pixels.shape[1::-1]) + OUTSIDE
+    for polygon, text, unclear in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
+        if geometry.area(polygon) < 1:
+            yield f"the polygon of {text!r} has no area: {polygon.tolist()}"
+        elif (polygon.max(0) > limit).any() or (polygon.min(0) < -OUTSIDE).any():
+            yield f"the polygon of {text!r} leaves the picture of {pixels.shape[1]} x {pixels.shape[0]}"
+        if not unclear and not text.strip() and any(entry.texts):
+            yield f"a label without text at {polygon[0].tolist()} is not marked as illegible"

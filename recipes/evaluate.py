@@ -1,0 +1,227 @@
+"""Scores of models on labelled data, through the reading path: what is measured is what a user gets.
+
+Crops are scored by their texts: the share that is read right, and the character error rate (CER). Pages are scored by
+their boxes, as labelled, and by the words that stand on them, wherever (a bag of words). Counts are summed over the
+data before they are divided. A picture that cannot be read counts as one without text.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import zoo
+from recipes import metrics, origin
+from recipes.data import datasets
+from zoo import registry
+from zoo.files import replacing
+from zoo.page import Page
+from zoo.reading import PageError, Reader
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What models scored on a data set.
+
+    Attributes:
+        title: "dataset/split".
+        models: their names or folders: a recognizer; or a detector and a recognizer.
+        scores: by name; shares in [0, 1], seconds for one picture.
+        predictions: one for each picture, in the form of `zoo read --format jsonl`.
+        failures: what could not be read, and why.
+    """
+
+    title: str
+    models: tuple[str, ...]
+    scores: Scores
+    predictions: list[dict[str, Any]]
+    failures: list[str]
+
+
+def evaluate(
+    models: Sequence[str],
+    folder: str | Path,
+    split: str = "test",
+    *,
+    limit: int = 0,
+    runtime: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, count: None,
+) -> Iterator[Result]:
+    """Yields the result of each recognizer on crops, or of each pair of a detector and a recognizer on pages.
+
+    Args:
+        models: names of cards or folders of runs.
+        folder: a data set as `datasets.read` takes it.
+        split: of the data set.
+        limit: as many pictures, spread over the data set; 0 for all.
+        runtime: where the networks run: see `zoo.runtime`.
+        progress: is told how many pictures of how many are done.
+
+    Raises:
+        ValueError: the split is empty, or the models do not suit the data.
+    """
+    entries = chosen(datasets.read(folder, split), limit)
+    if not entries:
+        raise ValueError(f"{folder} holds nothing of the split {split!r}")
+    folder = Path(folder)
+    title = f"{folder.resolve().name}/{split}"
+    for pair in pairs(models, crops=entries[0].text is not None):
+        *detector, recognizer = pair
+        reader = zoo.reader(detector[0] if detector else None, recognizer, runtime=runtime)
+        yield score(reader, entries, folder, title, pair, progress)
+
+
+def chosen(entries: list[datasets.Entry], limit: int) -> list[datasets.Entry]:
+    """`limit` of the entries in equal steps, or all for 0."""
+    if not limit or limit >= len(entries):
+        return entries
+    return [entries[index * len(entries) // limit] for index in range(limit)]
+
+
+def pairs(models: Sequence[str], crops: bool) -> list[tuple[str, ...]]:
+    """The recognizers for crops; every detector with every recognizer for pages.
+
+    Raises:
+        ValueError: a model is of a task that does not suit, or one of a pair is missing.
+    """
+    tasks = {name: registry.card(name).task for name in models}
+    detectors = [name for name in models if tasks[name] == "detection"]
+    recognizers = [name for name in models if tasks[name] == "recognition"]
+    for name in models:
+        if name not in detectors + recognizers:
+            raise ValueError(f"{name} is a model for {tasks[name]}; scores are of detectors and recognizers")
+    if crops and (detectors or not recognizers):
+        raise ValueError("these data are crops of words or lines: give recognizers only")
+    if not crops and not (detectors and recognizers):
+        missing = "recognizer" if detectors else "detector"
+        raise ValueError(f"these data are pages, which take a detector and a recognizer: name a {missing}, too")
+    if crops:
+        return [(name,) for name in recognizers]
+    return [(detector, recognizer) for detector in detectors for recognizer in recognizers]
+
+
+def score(
+    reader: Reader,
+    entries: Sequence[datasets.Entry],
+    folder: Path,
+    title: str,
+    models: tuple[str, ...],
+    progress: Callable[[int, int], None],
+) -> Result:
+    """The result of a reader on entries, all of them crops or all of them pages."""
+    read, failures = [], []
+    for count, entry in enumerate(entries, 1):
+        page = next(iter(reader.stream(entry.path)))
+        if isinstance(page, PageError):
+            failures.append(str(page))
+            page = Page(str(entry.path), 1, 0, 0)
+        read.append(page)
+        progress(count, len(entries))
+    scores = crop_scores(entries, read) if entries[0].text is not None else page_scores(entries, read)
+    seconds = [page.seconds for page in read if page.width]
+    scores["seconds"] = float(np.median(seconds)) if seconds else 0.0
+    rows = [prediction(entry, page, folder) for entry, page in zip(entries, read, strict=True)]
+    return Result(title, models, scores, rows, failures)
+
+
+def text_of(page: Page) -> str:
+    """The words of a crop's page."""
+    return " ".join(word.text for word in page.words)
+
+
+def prediction(entry: datasets.Entry, page: Page, folder: Path) -> dict[str, Any]:
+    """What was read in a picture, under the name that the labels give it."""
+    name = entry.path.relative_to(folder).as_posix() if entry.path.is_relative_to(folder) else entry.path.name
+    row: dict[str, Any] = {"image": name, "seconds": round(page.seconds, 4)}
+    if entry.text is not None:
+        return row | {"text": text_of(page)}
+    words = [
+        {"polygon": word.polygon.round(2).tolist(), "text": word.text, "confidence": round(word.confidence, 4)}
+        for word in page.words
+    ]
+    return row | {"words": words}
+
+
+# ---------------------------------------------------------------- scores
+
+
+def crop_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scores:
+    """The share of texts read right in each of `metrics.FORMS`, and the CER of exact texts."""
+    true = [(entry.text or "").strip() for entry in entries]
+    texts = [text_of(page).strip() for page in read]
+    scores: Scores = {"crops": len(true)}
+    for name, form in metrics.FORMS.items():
+        right = [form(text) == form(label) for text, label in zip(texts, true, strict=True) if form(label)]
+        scores[name] = float(np.mean(right)) if right else 0.0
+    scores["cer"] = metrics.cer(list(map(metrics.exact, texts)), list(map(metrics.exact, true)))
+    return scores
+
+
+def page_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scores:
+    """Precision, recall and hmean of boxes at an overlap of a half, where boxes are labelled; the same of words.
+
+    Words are compared as letters and digits without case; "f1" is their harmonic mean. Illegible places are not asked
+    for, and what was read there does not count.
+    """
+    boxes, words, labelled = np.zeros(3, int), np.zeros(3, int), False
+    for entry, page in zip(entries, read, strict=True):
+        labelled |= bool(entry.texts)
+        ignore = unscored(entry)
+        found = np.array([word.polygon for word in page.words], "float32").reshape(-1, 4, 2)
+        matched, counted = metrics.pair(found, entry.polygons, ignore)
+        boxes += (len(matched), int(counted.sum()), int((~ignore).sum()))
+        kept = [word.text for word, counts in zip(page.words, counted, strict=True) if counts]
+        true = [text for text, skipped in zip(entry.texts, ignore, strict=True) if not skipped]
+        words += metrics.bag(kept, true if entry.texts else [entry.page_text])
+    scores: Scores = {"pages": len(entries)}
+    if labelled:
+        scores |= metrics.hmean(*map(int, boxes))
+    bag = metrics.hmean(*map(int, words))
+    return scores | {"word_precision": bag["precision"], "word_recall": bag["recall"], "f1": bag["hmean"]}
+
+
+def unscored(entry: datasets.Entry) -> np.ndarray:
+    """(N,) bool: which labels of a page are not asked for."""
+    marks = [unclear or text in ("", "###") for text, unclear in zip(entry.texts, entry.illegible, strict=True)]
+    return np.array(marks, bool)
+
+
+# ---------------------------------------------------------------- records
+
+
+def record(result: Result, command: str) -> list[Path]:
+    """Writes the result into [results."dataset/split"] of each model's card; the paths of the cards.
+
+    A detector's table begins with its boxes, a recognizer's with its words: the first number stands in lists of models.
+    """
+    written = []
+    for name in result.models:
+        card = registry.card(name)
+        scores = {key: round(value, 4) for key, value in result.scores.items()}
+        first = [key for key in _FIRST[card.task] if key in scores]
+        table: dict[str, Any] = {key: scores.pop(key) for key in first} | scores
+        if len(result.models) > 1:
+            table["models"] = " + ".join(registry.card(model).name for model in result.models)
+        table |= {"command": command, "date": datetime.date.today().isoformat()} | origin.commit()
+        path = origin.card_path(card)
+        registry.write_card(replace(card, results=card.results | {result.title: table}), path)
+        written.append(path)
+    return written
+
+
+_FIRST = {"detection": ["hmean", "precision", "recall"], "recognition": ["alnum", "f1"]}
+
+
+def write_predictions(result: Result, path: Path) -> None:
+    """Writes the predictions, a line of JSON for each picture."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for row in result.predictions:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,201 @@
+"""Label files of each format, lines cut into words, and data sets written and checked."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from recipes.data import datasets, folders, fonts
+from zoo import cli
+
+SQUARE = [[1.0, 2.0], [11.0, 2.0], [11.0, 8.0], [1.0, 8.0]]
+
+
+def picture(path, size=(40, 20)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "white").save(path)
+
+
+def lines(*rows) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def test_our_format(tmp_path):
+    words = [{"polygon": SQUARE, "text": "é"}, {"polygon": SQUARE, "text": "?", "illegible": True}]
+    page = {"image": "images/a.png", "level": "line", "split": "test", "words": words}
+    crop = {"image": "images/b.png", "text": "word"}
+    (tmp_path / "labels.jsonl").write_text(lines(page, crop) + "\n", encoding="utf-8")
+    picture(tmp_path / "images/a.png")
+    first, second = datasets.read(tmp_path)
+    assert (first.text, first.texts, first.illegible, first.level) == (None, ("é", "?"), (False, True), "line")
+    np.testing.assert_array_equal(first.polygons, [SQUARE, SQUARE])
+    assert first.read().shape == (20, 40, 3)
+    assert (second.text, second.split, len(second.polygons)) == ("word", "train", 0)
+    assert [entry.path.name for entry in datasets.read(tmp_path, "test")] == ["a.png"]
+    assert [entry.path.name for entry in datasets.read(tmp_path, "train")] == ["b.png"]
+
+
+def test_pages_with_a_text_and_no_places(tmp_path):
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "page_text": "two words", "words": []}))
+    (entry,) = datasets.read(tmp_path)
+    assert (entry.text, entry.page_text, entry.texts) == (None, "two words", ())
+
+
+def test_doctr_format(tmp_path):
+    labels = {"a.png": "word", "b.png": {"polygons": [[1, 2, 11, 8], SQUARE]}, "c.png": {"polygons": {"t": [SQUARE]}}}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    word, page, classes = datasets.read(tmp_path, "test")
+    assert (word.text, word.path) == ("word", tmp_path / "images" / "a.png")
+    np.testing.assert_array_equal(page.polygons, [SQUARE, SQUARE])
+    assert len(classes.polygons) == 1
+    (tmp_path / "labels.json").write_text(json.dumps({"a.png": {"boxes": []}}))
+    with pytest.raises(ValueError, match=r"labels.json: 'a.png' has neither a text nor polygons"):
+        datasets.read(tmp_path)
+    (tmp_path / "labels.json").write_text("{")
+    with pytest.raises(ValueError, match="labels.json: not JSON"):
+        datasets.read(tmp_path)
+
+
+def test_paddle_format(tmp_path):
+    words = [{"transcription": "Hi", "points": SQUARE}, {"transcription": "###", "points": SQUARE}]
+    (tmp_path / "train.txt").write_text(f"a.png\t{json.dumps(words)}\nb.png\tone word\n")
+    page, crop = datasets.read(tmp_path)
+    assert (page.path, page.texts, page.illegible) == (tmp_path / "a.png", ("Hi", "###"), (False, True))
+    assert (crop.path, crop.text) == (tmp_path / "b.png", "one word")
+
+
+def test_polygons_of_many_points_become_rectangles(tmp_path):
+    many = [[0, 0], [5, 0], [10, 0], [10, 4], [5, 4], [0, 4]]
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": [{"polygon": many, "text": "x"}]}))
+    (entry,) = datasets.read(tmp_path)
+    np.testing.assert_allclose(entry.polygons[0], [[0, 0], [10, 0], [10, 4], [0, 4]], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("labels.jsonl", '{"image": "a.png", "text": "x"}\n{"image": 3\n', "labels.jsonl:2"),
+        ("labels.jsonl", '{"image": "a.png"}\n', "labels.jsonl:1.*words"),
+        ("labels.jsonl", '\n\n{"image": "a.png", "text": 7}\n', "labels.jsonl:3.*7 is no text"),
+        ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": [[1, 2], [3]]}]}\n', "labels.jsonl:1"),
+        ("gt.txt", "a.png word\n", "gt.txt:1.*a tab"),
+        ("gt.txt", 'a.png\tok\na.png\t[{"points": []}]\n', "gt.txt:2.*transcription"),
+    ],
+)
+def test_a_broken_label_is_told_with_file_and_line_or_left_out(tmp_path, name, text, place):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=place):
+        datasets.read(tmp_path)
+    told: list[str] = []
+    kept = datasets.read(tmp_path, complaints=told)
+    assert len(told) == 1 and len(kept) == text.count("\n") - text.count("\n\n") * 2 - 1
+
+
+def test_a_folder_without_labels(tmp_path):
+    with pytest.raises(FileNotFoundError, match="has no labels.jsonl"):
+        datasets.read(tmp_path)
+
+
+# ---------------------------------------------------------------- lines to words
+
+
+def test_a_line_is_cut_into_its_words():
+    """Words drawn at known places: each part holds the whole ink of its word and none of another."""
+    font = fonts.font(fonts.families()[0][0], 24)
+    canvas = Image.new("RGB", (400, 40), "white")
+    draw, x, spans = ImageDraw.Draw(canvas), 5.0, []
+    for text in ("TOTAL", "12.50", "EUR"):
+        left, _, right, _ = draw.textbbox((x, 4), text, font)
+        draw.text((x, 4), text, "black", font)
+        spans.append((left, right))
+        x = right + 14
+    line = np.asarray(canvas.crop((0, 0, int(spans[-1][1]) + 6, 40)))
+    parts = datasets.cut(line, "TOTAL 12.50 EUR")
+    assert [text for _, _, text in parts] == ["TOTAL", "12.50", "EUR"]
+    for (start, stop, _), (left, right) in zip(parts, spans, strict=True):
+        assert left - 5 <= start * line.shape[1] <= left + 2
+        assert right - 2 <= stop * line.shape[1] <= right + 5
+
+
+def test_a_line_whose_gaps_do_not_tell_is_not_cut():
+    dots = np.full((20, 200, 3), 255, np.uint8)
+    dots[5:15, 10:190:8] = 0
+    assert datasets.cut(dots, "a b c") == []
+    assert datasets.cut(np.full((20, 50, 3), 255, np.uint8), "a b") == []
+
+
+def test_what_cannot_be_cut_is_illegible(tmp_path):
+    picture(tmp_path / "a.png", (60, 30))
+    label = {"image": "a.png", "words": [{"polygon": SQUARE, "text": "two words"}, {"polygon": SQUARE, "text": "one"}]}
+    (tmp_path / "labels.jsonl").write_text(lines(label))
+    (entry,) = datasets.read(tmp_path)
+    polygons, texts, illegible = datasets.words(entry, entry.read())
+    assert (texts, illegible.tolist()) == (["", "one"], [True, False])
+    np.testing.assert_array_equal(polygons, [SQUARE, SQUARE])
+    assert [text for _, text in datasets.crops(entry)] == ["one"]
+
+
+def test_a_tenth_is_held_out_whatever_the_order(tmp_path):
+    entries = [datasets.Entry(tmp_path / f"{i}.png", "x", np.zeros((0, 4, 2))) for i in range(2000)]
+    held = [entry for entry in entries if datasets.held_out(entry)]
+    assert 150 < len(held) < 250
+    moved = datasets.Entry(tmp_path / "elsewhere" / held[0].path.name, "x", np.zeros((0, 4, 2)))
+    assert datasets.held_out(moved)
+
+
+# ---------------------------------------------------------------- synthetic data sets
+
+
+def test_words_are_written_and_read_back(tmp_path, capsys):
+    command = ["data", "words", "--seed", "3", "--count", "5", "--charset", "digits", "--output"]
+    assert cli.main([*command, str(tmp_path / "a")]) == 0
+    assert cli.main([*command, str(tmp_path / "b")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a'}\n{tmp_path / 'b'}\n"
+    first, second = datasets.read(tmp_path / "a"), datasets.read(tmp_path / "b")
+    assert len(first) == 5 and [entry.text for entry in first] == [entry.text for entry in second]
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.read(), other.read())
+        assert one.text and one.text.isdigit()
+    assert Image.open(tmp_path / "a" / "preview.png").width > 500
+    assert cli.main(["data", "check", str(tmp_path / "a")]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()][0] == ["crops", "5"]
+    assert cli.main([*command, str(tmp_path / "a")]) == 1
+    assert "holds a data set already" in capsys.readouterr().err
+
+
+def test_pages_are_written_and_read_back(tmp_path, capsys):
+    command = ["data", "pages", "--seed", "1", "--count", "2", "--output", str(tmp_path / "a"), "--kind"]
+    assert cli.main([*command, "scene"]) == 0
+    sample = folders.page_at(1, 1, "scene")
+    entry = datasets.read(tmp_path / "a", "train")[1]
+    assert entry.texts == sample.texts and entry.read().shape == sample.image.shape
+    np.testing.assert_allclose(entry.polygons, sample.polygons, atol=0.06)
+    assert np.abs(entry.read().astype(int) - sample.image).mean() < 8  # JPEG
+    assert Image.open(tmp_path / "a" / "preview.png").height == 640
+    assert cli.main([*command, "novel"]) == 1
+    assert "no pages are named 'novel'" in capsys.readouterr().err
+
+
+def test_check_reports_every_bad_label(tmp_path, capsys):
+    picture(tmp_path / "a.png")
+    flat = [[1, 1], [9, 1], [9, 1], [1, 1]]
+    outside = [[1, 1], [99, 1], [99, 9], [1, 9]]
+    words = [{"polygon": polygon, "text": text} for polygon, text in ((SQUARE, "ok"), (flat, "flat"), (outside, "out"))]
+    rows = [
+        {"image": "a.png", "words": [*words, {"polygon": SQUARE, "text": ""}]},
+        {"image": "missing.png", "text": "x"},
+        {"image": "a.png", "text": " "},
+        {"image": "a.png"},
+    ]
+    (tmp_path / "labels.jsonl").write_text(lines(*rows))
+    assert cli.main(["data", "check", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    told = err.splitlines()
+    assert len(told) == 6
+    for part in ("jsonl:4", "'flat' has no area", "'out' leaves the picture of 40 x 20", "missing.png", "is empty"):
+        assert part in err
+    assert "not marked as illegible" in err
+    assert ["bad", "6"] in [line.split() for line in out.splitlines()]

@@ -1,0 +1,134 @@
+"""Losses against numbers worked by hand, and against all paths counted one by one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from recipes import losses
+
+RNG = np.random.default_rng(4)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    power = np.exp(logits - logits.max(-1, keepdims=True))
+    return power / power.sum(-1, keepdims=True)
+
+
+def collapsed(path: tuple[int, ...], blank: int) -> list[int]:
+    """A path without repeats, then without blanks."""
+    return [step for step, _ in itertools.groupby(path) if step != blank]
+
+
+def by_enumeration(logits: np.ndarray, label: list[int]) -> float:
+    """-log of the summed probability of all paths (T, K) that give the label."""
+    steps, classes = logits.shape
+    probability = softmax(logits.astype("float64"))
+    paths = itertools.product(range(classes), repeat=steps)
+    total = sum(
+        math.prod(probability[t, k] for t, k in enumerate(path))
+        for path in paths
+        if collapsed(path, classes - 1) == label
+    )
+    return -math.log(total)
+
+
+def ctc(logits: np.ndarray, labels: list[list[int]]) -> np.ndarray:
+    blank = logits.shape[-1] - 1
+    ids = np.full((len(labels), max(2, *map(len, labels))), blank, "int32")
+    for row, label in zip(ids, labels, strict=True):
+        row[: len(label)] = label
+    target = {"ids": ids, "length": np.array([len(label) for label in labels], "int32")}
+    return np.asarray(losses.ctc(target, logits.astype("float32")))
+
+
+def test_ctc_of_two_steps_and_one_character():
+    """Paths a a, a -, - a: 0.5·0.2 + 0.5·0.7 + 0.3·0.2 = 0.51."""
+    probability = np.array([[[0.5, 0.2, 0.3], [0.2, 0.1, 0.7]]])
+    np.testing.assert_allclose(ctc(np.log(probability), [[0]])[0], -math.log(0.51), rtol=1e-5)
+
+
+def test_ctc_is_the_sum_over_all_paths_per_character():
+    labels = [[0], [1, 0], [0, 0], [1, 0, 1]]
+    logits = RNG.normal(0, 2, (4, 4, 3))
+    expected = [by_enumeration(row, label) / len(label) for row, label in zip(logits, labels, strict=True)]
+    np.testing.assert_allclose(ctc(logits, labels), expected, rtol=1e-4)
+
+
+def test_ctc_of_an_empty_label_is_that_of_blanks_alone():
+    logits = RNG.normal(0, 1, (1, 3, 3))
+    expected = -np.log(softmax(logits)[0, :, 2]).sum()
+    np.testing.assert_allclose(ctc(logits, [[]])[0], expected, rtol=1e-5)
+
+
+def test_ctc_of_a_label_that_does_not_fit_is_nothing_and_leaves_the_rest_alone():
+    """Two steps cannot write "aa", which needs a blank in between, nor three characters."""
+    import tensorflow as tf
+
+    logits = RNG.normal(0, 1, (3, 2, 3)).astype("float32")
+    values = ctc(logits, [[0], [0, 0], [0, 1, 0]])
+    assert values[1] == values[2] == 0
+    np.testing.assert_allclose(values[0], by_enumeration(logits[0], [0]), rtol=1e-4)
+    target = {"ids": np.array([[0, 2, 2], [0, 0, 2], [0, 1, 0]], "int32"), "length": np.array([1, 2, 3], "int32")}
+    variable = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(losses.ctc(target, variable))
+    gradient = tape.gradient(loss, variable).numpy()
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient[0]).max() > 0.01
+    np.testing.assert_array_equal(gradient[1:], 0)
+
+
+def test_frames_weigh_characters_four_times():
+    """Two steps: a character with probability 1/2, a blank with 1/4: (4 ln 2 + ln 4) / 5."""
+    logits = np.log(np.array([[[0.5, 0.5], [0.75, 0.25]]], "float32"))
+    for aligned, expected in ((1.0, (4 * math.log(2) + math.log(4)) / 5), (0.0, 0.0)):
+        target = {"frames": np.array([[0, 1]], "int32"), "aligned": np.array([aligned], "float32")}
+        np.testing.assert_allclose(np.asarray(losses.frames(target, logits)), [expected], rtol=1e-5)
+
+
+def test_binary_cross_entropy_is_stable():
+    logits, target = np.array([0.0, 100, -100, 2]), np.array([1.0, 1, 1, 0])
+    expected = [math.log(2), 0, 100, math.log1p(math.exp(2))]
+    np.testing.assert_allclose(
+        np.asarray(losses.binary_cross_entropy(target.astype("float32"), logits.astype("float32"))), expected, atol=1e-5
+    )
+
+
+def test_dice():
+    """Two of three true pixels found, one false: 1 - (2·2 + 1) / (6 + 1); nothing in nothing costs nothing."""
+    true = np.array([[[1, 1, 1, 0]], [[0, 0, 0, 0]]], "float32")
+    found = np.array([[[1, 1, 0, 1]], [[0, 0, 0, 0]]], "float32")
+    np.testing.assert_allclose(np.asarray(losses.dice(true, found, np.ones_like(true))), [1 - 5 / 7, 0], atol=1e-6)
+    masked = np.array([[[1, 1, 0, 0]], [[1, 1, 1, 1]]], "float32")
+    np.testing.assert_allclose(np.asarray(losses.dice(true, found, masked)), [0, 0], atol=1e-6)
+
+
+@pytest.fixture
+def maps():
+    """4 x 4 pixels: two of text, two that do not count, three with a threshold to learn."""
+    region, mask = np.zeros((1, 4, 4), "float32"), np.ones((1, 4, 4), "float32")
+    border, border_mask = np.full((1, 4, 4), 0.3, "float32"), np.zeros((1, 4, 4), "float32")
+    region[0, 1, 1:3], mask[0, 3, 2:] = 1, 0
+    border[0, 0, :3], border_mask[0, 0, :3] = 0.7, 1
+    return {"region": region, "mask": mask, "border": border, "border_mask": border_mask}
+
+
+def test_db(maps):
+    """With all logits 0: region ln 2, dice 1 - (2·1 + 1) / (2 + 7 + 1), border |0.5 - 0.7|."""
+    outputs = {"logits": np.zeros((1, 4, 4, 1), "float32"), "threshold": np.zeros((1, 4, 4, 1), "float32")}
+    value = np.asarray(losses.db(maps, outputs, alpha=5, beta=10, k=50))
+    np.testing.assert_allclose(value, [5 * math.log(2) + 0.7 + 10 * 0.2], rtol=1e-5)
+
+
+def test_db_does_not_see_what_is_masked(maps):
+    outputs = {key: RNG.normal(0, 1, (1, 4, 4, 1)).astype("float32") for key in ("logits", "threshold")}
+    before = np.asarray(losses.db(maps, outputs))
+    outputs["logits"][0, 3, 2:] = 9
+    outputs["threshold"][0, 3, 2:] = -9
+    np.testing.assert_allclose(np.asarray(losses.db(maps, outputs)), before, rtol=1e-6)
+    outputs["logits"][0, 2, 2] = 9
+    assert np.asarray(losses.db(maps, outputs)) > before

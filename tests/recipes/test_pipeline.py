@@ -1,0 +1,179 @@
+"""Streams of batches: their order, errors in their place, resumption, shards; and the tasks that make them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import zoo
+from recipes import recipe
+from recipes.data import pipeline
+from recipes.detection import task as detection
+from recipes.recognition import task as recognition
+
+
+def numbered(step: int) -> pipeline.Batch:
+    """Four rows that say their step and place, as wide as the step."""
+    pixels = np.full((4, 2, 3 + step % 3, 3), step, "uint8")
+    return pixels, {"ids": np.array([[step, row] for row in range(4)], "int32")}
+
+
+def broken(step: int) -> pipeline.Batch:
+    if step == 5:
+        raise KeyError("the fifth")
+    return numbered(step)
+
+
+def steps_of(batches) -> list[int]:
+    return [int(np.asarray(targets["ids"])[0, 0]) for _, targets in batches]
+
+
+def test_stream_keeps_the_order_and_begins_anywhere():
+    assert steps_of(pipeline.stream(numbered, 0, 9)) == list(range(9))
+    assert steps_of(pipeline.stream(numbered, 6, 9)) == [6, 7, 8]
+    assert steps_of(pipeline.stream(numbered, 3, 3)) == []
+
+
+def test_an_error_arrives_at_its_place():
+    batches = pipeline.stream(broken, 3, 9)
+    assert steps_of([next(batches), next(batches)]) == [3, 4]
+    with pytest.raises(KeyError, match="the fifth"):
+        next(batches)
+
+
+def test_a_stream_that_is_left_makes_no_more():
+    made = []
+
+    def count(step):
+        made.append(step)
+        return numbered(step)
+
+    batches = pipeline.stream(count, 0, 1000, ahead=2)
+    next(batches)
+    batches.close()
+    ended = len(made)
+    assert ended < 10 and len(made) == ended
+
+
+def test_dataset_is_the_stream():
+    for (pixels, targets), (expected, values) in zip(
+        pipeline.dataset(numbered, 4, 12, threads=3), pipeline.stream(numbered, 4, 12), strict=True
+    ):
+        np.testing.assert_array_equal(pixels, expected)
+        np.testing.assert_array_equal(targets["ids"], values["ids"])
+
+
+def test_shards_are_disjoint_and_together_the_whole():
+    shards = [list(pipeline.dataset(numbered, 2, 6, shard=(index, 3))) for index in range(3)]
+    for step, parts in zip(range(2, 6), zip(*shards, strict=True), strict=True):
+        rows = [tuple(row) for _, targets in parts for row in targets["ids"].numpy().tolist()]
+        assert sorted(rows) == [(step, row) for row in range(4)]
+        assert [len(pixels) for pixels, _ in parts] == [2, 1, 1]
+
+
+def test_an_error_ends_a_dataset():
+    import tensorflow as tf
+
+    with pytest.raises(tf.errors.OpError, match="the fifth"):
+        list(pipeline.dataset(broken, 3, 9))
+
+
+def test_cached_keeps_the_last():
+    made = []
+    get = pipeline.cached(lambda key: made.append(key) or key * 2, 2)
+    assert [get(key) for key in (1, 2, 1, 3, 2, 1)] == [2, 4, 2, 6, 4, 2]
+    assert made == [1, 2, 3, 1]
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def assert_same(one: pipeline.Batch, other: pipeline.Batch) -> None:
+    np.testing.assert_array_equal(one[0], other[0])
+    assert one[1].keys() == other[1].keys()
+    for key, value in one[1].items():
+        np.testing.assert_array_equal(value, other[1][key])
+
+
+@pytest.fixture
+def reader():
+    how = replace(recipe.find("recognition.crnn_mobilenet_v3_small"), batch=4, real=(), longest=8, widest=128)
+    card = zoo.card(how.model)
+    return lambda: recognition.Task(how, card, None)
+
+
+def test_a_recognizer_sees_the_same_batch_at_a_step_whatever_came_before(reader):
+    one, other = reader(), reader()
+    batches = {step: one.batch(step) for step in (0, 17, 3)}
+    for step in (3, 17):
+        assert_same(other.batch(step), batches[step])
+    assert not np.array_equal(batches[0][1]["ids"], batches[3][1]["ids"])
+
+
+def test_strips_and_labels_of_a_batch(reader):
+    task = reader()
+    seen = []
+    for step in range(recognition.GROUP):
+        pixels, targets = task.batch(step)
+        assert pixels.dtype == np.uint8 and pixels.shape[:2] == (4, 32)
+        assert pixels.shape[2] % 32 == 0 and pixels.shape[2] <= 128
+        for ids, length in zip(targets["ids"], targets["length"], strict=True):
+            assert (ids[length:] == task.charset.blank).all() and (ids[:length] < task.charset.blank).all()
+            seen.append(task.charset.text(ids))
+    # Each sample of the group is dealt out once.
+    assert sorted(seen) == sorted(task.sample(index).text for index in range(recognition.GROUP * 4))
+
+
+def test_real_words_are_mixed_in_and_some_held_out(tmp_path, reader):
+    from PIL import Image
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rows = []
+    for index in range(40):
+        Image.new("RGB", (60, 20), (index, 80, 80)).save(folder / f"{index}.png")
+        rows.append(f'{{"image": "{index}.png", "text": "w{index}"}}\n')
+    rows.append('{"image": "0.png", "text": "test", "split": "test"}\n')
+    rows.append('{"image": "0.png", "text": "\u4e2d"}\n')  # of no alphabet here
+    (folder / "labels.jsonl").write_text("".join(rows), encoding="utf-8")
+    task = recognition.Task(replace(reader().recipe, real=("mine",), real_share=1.0), zoo.card("crnn_vgg16_bn"), tmp_path)
+    train, held = {word.text for word in task.real}, {word.text for word in task.held}
+    assert len(train | held) == 40 and held and not train & held
+    assert task.sources == ["synthetic words", "mine/train"]
+    assert {task.sample(index).text for index in range(30)} <= train
+    assert {word.text for word in task.held_out()["real"]} <= held
+
+
+def test_a_detector_sees_the_same_batch_at_a_step_whatever_came_before():
+    how = replace(recipe.find("detection.db_mobilenet_v3_large"), batch=2, size=(64, 96), real=())
+    card = replace(zoo.card(how.model), reading={**zoo.card(how.model).reading, "size": [256, 256]})
+    one, other = (detection.Task(how, card, None) for _ in range(2))
+    batches = {step: one.batch(step) for step in (0, 1, 2)}
+    assert_same(other.batch(2), batches[2])
+    for pixels, maps in batches.values():
+        assert pixels.shape == (2, 64, 96, 3) and pixels.dtype == np.uint8
+        assert {key: value.shape for key, value in maps.items()} == dict.fromkeys(
+            ("region", "mask", "border", "border_mask"), (2, 64, 96)
+        )
+    assert any(maps["region"].any() for _, maps in batches.values())
+
+
+def test_a_crop_keeps_words_with_their_pixels():
+    """A page with one black word: where the crop has polygons, it is black, and nowhere else."""
+    image = np.full((200, 300, 3), 255, np.uint8)
+    image[90:110, 120:180] = 0
+    polygon = np.array([[[120, 90], [180, 90], [180, 110], [120, 110]]], "float32")
+    page = detection.Page(image, polygon, np.zeros(1, bool))
+    found = 0
+    for seed in range(20):
+        cropped = detection.crop(page, (64, 96), np.random.default_rng(seed))
+        assert cropped.image.shape == (64, 96, 3)
+        expected = np.full((64, 96), 255, np.uint8)
+        for shape in cropped.polygons:
+            (x0, y0), (x1, y1) = shape.min(0).clip(0).astype(int), shape.max(0).clip(0).astype(int)
+            expected[y0:y1, x0:x1] = 0
+            found += 1
+        np.testing.assert_array_equal(cropped.image[..., 0], expected)
+    assert found > 10

@@ -1,0 +1,66 @@
+"""Recipes, what may be set on the command line, and what is told of wrong settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+import zoo
+from recipes import recipe
+from zoo import cli
+
+SMALL = recipe.find("recognition.crnn_mobilenet_v3_small")
+
+
+def test_every_model_has_a_recipe_that_names_it_and_says_what_it_is():
+    assert recipe.names() == sorted(f"{zoo.card(name).task}.{name}" for name in zoo.names())
+    for name in recipe.names():
+        found = recipe.find(name)
+        assert name == f"{zoo.card(found.model).task}.{found.model}"
+
+
+def test_recipes_are_listed_with_what_they_are(capsys):
+    assert cli.main(["recipes"]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(rows) == recipe.names()
+    assert rows["recognition.crnn_mobilenet_v3_small"] == "The default recognizer: small, for laptops and phones."
+
+
+def test_values_are_read_as_the_type_of_their_field():
+    changed = SMALL.override(
+        ["rate=5e-4", "steps=10", "real=a,b", "size=64,96", "start=runs/x", "options=features:test,units:8,x:0.5", "seed=2"]
+    )
+    assert (changed.rate, changed.steps, changed.real, changed.size) == (5e-4, 10, ("a", "b"), (64, 96))
+    assert changed.options == {"features": "test", "units": 8, "x": 0.5}
+    assert (changed.start, changed.seed) == ("runs/x", 2)
+    assert SMALL.override(["real="]).real == ()
+    assert dataclasses.replace(changed, **dataclasses.asdict(SMALL)) == SMALL  # nothing else was touched
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("speed=3", "give one of model, task"),
+        ("rate", "give one of"),
+        ("rate=fast", "rate is float"),
+        ("steps=1.5", "steps is int"),
+        ("size=64", "size is tuple"),
+        ("size=64,96,3", "size is tuple"),
+        ("size=a,b", "size is tuple"),
+        ("validate_every=301", "no multiple"),
+    ],
+)
+def test_wrong_settings_are_refused(assignment, message, tmp_path, capsys):
+    with pytest.raises(ValueError, match=message):
+        SMALL.override([assignment])
+    command = ["train", "recognition.crnn_mobilenet_v3_small", "--run", str(tmp_path / "run"), "--set", assignment]
+    assert cli.main(command) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("zoo train: ") and message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_recipe_is_told_with_those_there_are(tmp_path, capsys):
+    assert cli.main(["train", "recognition.nothing", "--run", str(tmp_path / "run")]) == 1
+    assert "no recipe is named 'recognition.nothing'; there are: detection.db" in capsys.readouterr().err

@@ -1,0 +1,142 @@
+"""Synthetic words and pages: seeded, within the alphabet, labelled where the ink is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes.data import augment, documents, fonts, synthetic
+from zoo.charset import Charset
+
+
+def same(one, other) -> bool:
+    return one.image.shape == other.image.shape and bool((one.image == other.image).all())
+
+
+@pytest.mark.parametrize("name", ["digits", "french"])
+def test_words_depend_on_seed_and_number_alone(name):
+    charset = Charset(name)
+    stream = synthetic.words(charset, seed=5, longest=8)
+    first = [next(stream) for _ in range(6)]
+    for index in (4, 0, 5):  # in any order
+        word = synthetic.word_at(charset, 5, index, 8)
+        assert word.text == first[index].text and same(word, first[index])
+    assert not same(synthetic.word_at(charset, 6, 0, 8), first[0])
+
+
+@pytest.mark.parametrize("name", ["digits", "latin", "french"])
+def test_words_are_of_the_alphabet_and_visible(name):
+    charset = Charset(name)
+    texts = set()
+    for index in range(120):
+        word = synthetic.word_at(charset, 1, index, 12)
+        assert 0 < len(word.text) <= 12 and charset.plain(word.text) == word.text
+        assert charset.text(charset.encode(word.text)) == word.text
+        assert word.image.dtype == np.uint8 and word.image.shape[2] == 3 and 20 <= len(word.image) <= 48
+        assert np.ptp(word.image) > 10
+        texts.add(word.text)
+    assert len(texts) > 60
+
+
+def test_centres_of_characters_rise_with_the_text():
+    """Where the letters of a word stand: from left to right, within the picture but for what was cut off."""
+    for index in range(60):
+        word = synthetic.word_at(Charset("latin"), 2, index, 12)
+        assert word.centres is not None and len(word.centres) == len(word.text)
+        assert (np.diff(word.centres) > 0).all()
+        assert word.centres[0] > -3 and word.centres[-1] < word.image.shape[1] + 3
+
+
+def test_centres_stand_in_the_ink():
+    """A row of "I": each letter is one stroke, whose middle the centre is."""
+    font = fonts.font(next(path for family in fonts.families() for path in family if path.stem == "DejaVuSans"), 40)
+    coverage, centres = synthetic.mask("IIII", font, np.random.default_rng(0))
+    strokes = coverage.max(0) > 100
+    edges = np.flatnonzero(np.diff(np.r_[0, strokes.astype(int), 0]))
+    np.testing.assert_allclose(centres, (edges[::2] + edges[1::2]) / 2, atol=1)
+
+
+@pytest.mark.parametrize("kind", [*documents.KINDS, None])
+def test_pages_depend_on_the_seed_alone(kind):
+    make = (lambda rng: documents.document(rng, kind)) if kind else documents.scene
+    one, two, other = (make(np.random.default_rng(seed)) for seed in (7, 7, 8))
+    assert same(one, two) and one.texts == two.texts
+    np.testing.assert_array_equal(one.polygons, two.polygons)
+    assert not same(one, other)
+    assert len(one.polygons) == len(one.texts) > 0
+    assert one.polygons.shape[1:] == (4, 2) and one.polygons.dtype == np.float32
+    assert all(text.strip() == text and text for text in one.texts)
+
+
+def test_the_polygon_of_a_word_holds_its_ink_and_little_more():
+    family = next(family for family in fonts.families() if family[0].stem.startswith("DejaVuSans"))
+    for text in ("Agpq", "it's", "É12,50", "..."):
+        paper = Image.new("RGB", (300, 90), "white")
+        sheet = documents.Sheet(paper, np.random.default_rng(0), 10, 290, 20, 32, family[0], (0, 0, 0))
+        sheet.word(20, text, sheet.font())
+        (polygon,) = documents.corners(sheet.boxes)
+        rows, columns = np.nonzero(np.asarray(sheet.image)[..., 0] < 128)
+        ink = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        box = np.array([*polygon.min(0), *polygon.max(0)])
+        assert (box[:2] <= ink[:2]).all() and (box[2:] >= ink[2:]).all(), (text, box, ink)
+        assert np.abs(box - ink).max() <= 5  # the padding and the space that a letter has beside it
+        assert sheet.texts == [text]
+
+
+def test_what_does_not_fit_on_the_sheet_is_neither_drawn_nor_labelled():
+    paper = Image.new("RGB", (60, 40), "white")
+    sheet = documents.Sheet(paper, np.random.default_rng(0), 5, 55, 5, 20, fonts.families()[0][0], (0, 0, 0))
+    sheet.word(5, "far too long for this", sheet.font())
+    assert sheet.texts == sheet.boxes == [] and np.asarray(sheet.image).min() == 255
+
+
+def test_polygons_move_as_their_pixels_do():
+    """Discs at known places, seen from elsewhere: their centroids are where `move` says."""
+    rng = np.random.default_rng(3)
+    points = np.array([[40, 30], [160, 40], [100, 110], [30, 120]], "float32")
+    homography, size = augment.perspective((150, 200), rng, 25, 0.15, 0.1)
+    moved = augment.move(points[None], homography)[0]
+    for point, expected in zip(points, moved, strict=True):
+        image = np.zeros((150, 200), np.uint8)
+        cv2.circle(image, tuple(map(int, point)), 4, 255, -1)
+        seen = cv2.warpPerspective(image, homography, size[::-1]).astype(float)
+        y, x = np.mgrid[: size[0], : size[1]]
+        centroid = np.array([(x * seen).sum(), (y * seen).sum()]) / seen.sum()
+        np.testing.assert_allclose(centroid, expected, atol=0.5)
+    assert len(augment.move(np.zeros((0, 4, 2), "float32"), homography)) == 0
+
+
+def test_a_view_holds_all_corners():
+    for seed in range(20):
+        homography, (height, width) = augment.perspective((60, 200), np.random.default_rng(seed), 15, 0.2, 0.05)
+        corners = augment.move(np.array([[[0, 0], [200, 0], [200, 60], [0, 60]]], "float32"), homography)[0]
+        assert (corners.min(0) >= 0).all() and (corners.max(0) <= (width, height)).all()
+
+
+@pytest.mark.parametrize("step", [augment.blur, augment.noise, augment.jpeg, augment.coarse, augment.light, augment.tint])
+def test_degradations_keep_the_shape_and_are_seeded(step):
+    image = np.random.default_rng(0).integers(0, 256, (30, 50, 3)).astype("uint8")
+    kept = image.copy()
+    one, two = (step(image, np.random.default_rng(4)) for _ in range(2))
+    assert one.shape == image.shape and one.dtype == np.uint8
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(image, kept)
+    assert (one != image).any()
+
+
+def test_no_degradation_at_strength_0():
+    image = np.random.default_rng(0).integers(0, 256, (30, 50, 3)).astype("uint8")
+    np.testing.assert_array_equal(augment.degrade(image, np.random.default_rng(1), 0.0), image)
+
+
+def test_fonts_without_latin_letters_are_left_out(tmp_path, monkeypatch):
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    monkeypatch.setenv("OCRZOO_FONTS", str(tmp_path))
+    fonts.families.cache_clear()
+    try:
+        with pytest.raises(FileNotFoundError, match="no Latin fonts in .*fonts-dejavu"):
+            fonts.families()
+    finally:
+        fonts.families.cache_clear()
