@@ -1,0 +1,110 @@
+"""Writes golden/NAME.npz: what docTR's networks answer with the weights and pictures of `seeded.py`.
+
+Run by hand, where docTR is installed; the tests need neither docTR nor torch:
+
+    python -m venv DIR && DIR/bin/pip install torch torchvision python-doctr numpy
+    DIR/bin/python tests/parity/make_golden.py [NAME ...]
+
+A file holds: `state`, the names and shapes of the state dict as JSON; `params`, the number of docTR's parameters;
+`vocab`, the characters of a recognizer; `made`, by which versions; and `OUTPUT/HxW`, an output for a picture of that
+size, (B, T, K) or (B, H, W, 1), thinned by `seeded.thinned`. Nothing in it changes from run to run but the last bits.
+
+It also writes golden/checkpoint.pt, a small file of torch.save for the test of the reader of checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import seeded
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def load_doctr():
+    """docTR's module of models. A torchvision built for another torch lacks two operators, which nothing here calls."""
+    try:
+        from doctr import models
+    except RuntimeError:
+        operators = torch.library.Library("torchvision", "DEF")
+        operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        globals()["_operators"] = operators  # the definitions last as long as the object
+        from doctr import models
+    return models
+
+
+def network(name: str) -> torch.nn.Module:
+    """docTR's network with the seeded weights, ready to answer."""
+    build = getattr(load_doctr(), name)
+    module = build(pretrained=False, pretrained_backbone=False).eval()
+    state = module.state_dict()
+    drawn = {key: torch.from_numpy(seeded.tensor(key, tuple(value.shape))) for key, value in state.items()}
+    module.load_state_dict(drawn, strict=True)
+    return module
+
+
+def answers(name: str, module: torch.nn.Module, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The outputs of a network by our names, channels last."""
+    mean, std = (np.array(module.cfg[key], "float32") for key in ("mean", "std"))
+    x = torch.from_numpy((image.astype("float32") / 255 - mean) / std).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        if name.startswith("crnn_"):
+            module.exportable = True
+            return {"logits": module(x)["logits"].numpy()}
+        features = module.feat_extractor(x)
+        fused = module.fpn([features[str(index)] for index in range(len(features))])
+        maps = {"logits": module.prob_head(fused), "threshold": module.thresh_head(fused)}
+    return {key: value.permute(0, 2, 3, 1).numpy() for key, value in maps.items()}
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    """All that is stored of a network."""
+    module = network(name)
+    shapes = {key: list(value.shape) for key, value in module.state_dict().items()}
+    result = {
+        "state": np.array(json.dumps(shapes)),
+        "params": np.array(sum(parameter.numel() for parameter in module.parameters())),
+        "vocab": np.array(getattr(module, "vocab", "")),
+        "made": np.array(f"torch {torch.__version__}, python-doctr {version('python-doctr')}"),
+    }
+    for shape in seeded.CASES[name]:
+        for output, value in answers(name, module, seeded.image(shape)).items():
+            print(f"{name} {output} {shape}: mean {value.mean():.3g}, deviation {value.std():.3g}")
+            result[f"{output}/{shape[1]}x{shape[2]}"] = seeded.thinned(name, value)
+    return result
+
+
+def checkpoint(path: Path) -> None:
+    """A state dict with what the reader must know: kinds of numbers, views, a shared storage, a parameter, a scalar."""
+    base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4) / 8
+    state = torch.nn.Linear(3, 2).state_dict()  # an OrderedDict with the attribute _metadata
+    state["weight"] = torch.nn.Parameter(torch.tensor([[0.5, -1.0, 2.0], [3.0, 0.25, -0.125]]))
+    state["bias"] = torch.tensor([1.5, -2.5])
+    state["half"] = base.half()
+    state["brain"] = torch.tensor([1.0, -2.0, 3.140625, 1e30], dtype=torch.bfloat16)
+    state["turned"] = base.permute(2, 0, 1)
+    state["part"] = base[1, 1:, ::2]
+    state["count"] = torch.tensor(7)
+    state["empty"] = torch.zeros(0, 3)
+    torch.save(state, path)
+
+
+def main(names: list[str]) -> None:
+    GOLDEN.mkdir(exist_ok=True)
+    for name in names or seeded.CASES:
+        temporary = GOLDEN / f".{name}.npz"
+        np.savez_compressed(temporary, **golden(name))
+        os.replace(temporary, GOLDEN / f"{name}.npz")
+    checkpoint(GOLDEN / ".checkpoint.pt")
+    os.replace(GOLDEN / ".checkpoint.pt", GOLDEN / "checkpoint.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

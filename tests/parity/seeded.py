@@ -1,0 +1,82 @@
+"""Weights and pictures that are drawn again wherever they are needed, from a name and a shape alone.
+
+Both sides of the parity test import this file: `make_golden.py` in an environment with docTR, and `test_parity.py`.
+It needs NumPy only. `RandomState` is used because its stream is frozen for all versions of NumPy, and uniform
+numbers because they need no logarithm, whose last bit differs between machines.
+
+The rule. Each tensor has a generator of its own, seeded by the CRC-32 of its name in docTR's state dict, so that the
+order of tensors plays no part. By the end of the name:
+
+    num_batches_tracked         0
+    running_var                 0.5 … 1.5
+    running_mean                -0.2 … 0.2
+    weight, of one axis         0.8 … 1.2   (the scale of a batch normalization)
+        ... that ends a branch  0.4 … 0.8   (see BRANCHES: a sum of many branches would explode)
+    bias                        -0.1 … 0.1
+    all others                  ±√(6 / fan-in), He's variance 2 / fan-in; the fan-in is the product of all axes but the
+                                first
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+
+import numpy as np
+
+SEED = 20261121
+# The last normalization of a residual branch, of ResNet-50 and of MobileNetV3.
+BRANCHES = re.compile(r"layer\d\.\d+\.bn3\.weight|block\.[23]\.1\.weight")
+
+
+def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor named `key` in docTR's state dict: float32, or int64 for a counter."""
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape, "int64")
+    low, high = limits(key, shape)
+    draw = np.random.RandomState(SEED ^ zlib.crc32(key.encode())).random_sample(shape)
+    return (low + (high - low) * draw).astype("float32")
+
+
+def limits(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Between which numbers the values of a tensor are drawn."""
+    if key.endswith("running_var"):
+        return 0.5, 1.5
+    if key.endswith("running_mean"):
+        return -0.2, 0.2
+    if key.endswith("weight") and len(shape) == 1:
+        return (0.4, 0.8) if BRANCHES.search(key) else (0.8, 1.2)
+    if len(shape) == 1:
+        return -0.1, 0.1
+    bound = math.sqrt(6 / math.prod(shape[1:]))
+    return -bound, bound
+
+
+def image(shape: tuple[int, int, int, int]) -> np.ndarray:
+    """(B, H, W, 3) uint8 pixels: squares of 16 pixels with noise on them, so that coarse and fine features get some."""
+    batch, height, width, channels = shape
+    random = np.random.RandomState(SEED % 1000 + height * width)
+    coarse = random.randint(0, 192, (batch, -(-height // 16), -(-width // 16), channels))
+    squares = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+    return (squares + random.randint(0, 64, shape)).astype("uint8")
+
+
+# The networks and the shapes of the pictures that they are given.
+STRIPS = ((2, 32, 128, 3), (1, 32, 76, 3))
+PAGES = ((1, 64, 96, 3), (1, 128, 128, 3))
+CASES = {
+    "crnn_mobilenet_v3_small": STRIPS,
+    "crnn_mobilenet_v3_large": STRIPS,
+    "crnn_vgg16_bn": STRIPS,
+    "db_mobilenet_v3_large": PAGES,
+    "db_resnet50": PAGES,
+}
+
+
+def thinned(name: str, value: np.ndarray) -> np.ndarray:
+    """The part of an output that is kept: logits of strips whole, of maps every third pixel both ways.
+
+    Three has no factor in common with the 2 and 4 by which maps are enlarged, so no phase is missed.
+    """
+    return value[:, ::3, ::3] if name.startswith("db_") else value

@@ -1,0 +1,80 @@
+"""Our networks answer as docTR's do, with the same weights on the same pictures.
+
+`make_golden.py` asked docTR once; here the weights and pictures are drawn again from their seeds (`seeded.py`), the
+weights go through the tables of `recipes.convert`, and the outputs are compared. Batch-norm statistics are random too.
+
+The same comparison on Keras' JAX backend, which the tests do not install: `pip install keras jax pytest safetensors`
+in an environment of its own, then `KERAS_BACKEND=jax python -m pytest tests/parity -s`, which prints the differences.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import seeded
+
+import zoo
+from recipes import convert
+from zoo import weights
+from zoo.charset import Charset
+
+GOLDEN = Path(__file__).parent / "golden"
+TOLERANCE = 1e-4  # of the largest value
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        return dict(file)
+
+
+def drawn(theirs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """docTR's state dict, by the rule of `seeded`."""
+    return {key: seeded.tensor(key, tuple(shape)) for key, shape in json.loads(str(theirs["state"])).items()}
+
+
+def answers(network, name: str) -> dict[str, np.ndarray]:
+    """Our outputs for the pictures of `seeded`, under the names that the golden file has."""
+    result = {}
+    for shape in seeded.CASES[name]:
+        for output, value in network(seeded.image(shape), training=False).items():
+            result[f"{output}/{shape[1]}x{shape[2]}"] = seeded.thinned(name, np.asarray(value))
+    return result
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference as a share of the largest value."""
+    assert ours.shape == theirs.shape
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("name", seeded.CASES)
+def test_same_answers_and_as_many_parameters(name):
+    theirs = golden(name)
+    network = zoo.build(name)
+    weights.assign(network, convert.translate(name, drawn(theirs)))
+    ours = answers(network, name)
+    assert ours.keys() == {key for key in theirs if "/" in key}
+    differences = {key: difference(value, theirs[key]) for key, value in ours.items()}
+    print(name, differences)
+    assert max(differences.values()) <= TOLERANCE, differences
+
+    # torch's LSTM has a second bias, which nothing but the first needs: 2 layers, 2 directions, 4 gates of 128.
+    doubled = 2 * 2 * 4 * 128 if name.startswith("crnn_") else 0
+    assert sum(int(np.prod(variable.shape)) for variable in network.trainable_variables) + doubled == theirs["params"]
+
+
+@pytest.mark.parametrize("name", [name for name in seeded.CASES if name.startswith("crnn_")])
+def test_same_characters_in_the_same_order(name):
+    assert Charset(zoo.card(name).options["charset"]).characters == str(golden(name)["vocab"])
+
+
+@pytest.mark.parametrize("name", seeded.CASES)
+def test_golden_answers_depend_on_the_picture(name):
+    """Weights of a bad scale give outputs that are the same for every picture, and would hide a wrong network."""
+    for key, value in golden(name).items():
+        if "/" in key:
+            assert np.isfinite(value).all()
+            assert value.std(axis=1).mean() > 0.02 * np.abs(value).max()
