@@ -1,0 +1,108 @@
+"""What the networks compute, where shapes alone would not tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+import zoo  # noqa: E402
+from zoo.backbones import BACKBONES, backbone  # noqa: E402
+from zoo.detection.db import pyramid  # noqa: E402
+from zoo.recognition.crnn import sequence  # noqa: E402
+
+RNG = np.random.default_rng(11)
+
+
+# ---------------------------------------------------------------- detection
+
+
+@pytest.fixture(scope="module")
+def top_down() -> keras.Model:
+    """A pyramid of 16 channels over four maps of 4 channels, with positive weights, so that no ReLU cuts."""
+    maps = [keras.Input((64 // 2**level, 64 // 2**level, 4), name=f"c{level}") for level in (2, 3, 4, 5)]
+    network = keras.Model(maps, pyramid(maps, 16))
+    for variable in network.weights:
+        variable.assign(RNG.uniform(0.5, 1.5, variable.shape))
+    return network
+
+
+def test_what_is_seen_from_afar_reaches_every_level(top_down):
+    """A change in C5 changes the part of the output of each level, and one in C2 that of the second alone.
+
+    Without the sums from the top down all shapes are as before, and the first half of this fails.
+    """
+    features = [RNG.uniform(0, 1, map_.shape[1:]).astype("float32")[None] for map_ in top_down.inputs]
+    before = np.asarray(top_down(features))
+    for changed, reached in ((3, {2, 3, 4, 5}), (2, {2, 3, 4}), (1, {2, 3}), (0, {2})):
+        others = [x + (index == changed) for index, x in enumerate(features)]
+        change = np.abs(np.asarray(top_down(others)) - before).max(axis=(0, 1, 2))  # (16,): four channels for a level
+        assert {level for level in (2, 3, 4, 5) if change[4 * (level - 2) :][:4].min() > 1e-3} == reached
+        assert {level for level in (2, 3, 4, 5) if change[4 * (level - 2) :][:4].max() > 0} == reached
+
+
+def test_heads_are_apart_and_the_threshold_can_be_left_out(small):
+    network = small("db_mobilenet_v3_large")
+    alone = keras.Model(network.input, {"logits": network.output["logits"]})
+    gone = {layer.name for layer in network.layers} - {layer.name for layer in alone.layers}
+    assert gone and all(name.startswith(("border_", "threshold")) for name in gone)
+    image = RNG.integers(0, 256, (1, 64, 32, 3)).astype("uint8")
+    np.testing.assert_array_equal(np.asarray(alone(image)["logits"]), np.asarray(network(image)["logits"]))
+
+
+# ---------------------------------------------------------------- recognition
+
+
+def test_a_sequence_goes_from_left_to_right():
+    """A step holds a column: channel by channel, each from top to bottom, as the weights of docTR expect."""
+    features = np.arange(2 * 3 * 2).reshape(1, 2, 3, 2)  # (B, H, W, C)
+    image = keras.Input((2, None, 2))
+    steps = np.asarray(keras.Model(image, sequence(image))(features.astype("float32")))
+    assert steps.shape == (1, 3, 4)
+    for column in range(3):
+        expected = [features[0, row, column, channel] for channel in (0, 1) for row in (0, 1)]
+        assert steps[0, column].tolist() == expected
+
+
+@pytest.mark.parametrize("name", zoo.names("recognition"))
+def test_a_step_for_every_four_pixels_of_any_width(name, small):
+    for width in (4, 32, 36, 200):
+        logits = small(name)(np.zeros((1, 32, width, 3), "uint8"))["logits"]
+        assert logits.shape == (1, width // 4, 11)
+
+
+def test_steps_see_both_sides(small):
+    """The first and the last step change with any column: the recurrent layers read in both directions."""
+    network = small("crnn_mobilenet_v3_small")
+    strip = RNG.integers(0, 256, (1, 32, 128, 3)).astype("uint8")
+    before = np.asarray(network(strip)["logits"])[0]
+    for columns in (slice(0, 8), slice(120, 128)):
+        other = strip.copy()
+        other[:, :, columns] = 255 - other[:, :, columns]
+        change = np.abs(np.asarray(network(other)["logits"])[0] - before).max(-1)
+        assert change[0] > 0 and change[-1] > 0
+
+
+# ---------------------------------------------------------------- backbones
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_strides_of_features(name):
+    """4, 8, 16, 32; those with `_r` halve the height only in their last three strides."""
+    shapes = [map_.shape[1:3] for map_ in backbone(name, keras.Input((64, 96, 3)))]
+    if not name.endswith("_r"):
+        assert shapes == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    else:
+        assert [height for height, _ in shapes] == [16, 8, 4, 2]
+        assert shapes[-1] == (2, 24)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("resnet18", 512), ("resnet50", 2048), ("vgg16_bn", 512)])
+def test_channels_of_the_last_map(name, channels):
+    assert backbone(name, keras.Input((32, 32, 3)))[-1].shape == (None, 1, 1, channels)
+
+
+def test_an_unknown_backbone_is_told_with_those_there_are():
+    with pytest.raises(ValueError, match=r"no backbone is named 'resnet99'; there are: .*resnet50.*vgg16_bn_r"):
+        zoo.build("db_resnet50", features="resnet99")
