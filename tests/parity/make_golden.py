@@ -5,6 +5,8 @@ Run by hand, where docTR is installed; the tests need neither docTR nor torch:
     python -m venv DIR && DIR/bin/pip install torch torchvision python-doctr numpy
     DIR/bin/python tests/parity/make_golden.py [NAME ...]
 
+(torchvision must be of the same release as torch, or docTR cannot be imported.)
+
 A file holds: `state`, the names and shapes of the state dict as JSON; `params`, the number of docTR's parameters;
 `vocab`, the characters of a recognizer; `made`, by which versions; and `OUTPUT/HxW`, an output for a picture of that
 size, (B, T, K) or (B, H, W, 1), thinned by `seeded.thinned`. Nothing in it changes from run to run but the last bits.
@@ -23,27 +25,14 @@ from pathlib import Path
 import numpy as np
 import seeded
 import torch
+from doctr import models
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def load_doctr():
-    """docTR's module of models. A torchvision built for another torch lacks two operators, which nothing here calls."""
-    try:
-        from doctr import models
-    except RuntimeError:
-        operators = torch.library.Library("torchvision", "DEF")
-        operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        globals()["_operators"] = operators  # the definitions last as long as the object
-        from doctr import models
-    return models
-
-
 def network(name: str) -> torch.nn.Module:
     """docTR's network with the seeded weights, ready to answer."""
-    build = getattr(load_doctr(), name)
-    module = build(pretrained=False, pretrained_backbone=False).eval()
+    module = getattr(models, name)(pretrained=False, pretrained_backbone=False).eval()
     state = module.state_dict()
     drawn = {key: torch.from_numpy(seeded.tensor(key, tuple(value.shape))) for key, value in state.items()}
     module.load_state_dict(drawn, strict=True)
