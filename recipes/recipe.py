@@ -26,6 +26,7 @@ class Recipe:
 
     real: tuple[str, ...] = ()  # data sets under --data whose `train` splits are mixed in
     real_share: float = 0.3  # part of the samples that is taken from them
+    easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
     aligned: float = 0.0  # weight of a recognizer's loss on the places of synthetic characters; it learns sooner

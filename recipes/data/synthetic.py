@@ -108,9 +108,9 @@ def background(size: tuple[int, int], colour: np.ndarray, rng: Rng) -> np.ndarra
     return surface
 
 
-def colours(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (3,) of paper and ink that can be told apart: mostly dark on light, and any on any."""
-    if rng.random() < 0.5:
+def colours(rng: Rng, coloured: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (3,) of paper and ink that can be told apart: dark on light, or, of the part `coloured`, any on any."""
+    if rng.random() >= coloured:
         paper, ink = np.full(3, rng.uniform(170, 255)), np.full(3, rng.uniform(0, 110))
         paper, ink = paper + rng.uniform(-15, 10, 3), ink + rng.uniform(-10, 30, 3)
     else:
@@ -142,13 +142,20 @@ def neighbours(canvas: np.ndarray, text: np.ndarray, rng: Rng) -> np.ndarray:
     return canvas
 
 
-def draw_word(text: str, rng: Rng) -> Strip:
-    """The word as a crop 20 to 48 pixels high, with a little of what surrounds it."""
-    coverage, centres = mask(text, fonts.font(fonts.any_path(rng), GLYPHS), rng)
-    coverage = pen_weight(coverage, rng)
-    if rng.random() < 0.06 and len(text) > 2:
+def draw_word(text: str, rng: Rng, difficulty: float = 1.0) -> Strip:
+    """The word as a crop 20 to 48 pixels high, with a little of what surrounds it.
+
+    Args:
+        text: without white space.
+        rng: draws all else.
+        difficulty: from 0, clean print in everyday fonts, to 1, all that can happen to a word.
+    """
+    coverage, centres = mask(text, fonts.font(fonts.any_path(rng, 0.9 - 0.5 * difficulty), GLYPHS), rng)
+    if rng.random() < difficulty:
+        coverage = pen_weight(coverage, rng)
+    if rng.random() < 0.06 * difficulty and len(text) > 2:
         coverage = wave(coverage, rng)
-    scene = rng.random() < 0.45
+    scene = rng.random() < 0.45 * difficulty
     angle, skew = (6.0, 0.12) if scene else (1.5, 0.02)
     if rng.random() < 0.7:
         homography, size = augment.perspective(coverage.shape, rng, angle, skew)
@@ -164,13 +171,13 @@ def draw_word(text: str, rng: Rng) -> Strip:
     target = int(rng.integers(20, 49))
     width = max(4, round(coverage.shape[1] * target / coverage.shape[0] * rng.uniform(0.75, 1.25)))
     coverage = cv2.resize(coverage, (width, target), interpolation=cv2.INTER_AREA)
-    image = paint(neighbours(coverage, coverage.copy(), rng), rng, scene)
-    return Strip(augment.degrade(image, rng), text, centres * width / padded)
+    image = paint(neighbours(coverage, coverage.copy(), rng), rng, scene, 0.5 * difficulty)
+    return Strip(augment.degrade(image, rng, difficulty), text, centres * width / padded)
 
 
-def paint(coverage: np.ndarray, rng: Rng, scene: bool) -> np.ndarray:
+def paint(coverage: np.ndarray, rng: Rng, scene: bool, coloured: float = 0.5) -> np.ndarray:
     """Ink on paper (H, W, 3) uint8, with a shadow or an outline now and then in scenes."""
-    paper, ink = colours(rng)
+    paper, ink = colours(rng, coloured)
     image = background(coverage.shape, paper, rng)
     if scene and rng.random() < 0.2:
         edge = cv2.dilate(coverage, np.ones((3, 3), np.uint8))
@@ -198,10 +205,10 @@ def words(charset: Charset, seed: int, longest: int = 24) -> Iterator[Strip]:
         index += 1
 
 
-def word_at(charset: Charset, seed: int, index: int, longest: int = 24) -> Strip:
-    """The word number `index` of the stream `seed`."""
+def word_at(charset: Charset, seed: int, index: int, longest: int = 24, difficulty: float = 1.0) -> Strip:
+    """The word number `index` of the stream `seed`, drawn as `draw_word` does."""
     rng = np.random.default_rng((seed, index))
     text = ""
     while not 0 < len(text) <= longest:
         text = charset.plain(corpus.word(rng))
-    return draw_word(text, rng)
+    return draw_word(text, rng, difficulty)

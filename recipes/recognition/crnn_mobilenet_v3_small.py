@@ -15,4 +15,7 @@ RECIPE = Recipe(
     rate=2e-3,
     warmup=300,
     aligned=1.0,
+    easy=150_000,
+    longest=14,
+    widest=192,
 )

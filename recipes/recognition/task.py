@@ -65,7 +65,8 @@ class Task:
         """The sample number `index` of the run: a real word now and then, else a synthetic one."""
         rng = np.random.default_rng((self.recipe.seed, 1, index))
         if not self.real or rng.random() >= self.recipe.real_share:
-            return synthetic.word_at(self.charset, self.recipe.seed, index, self.recipe.longest)
+            difficulty = min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0
+            return synthetic.word_at(self.charset, self.recipe.seed, index, self.recipe.longest, difficulty)
         word = self.real[int(rng.integers(len(self.real)))]
         return synthetic.Strip(vary(word.image, rng), word.text)
 
