@@ -10,7 +10,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "zoo/__init__.py").read_t
 
 PACKAGES = ("zoo", "zoo.*", "recipes", "recipes.*", "serving", "serving.*")
 CORE = [
-    "keras>=3.12",
+    "keras>=3.15",
     "numpy>=1.26",
     "onnxruntime>=1.20",
     "opencv-python-headless>=5.0",
@@ -19,20 +19,19 @@ CORE = [
     "pypdfium2>=4.30",
     "safetensors>=0.4.3",
 ]
-TENSORFLOW = ["tensorflow>=2.18", "tf2onnx>=1.17"]
+TENSORFLOW = ["tensorflow>=2.21", "tf2onnx>=1.17"]
 TRAIN = [*TENSORFLOW, "matplotlib>=3.8", "scipy>=1.11", "tensorboard>=2.18"]
 CLIENT = ["grpcio>=1.60", "protobuf>=4.25"]
 SERVE = [*TENSORFLOW, *CLIENT]
 CHECK = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]
 EXTRAS = {
     "tensorflow": TENSORFLOW,  # networks in this process, and ONNX files made from them
-    "jax": ["jax>=0.4.34"],  # the same networks trained without TensorFlow: KERAS_BACKEND=jax
+    "jax": ["jax>=0.10"],  # the same networks trained without TensorFlow: KERAS_BACKEND=jax
     "train": TRAIN,  # zoo train
     "export": TENSORFLOW,  # zoo export
     "serve": SERVE,  # zoo serve
     "client": CLIENT,  # zoo read --server, serving.client: without TensorFlow
-    "hub": ["huggingface-hub>=0.26"],
-    "ray": ["ray[data]>=2.38"],
+    "hub": ["keras-hub>=0.32", "keras-cv>=0.9"],  # further backbones, preprocessing layers
     "test": [
         *TRAIN,
         *SERVE,
@@ -40,12 +39,12 @@ EXTRAS = {
         "psutil>=5.9",
         "pytest>=8.2",
         "shapely>=2.0",
-        "tensorflow-serving-api>=2.18",
+        "tensorflow-serving-api>=2.21",
         *CHECK,
     ],
     "dev": [*CHECK, "build>=1.2"],
 }
-EXTRAS["all"] = sorted({*TRAIN, *SERVE, *EXTRAS["hub"], *EXTRAS["ray"]})
+EXTRAS["all"] = sorted({*TRAIN, *SERVE, *EXTRAS["hub"]})
 
 setup(
     name="ocrzoo",
@@ -56,7 +55,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_namespace_packages(include=PACKAGES, exclude=["*.__pycache__"]),
-    package_data={"zoo.cards": ["*.toml", "*.safetensors", "*.npz"], "serving": ["*.proto"]},
+    package_data={"zoo.cards": ["*.toml", "*.safetensors", "*.npz"]},
     include_package_data=False,
     install_requires=CORE,
     extras_require=EXTRAS,
