@@ -84,7 +84,7 @@ class Checkpoint:
         named = {f"network/{variable.path}": variable for variable in self.learner.network.variables}
         # Optimizers number their slots: their order is that of the network's variables, equal in every build.
         named |= {f"optimizer/{i}": variable for i, variable in enumerate(self.learner.optimizer.variables)}
-        return named
+        return _stable(named)
 
     def save(self, step: int, best: float) -> None:
         """Replaces the file in one move: a kill leaves the old one or the new one."""
@@ -102,12 +102,20 @@ class Checkpoint:
             return 0, -math.inf
         variables = self._variables()
         with safe_open(self.path, "numpy") as file:
-            if set(file.keys()) != set(variables):
+            stored = _stable({name: name for name in file.keys()})  # noqa: SIM118 - it is no mapping
+            if stored.keys() != variables.keys():
                 raise RunError(f"{self.path} is of another network or optimizer; take an empty folder for --run")
             for name, variable in variables.items():
-                variable.assign(file.get_tensor(name))
+                variable.assign(file.get_tensor(stored[name]))
             found = file.metadata()
         return int(found["step"]), float(found["best"])
+
+
+def _stable(named: dict[str, Any]) -> dict[str, Any]:
+    """`named` with the states of random generators as "random/0" …: Keras counts their names up within a process."""
+    states = sorted((name for name in named if "/seed_generator" in name), key=lambda name: (len(name), name))
+    new = {name: f"random/{i}" for i, name in enumerate(states)}
+    return {new.get(name, name): value for name, value in named.items()}
 
 
 class Guard(keras.callbacks.Callback):
@@ -267,10 +275,12 @@ def _claim(run: Path, recipe: Recipe) -> None:
     """Writes recipe.json, or checks that it says the same."""
     text = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
     path = run / RECIPE
-    if path.is_file() and path.read_text() != text:
-        old, new = json.loads(path.read_text()), json.loads(text)
-        changed = ", ".join(f"{key}={old.get(key)!r} there" for key in new if old.get(key) != new[key])
-        raise RunError(f"{run} holds a run of another recipe ({changed}); go on with that one or take another folder")
+    if path.is_file():
+        new, usual = json.loads(text), json.loads(json.dumps(dataclasses.asdict(Recipe(model="", task=""))))
+        old = usual | json.loads(path.read_text())  # a field that is younger than the run does nothing by default
+        changed = ", ".join(f"{key}={old[key]!r} there" for key in old if old[key] != new.get(key))
+        if changed:
+            raise RunError(f"{run} holds a run of another recipe ({changed}); go on with it or take another folder")
     with replacing(path) as temporary:
         Path(temporary).write_text(text)
 

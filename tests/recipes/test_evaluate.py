@@ -1,0 +1,202 @@
+"""Scores worked by hand on readers that answer what they are told, and the command that prints and records them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from recipes import evaluate, origin
+from recipes.data import datasets
+from zoo import cli, registry
+from zoo.charset import Reading
+from zoo.reading import Reader
+
+
+def box(x0, y0, x1, y1):
+    return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+
+
+class Told:
+    """Finds and reads what it is told for a picture, which it knows by its first pixel."""
+
+    def __init__(self, answers: dict[int, list[tuple[list, str]]]):
+        self.answers = answers
+
+    def find(self, pixels):
+        self.texts = [text for _, text in self.answers[int(pixels[0, 0, 0])]]
+        boxes = [polygon for polygon, _ in self.answers[int(pixels[0, 0, 0])]]
+        return np.array(boxes, "float32").reshape(-1, 4, 2), np.ones(len(boxes), "float32")
+
+    def read(self, crops):
+        texts = self.texts[: len(crops)]
+        return [Reading(text, 0.9, (0.9,) * len(text)) for text in texts]
+
+    def word(self, crops):
+        return [Reading(self.answers[int(crop[0, 0, 0])][0][1], 0.5, ()) for crop in crops]
+
+
+def picture(path, number, size=(100, 50)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (number, number, number)).save(path)
+
+
+@pytest.fixture
+def crops(tmp_path):
+    """Four labelled crops; the last one's file is damaged."""
+    folder = tmp_path / "words"
+    rows = []
+    for number, text in enumerate(("Hello", "World", "12.50", "lost")):
+        picture(folder / f"images/{number}.png", number, (40, 20))
+        rows.append(json.dumps({"image": f"images/{number}.png", "text": text, "split": "test"}))
+    (folder / "images/3.png").write_bytes(b"damaged")
+    (folder / "labels.jsonl").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture
+def pages(tmp_path):
+    """A page of lines and one whose middle is illegible."""
+    folder = tmp_path / "receipts"
+    first = [(box(0, 0, 40, 10), "Sub Total"), (box(50, 0, 90, 10), "5.00"), (box(0, 20, 40, 30), "THANKS")]
+    second = [(box(0, 0, 40, 10), "Hello"), (box(0, 20, 60, 40), "###"), (box(70, 20, 90, 40), "?")]
+    rows = []
+    for number, words in enumerate((first, second)):
+        picture(folder / f"{number}.png", number)
+        labels = [{"polygon": polygon, "text": text, "illegible": text == "?"} for polygon, text in words]
+        rows.append(json.dumps({"image": f"{number}.png", "level": "line", "words": labels, "split": "test"}))
+    (folder / "labels.jsonl").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Readers of the crops and the pages above, in place of those of networks."""
+    words = Told({0: [([], "Hello")], 1: [([], "w0rld")], 2: [([], "1250")]})
+    places = Told(
+        {
+            0: [(box(0, 0, 40, 11), "Sub"), (box(50, 0, 90, 10), "500"), (box(0, 22, 40, 32), "thanks"), (box(60, 40, 80, 48), "x")],
+            1: [(box(0, 0, 20, 10), "Hello"), (box(5, 22, 25, 38), "smudge")],
+        }
+    )  # fmt: skip
+
+    def reader(detection, recognition, *, runtime="auto"):
+        return Reader(places.find, places.read) if detection else Reader(None, words.word)
+
+    monkeypatch.setattr(zoo, "reader", reader)
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_scores_of_crops(told, crops):
+    """Read: Hello, w0rld, 1250, nothing. Edits: 0, 2 (W and o), 1 (the dot), 4 of 19 characters."""
+    (result,) = evaluate.evaluate(["crnn_vgg16_bn"], crops)
+    assert result.title == "words/test" and result.models == ("crnn_vgg16_bn",)
+    scores = result.scores
+    assert scores["crops"] == 4
+    assert (scores["exact"], scores["caseless"], scores["alnum"]) == (0.25, 0.25, 0.5)
+    assert scores["cer"] == pytest.approx(7 / 19)
+    assert len(result.failures) == 1 and "3.png" in result.failures[0]
+    assert [row["text"] for row in result.predictions] == ["Hello", "w0rld", "1250", ""]
+    assert result.predictions[1]["image"] == "images/1.png"
+
+
+def test_scores_of_pages(told, pages):
+    """Boxes: on the first page three of four match; on the second none matches the one label that is asked for (half of
+    it was found: 200 of 400) but the smudge lies on an illegible place. Words: sub, 500, thanks, hello of the 5 labelled,
+    and x."""
+    (result,) = evaluate.evaluate(["db_resnet50", "crnn_vgg16_bn"], pages)
+    scores = result.scores
+    assert scores["pages"] == 2
+    matched = 4  # the half box has an overlap of exactly a half
+    assert (scores["precision"], scores["recall"]) == (pytest.approx(matched / 5), pytest.approx(matched / 4))
+    assert (scores["word_precision"], scores["word_recall"]) == (pytest.approx(4 / 5), pytest.approx(4 / 5))
+    assert scores["f1"] == pytest.approx(0.8)
+    assert result.predictions[0]["words"][1]["polygon"] == box(50, 0, 90, 10)
+
+
+def test_pages_without_places_have_scores_of_words(told, pages):
+    rows = [{"image": "0.png", "page_text": "sub total\nTHANKS", "words": [], "split": "test"}]
+    (pages / "labels.jsonl").write_text(json.dumps(rows[0]))
+    (result,) = evaluate.evaluate(["db_resnet50", "crnn_vgg16_bn"], pages)
+    assert "hmean" not in result.scores
+    assert (result.scores["word_precision"], result.scores["word_recall"]) == (0.5, pytest.approx(2 / 3))
+
+
+def test_a_part_of_the_data_is_spread_over_it(tmp_path):
+    entries = [datasets.Entry(tmp_path / str(i), "x", np.zeros((0, 4, 2))) for i in range(10)]
+    assert [entry.path.name for entry in evaluate.chosen(entries, 4)] == ["0", "2", "5", "7"]
+    assert evaluate.chosen(entries, 0) == evaluate.chosen(entries, 10) == entries
+
+
+@pytest.mark.parametrize(
+    ("models", "what", "message"),
+    [
+        (["db_resnet50"], False, "name a recognizer, too"),
+        (["crnn_vgg16_bn"], False, "name a detector, too"),
+        (["db_resnet50", "crnn_vgg16_bn"], True, "give recognizers only"),
+    ],
+)
+def test_models_must_suit_the_data(models, what, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.pairs(models, crops=what)
+
+
+def test_pairs():
+    models = ["crnn_vgg16_bn", "db_resnet50", "crnn_mobilenet_v3_small"]
+    assert evaluate.pairs([models[0], models[2]], crops=True) == [(models[0],), (models[2],)]
+    assert evaluate.pairs(models, crops=False) == [(models[1], models[0]), (models[1], models[2])]
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def cards(tmp_path, monkeypatch):
+    """A copy of the cards, which may be written to."""
+    folder = tmp_path / "cards"
+    folder.mkdir()
+    for path in registry.CARDS.glob("*.toml"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(registry, "CARDS", folder)
+    return folder
+
+
+def test_a_table_and_a_failure(told, crops, capsys):
+    assert cli.main(["evaluate", "crnn_vgg16_bn", "crnn_mobilenet_v3_small", "--data", str(crops)]) == 1
+    out, err = capsys.readouterr()
+    heads, first, second = (line.split() for line in out.splitlines())
+    assert heads[:4] == ["models", "data", "crops", "exact"]
+    assert first[:5] == ["crnn_vgg16_bn", "words/test", "4", "0.2500", "0.2500"]
+    assert second[0] == "crnn_mobilenet_v3_small"
+    assert "zoo evaluate: " in err and "3.png" in err
+
+
+def test_scores_are_recorded_in_the_cards(told, pages, cards, tmp_path, capsys):
+    command = ["evaluate", "db_resnet50", "crnn_vgg16_bn", "--data", str(pages), "--limit", "1", "--json", "--write"]
+    assert cli.main([*command, "--predictions", str(tmp_path / "read.jsonl")]) == 0
+    out, err = capsys.readouterr()
+    (row,) = json.loads(out)
+    assert err.count("written: ") == 2
+    detector, recognizer = (zoo.card(name).results["receipts/test"] for name in ("db_resnet50", "crnn_vgg16_bn"))
+    assert next(iter(detector)) == "hmean" and next(iter(recognizer)) == "f1"
+    assert detector["hmean"] == round(row["hmean"], 4) and recognizer["f1"] == round(row["f1"], 4)
+    assert detector["models"] == "db_resnet50 + crnn_vgg16_bn" and detector["pages"] == 1
+    assert detector["command"] == "zoo evaluate db_resnet50 crnn_vgg16_bn --data receipts --split test --limit 1"
+    assert str(tmp_path) not in (cards / "db_resnet50.toml").read_text()
+    (line,) = (tmp_path / "read.jsonl").read_text().splitlines()
+    assert json.loads(line)["image"] == "0.png"
+    # What stood in the card before stays.
+    assert replace(zoo.card("db_resnet50"), results={}, folder=origin.ROOT / "zoo/cards") == replace(
+        registry.read_card(origin.ROOT / "zoo/cards/db_resnet50.toml"), results={}
+    )
+
+
+def test_a_split_that_is_not_there(told, crops, capsys):
+    assert cli.main(["evaluate", "crnn_vgg16_bn", "--data", str(crops), "--split", "holdout"]) == 1
+    assert "holds nothing of the split 'holdout'" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""Releases: three files or none, weights that score as the run's do, and golden outputs that are kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+import zoo
+from recipes import recipe, release, train
+from zoo import cli, registry, weights
+
+
+@pytest.fixture
+def run(small, tmp_path):
+    """The folder of a run with the small network's weights."""
+    name, folder = "crnn_mobilenet_v3_small", tmp_path / "run"
+    card = zoo.card(name)
+    weights.save(small(name), folder / "weights.safetensors", dtype="float32")
+    how = replace(recipe.find(f"recognition.{name}"), options=card.test_options, validation=4, rate=0.1)
+    (folder / "recipe.json").write_text(json.dumps(asdict(how)))
+    table = {"file": "weights.safetensors", "data": ["synthetic words"], "seconds": 12.5, "device": "abacus"}
+    options = {**card.options, **card.test_options}
+    trained = replace(card, options=options, weights=table, results={"validation": {"score": 0.25}})
+    registry.write_card(trained, folder / "card.toml")
+    return folder
+
+
+@pytest.fixture
+def cards(tmp_path, monkeypatch):
+    folder = tmp_path / "cards"
+    folder.mkdir()
+    original = registry.CARDS / "crnn_mobilenet_v3_small.toml"
+    (folder / original.name).write_bytes(original.read_bytes())
+    monkeypatch.setattr(registry, "CARDS", folder)
+    return folder
+
+
+def test_every_model_with_weights_gives_its_golden_outputs():
+    """Here, on this machine and framework, what its weights gave where they were released."""
+    released = [name for name in zoo.names() if zoo.card(name).weights]
+    differences = {name: release.check(name) for name in released}
+    assert {name: value for name, value in differences.items() if value > 1e-3} == {}
+
+
+def test_a_run_becomes_a_model(run, cards, small, capsys):
+    assert cli.main(["release", str(run)]) == 0
+    out = capsys.readouterr().out
+    name = "crnn_mobilenet_v3_small"
+    assert {path.name for path in cards.iterdir()} == {f"{name}{end}" for end in (".toml", ".safetensors", ".golden.npz")}
+    card = zoo.card(name)
+    file = cards / f"{name}.safetensors"
+    assert card.weights["sha256"] == weights.sha256(file) and card.weights["size"] == file.stat().st_size
+    assert card.weights["sha256"] in out and "difference" in out
+    assert card.weights["recipe"].startswith(f"recipes.recognition.{name}, options=") and "rate=0.1" in card.weights["recipe"]
+    kept = ("data", "seconds", "device", "dtype", "version")
+    assert [card.weights[key] for key in kept] == [["synthetic words"], 12.5, "abacus", "float16", zoo.__version__]
+    assert card.results == {"validation": {"score": 0.25}}
+    assert card.params == sum(int(np.prod(v.shape)) for v in small(name).trainable_variables)
+    assert release.check(name) < 1e-3
+    half = weights.read(file)
+    for variable in small(name).trainable_variables:
+        np.testing.assert_allclose(half[variable.path], np.asarray(variable), atol=2e-3, rtol=2e-3)
+
+
+def test_other_weights_do_not_give_the_golden_outputs(run, cards):
+    done = release.release(run)
+    tensors = weights.read(cards / done.card.weights["file"])
+    network = registry.load(done.card.name)
+    (bias,) = [key for key, value in tensors.items() if value.shape == (11,)]  # of ten digits and the blank
+    tensors[bias] = tensors[bias] + 0.1
+    weights.assign(network, tensors)
+    weights.save(network, cards / done.card.weights["file"], dtype="float32")
+    table = {key: value for key, value in done.card.weights.items() if key != "sha256"}
+    registry.write_card(replace(done.card, weights=table), cards / f"{done.card.name}.toml")
+    assert release.check(done.card.name) > 1e-3
+
+
+def test_results_of_other_weights_do_not_stay(run, cards, monkeypatch):
+    monkeypatch.setattr(release, "validate", lambda *args: 0.5)
+    first = release.release(run, dtype="float32").card
+    measured = replace(first, results={**first.results, "iiit5k_words/test": {"alnum": 0.5}})
+    registry.write_card(measured, cards / f"{first.name}.toml")
+    assert "iiit5k_words/test" in release.release(run, dtype="float32").card.results
+    assert "iiit5k_words/test" not in release.release(run, dtype="float16").card.results
+
+
+def test_a_release_that_would_score_lower_is_refused_and_leaves_nothing(run, cards, monkeypatch, capsys):
+    before = {path.name: path.read_bytes() for path in cards.iterdir()}
+    scores = iter((0.9, 0.8))
+    monkeypatch.setattr(release, "validate", lambda *args: next(scores))
+    assert cli.main(["release", str(run)]) == 1
+    err = capsys.readouterr().err
+    assert "score 0.8000 instead of 0.9000" in err and "logits differ by up to" in err and "--dtype float32" in err
+    assert {path.name: path.read_bytes() for path in cards.iterdir()} == before
+
+
+def test_another_name_and_no_run(run, cards, monkeypatch, capsys):
+    monkeypatch.setattr(release, "validate", lambda *args: 0.5)
+    assert release.release(run, "mine").card.name == "mine"
+    assert "mine" in zoo.names()
+    (run / train.RECIPE).unlink()
+    assert cli.main(["release", str(run)]) == 1
+    assert "holds no recipe.json" in capsys.readouterr().err
+    assert cli.main(["release", str(cards)]) == 1
+    assert "holds no card.toml" in capsys.readouterr().err
+    with pytest.raises(release.ReleaseError, match="golden.npz is not there"):
+        release.check("crnn_mobilenet_v3_small")
+
+
+def test_golden_pictures_are_as_tasks_take_them():
+    assert release.picture("recognition").shape == (1, 32, 128, 3)
+    assert release.picture("detection").shape == (1, 128, 128, 3)
+    np.testing.assert_array_equal(release.picture("detection"), release.picture("detection"))
+    assert release.part(np.zeros((1, 128, 128, 1))).shape == (1, 32, 32, 1)

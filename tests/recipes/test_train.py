@@ -1,0 +1,336 @@
+"""The trainer: exact resumption, what it refuses, what a run's folder holds, and that it learns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from recipes import recipe, train
+from recipes.recognition import task as recognition
+from recipes.recipe import Recipe
+from zoo import registry, weights
+
+HERE = Path(__file__).parent
+SMALL = Recipe(
+    model="crnn_mobilenet_v3_small",
+    task="recipes.recognition.task",
+    options={"features": "mobilenet_v3_test_r", "charset": "digits", "units": 8},
+    batch=4, steps=6, rate=1e-2, warmup=2, ema=0.9, longest=4, widest=64,
+    checkpoint_every=2, validate_every=4, validation=4,
+)  # fmt: skip
+
+
+def toy(name: str = "toy", **options) -> keras.Model:
+    """A recognizer of two layers that is traced at once, with all that a resumed run must know: a batch normalization's
+    averages and a dropout's random state."""
+    image = keras.Input((32, None, 3), name="image")
+    x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+    x = keras.layers.Conv2D(8, (32, 8), strides=(32, 4), padding="same", name="columns")(x)
+    x = keras.layers.BatchNormalization(momentum=0.8, name="norm")(x)
+    x = keras.layers.Dropout(0.3, name="drop")(keras.layers.ReLU(name="relu")(x))
+    x = keras.layers.Dense(11, dtype="float32", name="classes")(x)
+    return keras.Model(image, {"logits": keras.layers.Reshape((-1, 11), name="logits")(x)}, name=name)
+
+
+@pytest.fixture
+def built(monkeypatch) -> list[keras.Model]:
+    """The toy in place of every network; holds those that were built."""
+    made: list[keras.Model] = []
+
+    def build(name, **options):
+        made.append(toy())
+        return made[-1]
+
+    monkeypatch.setattr(registry, "build", build)
+    return made
+
+
+@pytest.fixture
+def plain(built, monkeypatch):
+    """Runs of the toy that draw no pictures, for tests of many runs."""
+    monkeypatch.setattr(train.plots, "curves", lambda *paths: None)
+    monkeypatch.setattr("recipes.recognition.task.plots.words", lambda *args: None)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """log.csv without the times."""
+    with (run / "log.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert rows(one) == rows(other)
+    first, second = (weights.read(run / "weights.safetensors") for run in (one, other))
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key])
+
+
+# ---------------------------------------------------------------- what a run leaves
+
+
+def test_a_run_is_a_model(built, tmp_path):
+    train.train(replace(SMALL, ema=0.0, steps=4), tmp_path / "run", verbose=False)
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {
+        "recipe.json", "log.csv", "curves.png", "samples.png", "checkpoint.safetensors", "weights.safetensors", "card.toml",
+    }  # fmt: skip
+    log = rows(tmp_path / "run")
+    assert [row["step"] for row in log] == ["2", "4"]
+    assert log[0]["score"] == "" and 0 <= float(log[1]["score"]) <= 1
+    strips = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3)).astype("uint8")
+    (trained,) = built
+    loaded = zoo.load(tmp_path / "run")
+    assert loaded is not trained
+    np.testing.assert_array_equal(
+        np.asarray(loaded(strips, training=False)["logits"]), np.asarray(trained(strips, training=False)["logits"])
+    )
+    card = zoo.card(tmp_path / "run")
+    assert card.options["charset"] == "digits" and card.results["validation"]["step"] == 4
+    assert card.weights["data"] == ["synthetic words"] and "core" in card.weights["device"]
+    assert zoo.reader(None, str(tmp_path / "run"), runtime="keras").read(strips[0])[0].height == 32
+
+
+def test_a_run_begins_with_the_weights_of_another(built, tmp_path):
+    train.train(replace(SMALL, steps=4), tmp_path / "first", verbose=False)
+    start = weights.read(tmp_path / "first" / "weights.safetensors")
+    how = replace(SMALL, steps=2, warmup=100, rate=1e-9, ema=0.0, start=str(tmp_path / "first"))
+    train.train(how, tmp_path / "second", verbose=False)
+    second = weights.read(tmp_path / "second" / "weights.safetensors")
+    np.testing.assert_allclose(second["columns/kernel"], start["columns/kernel"], atol=1e-6)
+    with pytest.raises(train.RunError, match="this card has no weights"):
+        train.train(replace(how, start="crnn_vgg16_bn"), tmp_path / "third", verbose=False)
+
+
+# ---------------------------------------------------------------- stopping and going on
+
+
+class Broken(RuntimeError):
+    pass
+
+
+def test_a_run_that_broke_goes_on_as_if_nothing_had_happened(plain, tmp_path, monkeypatch):
+    train.train(SMALL, tmp_path / "whole", verbose=False)
+    batch = recognition.Task.batch
+
+    def broken(self, step):
+        if step == 5:
+            raise Broken("the power went off")
+        return batch(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recognition.Task, "batch", broken)
+        with pytest.raises(Exception, match="the power went off"):
+            train.train(SMALL, tmp_path / "parts", verbose=False)
+    assert [row["step"] for row in rows(tmp_path / "parts")] == ["2", "4"]
+    train.train(SMALL, tmp_path / "parts", verbose=False)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert len({row["loss"] for row in rows(tmp_path / "whole")}) == 3
+    train.train(SMALL, tmp_path / "parts", verbose=False)  # nothing is left to do
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_kill_between_log_and_checkpoint_repeats_the_interval(plain, tmp_path, monkeypatch):
+    train.train(SMALL, tmp_path / "whole", verbose=False)
+    save = train.Checkpoint.save
+
+    def killed(self, step, best):
+        if step == 4:
+            raise Broken
+        save(self, step, best)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Checkpoint, "save", killed)
+        with pytest.raises(Broken):
+            train.train(SMALL, tmp_path / "parts", verbose=False)
+    train.train(SMALL, tmp_path / "parts", verbose=False)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_step(plain, tmp_path, monkeypatch, capsys, number):
+    train.train(SMALL, tmp_path / "whole", verbose=False)
+    handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
+    end = train.Guard.on_train_batch_end
+
+    def signalled(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == 3:
+            os.kill(os.getpid(), number)
+        end(self, batch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Guard, "on_train_batch_end", signalled)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(SMALL, tmp_path / "parts", verbose=False)
+    assert "the last checkpoint is kept" in capsys.readouterr().err
+    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
+    assert [row["step"] for row in rows(tmp_path / "parts")] == ["2"]
+    train.train(SMALL, tmp_path / "parts", verbose=False)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_a_folder_holds_one_recipe(plain, tmp_path):
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+    with pytest.raises(train.RunError, match=r"another recipe \(steps=2 there\)"):
+        train.train(SMALL, tmp_path, verbose=False)
+
+
+def test_a_run_outlives_new_fields_of_recipes(plain, tmp_path):
+    """recipe.json of a run from before a field came: it is the same recipe as long as the field has its default."""
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+    stored = json.loads((tmp_path / "recipe.json").read_text())
+    assert stored.pop("aligned") == 0
+    (tmp_path / "recipe.json").write_text(json.dumps(stored))
+    with pytest.raises(train.RunError, match=r"\(aligned=0.0 there\)"):
+        train.train(replace(SMALL, steps=2, aligned=1.0), tmp_path, verbose=False)
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+    assert json.loads((tmp_path / "recipe.json").read_text())["aligned"] == 0
+
+
+def test_random_states_go_by_their_order():
+    names = ["network/a/kernel", "network/seed_generator_10/s", "network/seed_generator_9/s", "optimizer/0"]
+    assert train._stable({name: name for name in names}) == {
+        "network/a/kernel": names[0], "random/1": names[1], "random/0": names[2], "optimizer/0": names[3],
+    }  # fmt: skip
+
+
+def test_a_checkpoint_of_another_network_is_refused(plain, tmp_path, monkeypatch):
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+    (tmp_path / "recipe.json").unlink()
+    with pytest.raises(train.RunError, match="is of another network or optimizer"):
+        train.train(replace(SMALL, ema=0.0), tmp_path, verbose=False)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(plain, tmp_path, monkeypatch):
+    loss = recognition.Task.loss
+    monkeypatch.setattr(recognition.Task, "loss", lambda *args: loss(*args) * np.float32("nan"))
+    with pytest.raises(train.RunError, match="no finite number any more: lower the rate"):
+        train.train(SMALL, tmp_path, verbose=False)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+# ---------------------------------------------------------------- parts
+
+
+def test_the_rate_rises_in_a_line_and_falls_as_a_cosine():
+    rate = train.schedule(replace(SMALL, steps=100, warmup=20, rate=1.0, floor=0.1))
+    values = [float(rate(step)) for step in (0, 10, 20, 60, 100, 200)]
+    np.testing.assert_allclose(values, [0, 0.5, 1, 0.55, 0.1, 0.1], atol=1e-6)
+    assert float(train.schedule(replace(SMALL, steps=100, warmup=0, rate=1.0))(0)) == 1
+
+
+def test_the_average_of_weights_stands_in_for_them_for_a_while():
+    network = toy()
+    learner = train.Learner(network, recognition.Task.loss)
+    learner.compile(train._optimizer(replace(SMALL, ema=0.75)))
+    learner.optimizer.build(network.trainable_variables)
+    kernel = network.get_layer("classes").kernel
+    before = np.asarray(kernel).copy()
+    gradients = [np.ones(variable.shape, "float32") for variable in network.trainable_variables]
+    trail = []
+    for _ in range(3):
+        learner.optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)))
+        trail.append(np.asarray(kernel).copy())
+    average = before
+    for value in trail:
+        average = 0.75 * average + 0.25 * value
+    with train.Averaged(network, learner.optimizer):
+        inside = np.asarray(kernel).copy()
+    np.testing.assert_array_equal(np.asarray(kernel), trail[-1])
+    start_at_first = 0.75 * (0.75 * trail[0] + 0.25 * trail[1]) + 0.25 * trail[2]
+    # Keras begins the average with the first step's weights or with those before it, by version.
+    assert np.allclose(inside, average, atol=1e-6) or np.allclose(inside, start_at_first, atol=1e-6)
+    assert np.abs(inside - trail[-1]).max() > 1e-6
+
+
+def test_fused_batch_normalization_gives_the_same_values():
+    x = np.random.default_rng(0).normal(3, 2, (4, 16, 16, 5)).astype("float32")
+    plain, fused = (
+        keras.Sequential([keras.Input((16, 16, 5)), keras.layers.BatchNormalization(name="norm")]) for _ in range(2)
+    )
+    train.fuse_batch_norm(fused)
+    np.testing.assert_allclose(np.asarray(fused(x, training=True)), np.asarray(plain(x, training=True)), atol=1e-4)
+    np.testing.assert_allclose(np.asarray(fused(x)), np.asarray(plain(x)), atol=2e-3)
+    # The variance is the unbiased one: 1024 values of a channel, so a thousandth more.
+    for one, other in zip(fused.weights, plain.weights, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1.5e-3, atol=1e-6)
+
+
+# ---------------------------------------------------------------- slow: real networks, real kills
+
+
+@pytest.mark.slow
+def test_a_recognizer_learns_a_few_words_by_heart(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    import few
+
+    how = replace(
+        SMALL, task="few", options={**SMALL.options, "units": 32}, batch=few.COUNT, steps=150, warmup=20, ema=0.9,
+        longest=3, widest=256, checkpoint_every=75, validate_every=75, aligned=1.0,
+    )  # fmt: skip
+    train.train(how, tmp_path / "run", verbose=False)
+    samples = few.make(how, zoo.card(tmp_path / "run"), None).held_out()["few"]
+    reader = zoo.reader(None, str(tmp_path / "run"), runtime="keras")
+    assert [reader.read(sample.image).text for sample in samples] == [sample.text for sample in samples]
+
+
+@pytest.mark.slow
+def test_a_detector_learns_a_page_by_heart(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    how = replace(
+        recipe.find("detection.db_mobilenet_v3_large"), task="one_page", real=(), size=(128, 128),
+        options={"features": "mobilenet_v3_test", "channels": 16}, batch=2, steps=120, rate=1e-2, warmup=10, ema=0.9,
+        checkpoint_every=60, validate_every=60,
+    )  # fmt: skip
+    train.train(how, tmp_path / "run", verbose=False)
+    assert float(rows(tmp_path / "run")[-1]["one_hmean"]) == 1
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_after_kill_9(tmp_path):
+    """Three processes: one runs to its end; one is killed in the middle of it; the same command again ends its run."""
+    changes = ("steps=20", "checkpoint_every=2", "validate_every=10", "validation=4", "batch=4", "longest=4", "widest=64")
+    options = "options=" + ",".join(f"{key}:{value}" for key, value in SMALL.options.items())
+
+    def command(run: str) -> list[str]:
+        name = "recognition.crnn_mobilenet_v3_small"
+        return [
+            sys.executable, "-m", "zoo.cli", "train", name, "--run", str(tmp_path / run), "--threads", "1",
+            "--set", options, "real=", *changes,
+        ]  # fmt: skip
+
+    paths = os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    quiet = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    whole = subprocess.run(command("whole"), check=False, **quiet)
+    assert (whole.returncode, whole.stdout) == (0, f"{tmp_path / 'whole'}\n"), whole.stderr
+
+    killed = subprocess.Popen(command("parts"), **quiet)
+    deadline = time.monotonic() + 300
+    while not ((tmp_path / "parts/log.csv").is_file() and len(rows(tmp_path / "parts")) >= 3):
+        assert killed.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert len(rows(tmp_path / "parts")) < 10 and not (tmp_path / "parts/card.toml").exists()
+
+    again = subprocess.run(command("parts"), check=False, **quiet)
+    assert again.returncode == 0, again.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert zoo.load(tmp_path / "parts").name
