@@ -42,15 +42,49 @@ def frames(target: dict, logits):
     return target["aligned"] * ops.sum(entropy * weight, 1) / ops.sum(weight, 1)
 
 
+def attention(target: dict, logits):
+    """Cross-entropy of each character and of the end of the text, averaged over them; what follows does not count.
+
+    Args:
+        target: "ids" (B, L) int32, after the characters the end's class, at least once; "length" (B,) int32.
+        logits: (B, T, K) float32. Of a text that is longer than T the first T characters count.
+    """
+    ids = ops.cast(target["ids"], "int32")[:, : logits.shape[1]]
+    entropy = ops.sparse_categorical_crossentropy(ids, logits[:, : ops.shape(ids)[1]], from_logits=True)
+    count = ops.minimum(ops.cast(target["length"], "int32") + 1, ops.shape(ids)[1])
+    inside = ops.cast(ops.arange(ops.shape(ids)[1])[None] < count[:, None], "float32")
+    return ops.sum(entropy * inside, 1) / ops.sum(inside, 1)
+
+
+def permuted(target: dict, logits):
+    """Cross-entropy of characters that were read in several orders. Bautista and Atienza 2022, arXiv:2207.06966, eq. 6.
+
+    The end counts in the first two orders, from left to right and from right to left: in the others it has seen every
+    character, and would be learnt again.
+
+    Args:
+        target: "ids" and "length" as `attention` takes them.
+        logits: (B, P, T, K) float32, of P orders.
+    """
+    ids = ops.cast(target["ids"], "int32")[:, None, : logits.shape[2]]  # (B, 1, L)
+    steps, length = ops.shape(ids)[2], ops.cast(target["length"], "int32")[:, None, None]
+    truth = ops.broadcast_to(ids, (ops.shape(ids)[0], logits.shape[1], steps))
+    entropy = ops.sparse_categorical_crossentropy(truth, logits[:, :, :steps], from_logits=True)
+    with_end = ops.cast(ops.arange(logits.shape[1]) < 2, "int32")[None, :, None]
+    inside = ops.cast(ops.arange(steps)[None, None] < length + with_end, "float32")  # (B, P, L)
+    return ops.sum(entropy * inside, (1, 2)) / ops.sum(inside, (1, 2))
+
+
 def binary_cross_entropy(target, logits):
     """Cross-entropy of each pixel, stable for large logits: max(z, 0) - z·t + log(1 + e^-|z|)."""
     return ops.maximum(logits, 0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
 
 
 def dice(target, probability, mask, smooth: float = 1.0):
-    """1 - 2·|A ∩ B| / (|A| + |B|) over the masked pixels: (B, H, W) each → (B,). Milletari et al. 2016, arXiv:1606.04797.
+    """1 - 2·|A ∩ B| / (|A| + |B|) over the masked pixels: (B, H, W) each → (B,).
 
-    `smooth` is added above and below, so that an empty picture found empty costs nothing.
+    Milletari et al. 2016, arXiv:1606.04797. `smooth` is added above and below, so that an empty picture found
+    empty costs nothing.
     """
     both = ops.sum(target * probability * mask, (1, 2))
     either = ops.sum((target + probability) * mask, (1, 2))

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def commit() -> dict[str, str]:
-    """{"commit": its first 12 digits, with "+" where the code was changed since}; {} where the code is in no repository."""
+    """{"commit": first digits, "+" where the code was changed since}; {} where the code is in no repository."""
     try:
         digest = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", "*.py")

@@ -96,7 +96,9 @@ def names() -> list[str]:
     folders = ("detection", "recognition", "classification", "segmentation", "spotting")
     paths = (module.name.split(".") for module in found if not module.ispkg)
     return sorted(
-        f"{path[1]}.{path[2]}" for path in paths if len(path) == 3 and path[1] in folders and path[2] not in ("task", "targets")
+        f"{path[1]}.{path[2]}"
+        for path in paths
+        if len(path) == 3 and path[1] in folders and path[2] not in ("task", "targets")
     )
 
 

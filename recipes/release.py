@@ -142,8 +142,9 @@ def stored_recipe(run: Path) -> Recipe:
     path = run / train.RECIPE
     if not path.is_file():
         raise ReleaseError(f"{run} holds no {train.RECIPE}; give the folder of a run of zoo train")
-    values = json.loads(path.read_text("utf-8"))
-    return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Recipe(**fields)
 
 
 def origin_of(how: Recipe, task: str) -> str:

@@ -211,7 +211,9 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
     keras.utils.set_random_seed(recipe.seed)
-    card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | recipe.options)
+    card = dataclasses.replace(
+        registry.card(recipe.model), options=registry.card(recipe.model).options | recipe.options
+    )
     network = registry.build(recipe.model, **recipe.options)
     if recipe.start:
         weights.assign(network, weights.read(_start(recipe.start)))
@@ -259,7 +261,9 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
 
 def _optimizer(recipe: Recipe) -> keras.Optimizer:
     averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
-    optimizer = keras.optimizers.AdamW(schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, **averaged)
+    optimizer = keras.optimizers.AdamW(
+        schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, **averaged
+    )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
@@ -346,5 +350,3 @@ def threads(count: int) -> None:
 
         tf.config.threading.set_intra_op_parallelism_threads(count)
         tf.config.threading.set_inter_op_parallelism_threads(count)
-
-

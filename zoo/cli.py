@@ -390,7 +390,9 @@ def add_train(subparsers) -> None:
     command.add_argument(
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="a field of the recipe: rate=5e-4"
     )
-    command.add_argument("--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with")
+    command.add_argument(
+        "--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with"
+    )
     command.add_argument("--threads", metavar="N", type=_positive, default=0, help="default: one for each core")
     command.set_defaults(run=train)
 
@@ -423,7 +425,9 @@ def add_evaluate(subparsers) -> None:
     command.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or the folder of a run")
     command.add_argument("--data", metavar="FOLDER", type=Path, required=True, help="a data set with its labels")
     command.add_argument("--split", default="test", help="default: test")
-    command.add_argument("--limit", metavar="N", type=_positive, default=0, help="only N pictures, spread over the data")
+    command.add_argument(
+        "--limit", metavar="N", type=_positive, default=0, help="only N pictures, spread over the data"
+    )
     command.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument("--predictions", metavar="FILE", type=Path, help="what was read, as zoo read --format jsonl")
@@ -481,7 +485,9 @@ def add_release(subparsers) -> None:
     command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
     command.add_argument("--name", default="", help="of the model; default: the recipe's")
     command.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: float16")
-    command.add_argument("--device", metavar="TEXT", default="", help="on which it was trained; default: as the run says")
+    command.add_argument(
+        "--device", metavar="TEXT", default="", help="on which it was trained; default: as the run says"
+    )
     command.set_defaults(run=release)
 
 

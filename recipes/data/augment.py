@@ -45,7 +45,7 @@ def coarse(image: np.ndarray, rng: Rng, smallest: float = 0.35) -> np.ndarray:
 
 
 def light(image: np.ndarray, rng: Rng, darkest: float = 0.45) -> np.ndarray:
-    """Lit unevenly: a smooth field of brightness between `darkest` and 1.15 over the picture, and its contrast changed."""
+    """Lit unevenly: a smooth field of brightness between `darkest` and 1.15 over the picture."""
     field = rng.uniform(darkest, 1.15, (2, 2) if rng.random() < 0.7 else (3, 4)).astype(np.float32)
     field = cv2.resize(field, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
     return np.clip(image * field, 0, 255).astype(np.uint8)

@@ -1,7 +1,7 @@
 """What synthetic documents say: words, numbers, dates, amounts, and names, drawn with a seeded generator.
 
-Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wgerman, …) where they are
-installed, from the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
+Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wgerman, …) where they
+are installed, from the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ import numpy as np
 
 DICTIONARIES = Path("/usr/share/dict")
 
-BUSINESS = """
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+BUSINESS = _words("""
 account address agent amount approved article authorization balance bank bill billing branch building bus cafe card cash
 cashier category center change charge check city client code color company contract copy cost country coupon court
 credit currency customer daily date debit delivery department deposit description detail discount document due east
@@ -29,11 +34,13 @@ serial server service served ship shop signature size south special square state
 summary supermarket supplier table takeaway tax taxable tel telephone terminal thank thanks ticket till time total
 transaction transfer travel trading unit user valid value vat vehicle visit voucher warehouse week welcome west
 wholesale year your you zip
-""".split()
+""")
 
-ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc sh sl sp st str t th tr v w y z".split()
-NUCLEI = "a e i o u ai au ea ee ie io oa oo ou y".split()
-CODAS = ["", "", "", "b", "ck", "ct", "d", "ft", "g", "l", "ll", "m", "mp", "n", "nd", "ng", "nt", "p", "r", "rd", "s", "ss", "st", "t", "x"]
+ONSETS = _words(
+    "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc sh sl sp st str t th tr v w y z"
+)
+NUCLEI = _words("a e i o u ai au ea ee ie io oa oo ou y")
+CODAS = ["", "", "", *_words("b ck ct d ft g l ll m mp n nd ng nt p r rd s ss st t x")]
 
 
 @functools.cache
@@ -102,14 +109,21 @@ def clock(rng: np.random.Generator) -> str:
 def code(rng: np.random.Generator) -> str:
     """Letters, digits and marks as in serial numbers: "A0-4471", "000523184-W"."""
     marks = [digits(rng, 1, 9), "".join(rng.choice(list(string.ascii_uppercase), rng.integers(1, 4)))]
-    return pick(rng, ["", "", "-", "/", "#", ".", ":"]).join(rng.permutation(marks)) + pick(rng, ["", "", "", "-" + digits(rng, 1, 4)])
+    return pick(rng, ["", "", "-", "/", "#", ".", ":"]).join(rng.permutation(marks)) + pick(
+        rng, ["", "", "", "-" + digits(rng, 1, 4)]
+    )
 
 
 def contact(rng: np.random.Generator) -> str:
     """A telephone number, an address of electronic mail, or a site."""
     name, domain = syllables(rng), syllables(rng) + pick(rng, [".com", ".org", ".net", ".fr", ".my", ".co.uk", ".de"])
-    number = pick(rng, ["", "+", "0"]) + pick(rng, ["-", ".", " "]).join(digits(rng, 2, 4) for _ in range(rng.integers(2, 5)))
-    return pick(rng, [number.replace(" ", ""), number.replace(" ", "-"), f"{name}@{domain}", f"www.{domain}", f"http://{domain}/"])
+    number = pick(rng, ["", "+", "0"]) + pick(rng, ["-", ".", " "]).join(
+        digits(rng, 2, 4) for _ in range(rng.integers(2, 5))
+    )
+    return pick(
+        rng,
+        [number.replace(" ", ""), number.replace(" ", "-"), f"{name}@{domain}", f"www.{domain}", f"http://{domain}/"],
+    )
 
 
 def jumble(rng: np.random.Generator) -> str:
@@ -128,9 +142,16 @@ def plain_word(rng: np.random.Generator) -> str:
 def marked_word(rng: np.random.Generator) -> str:
     """A word with the punctuation that clings to it."""
     word = plain_word(rng)
-    front, back = pick(rng, ["", "", "(", '"', "'", "*", "#", "-"]), pick(rng, [",", ".", ":", ";", "!", "?", ")", '"', "'s", "...", "*", "-"])
+    front, back = (
+        pick(rng, ["", "", "(", '"', "'", "*", "#", "-"]),
+        pick(rng, [",", ".", ":", ";", "!", "?", ")", '"', "'s", "...", "*", "-"]),
+    )
     middle = pick(rng, ["", "", "", "-", "/", "&", "'", "."])
-    return front + (word + middle + plain_word(rng) if middle and len(word) < 8 else word) + (back if rng.random() < 0.8 else "")
+    return (
+        front
+        + (word + middle + plain_word(rng) if middle and len(word) < 8 else word)
+        + (back if rng.random() < 0.8 else "")
+    )
 
 
 KINDS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (

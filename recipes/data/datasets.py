@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,7 +71,9 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
     raise FileNotFoundError(f"{folder} has no labels.jsonl (ours), labels.json (docTR) or *.txt (PaddleOCR)")
 
 
-def _each(parse: Callable[[Path, str, str], Entry], folder: Path, path: Path, complaints: list[str] | None) -> list[Entry]:
+def _each(
+    parse: Callable[[Path, str, str], Entry], folder: Path, path: Path, complaints: list[str] | None
+) -> list[Entry]:
     """The entries of a label file's lines; what is wrong with one is raised, or told to `complaints`."""
     entries = []
     for number, line in _lines(path):
@@ -150,13 +153,15 @@ def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Ent
         if isinstance(label, str):
             entries.append(Entry(path, label, _polygons([])))
             continue
-        polygons = label.get("polygons") if isinstance(label, dict) else None
+        polygons: Any = label.get("polygons") if isinstance(label, dict) else None
         if isinstance(polygons, dict):  # several classes of text
             polygons = [polygon for group in polygons.values() for polygon in group]
         try:
             entries.append(Entry(path, None, _polygons(polygons), ("",) * len(polygons), (False,) * len(polygons)))
         except (ValueError, TypeError) as error:
-            what = f"{folder / 'labels.json'}: {name!r} has neither a text nor polygons ({type(error).__name__}: {error})"
+            what = (
+                f"{folder / 'labels.json'}: {name!r} has neither a text nor polygons ({type(error).__name__}: {error})"
+            )
             _complain(ValueError(what), complaints)
     return entries
 

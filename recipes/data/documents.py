@@ -1,7 +1,7 @@
 """Synthetic pages with a polygon for every word: receipts, invoices, letters, forms, tables, book pages, and scenes.
 
-A kind of page is a list of blocks; a block draws itself on a sheet from the pen's position downwards. Then a scanner or a
-camera looks at the sheet. Plain Python and NumPy, seeded as the words are.
+A kind of page is a list of blocks; a block draws itself on a sheet from the pen's position downwards. Then a scanner or
+a camera looks at the sheet. Plain Python and NumPy, seeded as the words are.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def fields(sheet: Sheet) -> None:
         end = sheet.line(labels, font, sheet.left, font.getlength(" "))
         x = tab if rng.random() < 0.7 else end + font.getlength("  ")
         values = [corpus.pick(rng, makers)(rng).replace(" ", "") for _ in range(rng.integers(0, 4))]
-        values, length = sheet.fitting(values, font, sheet.right - x) if values else ([], 0.0)
+        values, _ = sheet.fitting(values, font, sheet.right - x) if values else ([], 0.0)
         sheet.line(values, font, x, font.getlength(" "))
         bottom = sheet.y + 1.25 * sheet.size
         if ruled:
@@ -177,7 +177,11 @@ def table(sheet: Sheet) -> None:
         if sheet.full:
             break
         for column in range(count):
-            texts = corpus.phrase(rng, 1, 2) if wordy[column] or not index else [corpus.pick(rng, (corpus.amount, corpus.code, corpus.date))(rng)]
+            texts = (
+                corpus.phrase(rng, 1, 2)
+                if wordy[column] or not index
+                else [corpus.pick(rng, (corpus.amount, corpus.code, corpus.date))(rng)]
+            )
             words, length = sheet.fitting(texts, font, edges[column + 1] - edges[column] - 8)
             if length < edges[column + 1] - edges[column] - 6 and rng.random() < 0.93:
                 x = edges[column] + 4 if wordy[column] else edges[column + 1] - 4 - length
@@ -251,8 +255,17 @@ def sheet(kind: str, rng: Rng) -> Sheet:
     canvas = np.clip(synthetic.background((height, width), paper, rng), 0, 255).astype(np.uint8)
     margin = int(width * rng.uniform(0.02, 0.1))
     size = int(rng.integers(13, 25)) if narrow else int(rng.integers(11, 22))
-    ink = tuple(int(c) for c in np.clip(rng.uniform(0, 95) + rng.uniform(-15, 25, 3), 0, 255))
-    page = Sheet(Image.fromarray(canvas), rng, margin, width - margin, margin, size, fonts.any_path(rng, 0.75), ink)
+    red, green, blue = np.clip(rng.uniform(0, 95) + rng.uniform(-15, 25, 3), 0, 255).astype(int).tolist()
+    page = Sheet(
+        Image.fromarray(canvas),
+        rng,
+        margin,
+        width - margin,
+        margin,
+        size,
+        fonts.any_path(rng, 0.75),
+        (red, green, blue),
+    )
     columns = 2 if kind in ("book", "letter") and width > 850 and rng.random() < 0.5 else 1
     gutter = int(rng.uniform(1.2, 2.5) * size)
     column = (width - 2 * margin - (columns - 1) * gutter) // columns
@@ -322,7 +335,7 @@ def scene(rng: Rng, size: tuple[int, int] = (512, 640)) -> Sample:
 
 
 def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarray | None:
-    """Paints a word somewhere free on the picture in place, on a board or not; its polygon (4, 2), None without room."""
+    """Paints a word somewhere free on the picture, in place; its polygon (4, 2), or None where there is no room."""
     size = int(np.exp(rng.uniform(np.log(10), np.log(90))))
     coverage = synthetic.trim(synthetic.mask(text, fonts.font(fonts.any_path(rng), size), rng)[0])
     homography, (height, width) = augment.perspective(coverage.shape, rng, 18, 0.15, 0.02)

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageFont
 
-FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/Library/Fonts", "C:/Windows/Fonts")
+FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "~/.fonts",
+    "~/.local/share/fonts",
+    "/Library/Fonts",
+    "C:/Windows/Fonts",
+)
 PROBE = "aBgM7&é"
 NOT_TEXT = re.compile(
     r"aenigma|symbol|dingbat|math|icon|emoji|braille|music|euterpe|dseg|barcode|unifont|nastaliq|ornament|initial|fraktur|caps|"

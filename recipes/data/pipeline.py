@@ -1,7 +1,8 @@
 """From batches by number to what a trainer takes: prefetched, sharded, and taken up again at any step.
 
-A task's `batch(step)` is plain Python and NumPy and depends on the recipe and the step alone. So the order never changes,
-a resumed run sees what the first would have seen, and a machine without TensorFlow trains from the same stream.
+A task's `batch(step)` is plain Python and NumPy and depends on the recipe and the step alone. So the order never
+changes, a resumed run sees what the first would have seen, and a machine without TensorFlow trains from the same
+stream.
 """
 
 from __future__ import annotations

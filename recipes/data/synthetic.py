@@ -41,8 +41,8 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
         ends = np.array([font.getlength(text[:stop]) for stop in range(len(text) + 1)])
         centres = (ends[:-1] + ends[1:]) / 2 - font.getbbox(text)[0]
         return np.asarray(pixels, np.uint8).reshape(pixels.size[1], pixels.size[0]), centres
-    spacing = int(rng.integers(-1, max(3, font.size // 3)))
-    left, top, right, bottom = font.getbbox(text)
+    spacing = int(rng.integers(-1, max(3, int(font.size) // 3)))
+    _, _, right, bottom = font.getbbox(text)
     canvas = np.zeros((int(bottom) + 4, int(right) + spacing * len(text) + 3 * int(font.size)), np.uint8)
     pen, centres = 0.0, []
     for character in text:

@@ -1,6 +1,6 @@
 """The default detector: small, for laptops and phones.
 
-    zoo train detection.db_mobilenet_v3_large --run runs/db_mobilenet --data DATA
+zoo train detection.db_mobilenet_v3_large --run runs/db_mobilenet --data DATA
 """
 
 from recipes.recipe import Recipe

@@ -1,7 +1,9 @@
-"""Maps that a DB network learns from, drawn from polygons. Liao et al. 2019, https://arxiv.org/abs/1911.08947, section 3.4.
+"""Maps that a DB network learns from, drawn from polygons.
 
-With D = area · (1 - r²) / perimeter and r = 0.6 (0.4 in the paper, which leaves less than two pixels of small print): the region is the polygon moved inwards by D; the border is the band from
-D inside to D outside of the polygon's outline, where the threshold falls from 0.7 on the outline to 0.3.
+Liao et al. 2019, https://arxiv.org/abs/1911.08947, section 3.4. With D = area · (1 - r²) / perimeter and r = 0.6 (0.4
+in the paper, which leaves less than two pixels of small print): the region is the polygon moved inwards by D; the
+border is the band from D inside to D outside of the polygon's outline, where the threshold falls from 0.7 on the
+outline to 0.3.
 """
 
 from __future__ import annotations

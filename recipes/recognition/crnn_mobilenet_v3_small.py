@@ -1,6 +1,6 @@
 """The default recognizer: small, for laptops and phones.
 
-    zoo train recognition.crnn_mobilenet_v3_small --run runs/crnn_small --data DATA
+zoo train recognition.crnn_mobilenet_v3_small --run runs/crnn_small --data DATA
 """
 
 from recipes.recipe import Recipe

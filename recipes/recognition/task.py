@@ -35,13 +35,16 @@ class Task:
     def __init__(self, recipe: Recipe, card: Card, data: Path | None):
         self.recipe, self.charset = recipe, Charset(card.options["charset"])
         self.height, self.widths = int(card.reading["height"]), tuple(card.reading["widths"])
+        self.decoding = str(card.reading.get("decoding", "ctc"))
         self.real, self.held = self._words(data) if data else ([], [])
-        self._lock, self._kept = threading.Lock(), (-1, [])
+        self._lock = threading.Lock()
+        self._kept: tuple[int, list[synthetic.Strip]] = (-1, [])
         self.sources = ["synthetic words"] + [f"{name}/train" for name in recipe.real if data]
 
     def _words(self, data: Path) -> tuple[list, list]:
         """Word crops of the real `train` splits: those to train on, and those that choose between checkpoints."""
-        train, held = [], []
+        train: list[synthetic.Strip] = []
+        held: list[synthetic.Strip] = []
         for name in self.recipe.real:
             for entry in datasets.read(data / name, "train"):
                 words = [
@@ -73,9 +76,9 @@ class Task:
     def batch(self, step: int) -> Batch:
         """Strips (B, height, W, 3) uint8, "ids" (B, L) int32 padded with the blank, "length" (B,) int32.
 
-        W holds the batch; words longer than the recipe's `widest` are squeezed. The samples of `GROUP` steps are sorted by width and dealt out,
-        so that a batch holds words of about one length; its place in the group is drawn, so that lengths do not rise
-        and fall with the steps.
+        W holds the batch; words longer than the recipe's `widest` are squeezed. The samples of `GROUP` steps are
+        sorted by width and dealt out, so that a batch holds words of about one length; its place in the group is drawn,
+        so that lengths do not rise and fall with the steps.
         """
         group, place = divmod(step, GROUP)
         size = self.recipe.batch
@@ -132,7 +135,10 @@ class Task:
 
         Writes a picture of the first words of each set with what was read.
         """
-        recognizer = Recognizer(runtime.in_process(network), self.charset, height=self.height, widths=self.widths)
+        run = runtime.in_process(network)
+        recognizer = Recognizer(
+            run, self.charset, height=self.height, widths=self.widths, decoding=self.decoding
+        )
         scores, shown = {}, []
         for name, samples in self.held_out().items():
             readings = recognizer([sample.image for sample in samples])
@@ -151,7 +157,41 @@ class Task:
         return sets
 
 
-make = Task
+class Attention(Task):
+    """Batches for a recognizer that writes a character in each step, and an end.
+
+    "ids" (B, longest + 1) hold the end after each text; strips are as wide as the widest of the card. For the training
+    graph of a network that is told the characters before ("teacher"), "tokens" (B, longest + 1) hold the start, whose
+    class follows the end's, and the text.
+    """
+
+    def __init__(self, recipe: Recipe, card: Card, data: Path | None):
+        super().__init__(recipe, card, data)
+        self.longest = int(card.options["longest"])
+
+    def usable(self, name: str, text: str) -> bool:
+        """Whether a label can be learnt from; see `Task`."""
+        return len(text) <= self.longest and super().usable(name, text)
+
+    def collate(self, samples: list[synthetic.Strip]) -> Batch:
+        pixels = np.stack([images.strip(sample.image, self.height, max(self.widths)) for sample in samples])
+        end, start = len(self.charset), len(self.charset) + 1
+        ids = np.full((len(samples), self.longest + 1), end, "int32")
+        for row, sample in zip(ids, samples, strict=True):
+            row[: len(sample.text)] = self.charset.encode(sample.text)
+        tokens = np.concatenate([np.full((len(ids), 1), start, "int32"), ids[:, :-1]], 1)
+        length = np.array([len(sample.text) for sample in samples], "int32")
+        return pixels, {"ids": ids, "length": length, "tokens": tokens}
+
+    def loss(self, target: dict, outputs: dict):
+        """(B,) cross-entropy per character."""
+        return losses.attention(target, outputs["logits"])
+
+
+def make(recipe: Recipe, card: Card, data: Path | None) -> Task:
+    """The task that suits how the card's logits are decoded."""
+    kind = {"ctc": Task, "attention": Attention}[card.reading.get("decoding", "ctc")]
+    return kind(recipe, card, data)
 
 
 def _shrink(image: np.ndarray, height: int) -> np.ndarray:
@@ -168,5 +208,3 @@ def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     homography, size = augment.perspective(image.shape[:2], rng, 2.0, 0.05, -0.01)
     image = cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE)
     return augment.degrade(image, rng, 0.6)
-
-

@@ -79,7 +79,10 @@ def told(monkeypatch):
     words = Told({0: [([], "Hello")], 1: [([], "w0rld")], 2: [([], "1250")]})
     places = Told(
         {
-            0: [(box(0, 0, 40, 11), "Sub"), (box(50, 0, 90, 10), "500"), (box(0, 22, 40, 32), "thanks"), (box(60, 40, 80, 48), "x")],
+            0: [
+                (box(0, 0, 40, 11), "Sub"), (box(50, 0, 90, 10), "500"), (box(0, 22, 40, 32), "thanks"),
+                (box(60, 40, 80, 48), "x"),
+            ],
             1: [(box(0, 0, 20, 10), "Hello"), (box(5, 22, 25, 38), "smudge")],
         }
     )  # fmt: skip
@@ -107,14 +110,12 @@ def test_scores_of_crops(told, crops):
 
 
 def test_scores_of_pages(told, pages):
-    """Boxes: on the first page three of four match; on the second none matches the one label that is asked for (half of
-    it was found: 200 of 400) but the smudge lies on an illegible place. Words: sub, 500, thanks, hello of the 5 labelled,
-    and x."""
+    """Boxes: three of four match; on the second page the one label that is asked for is half found, an overlap of just
+    0.5, and the smudge lies on an illegible place. Words: sub, 500, thanks, hello of the 5 labelled, and x."""
     (result,) = evaluate.evaluate(["db_resnet50", "crnn_vgg16_bn"], pages)
     scores = result.scores
     assert scores["pages"] == 2
-    matched = 4  # the half box has an overlap of exactly a half
-    assert (scores["precision"], scores["recall"]) == (pytest.approx(matched / 5), pytest.approx(matched / 4))
+    assert (scores["precision"], scores["recall"]) == (pytest.approx(4 / 5), pytest.approx(4 / 4))
     assert (scores["word_precision"], scores["word_recall"]) == (pytest.approx(4 / 5), pytest.approx(4 / 5))
     assert scores["f1"] == pytest.approx(0.8)
     assert result.predictions[0]["words"][1]["polygon"] == box(50, 0, 90, 10)

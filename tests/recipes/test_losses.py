@@ -132,3 +132,42 @@ def test_db_does_not_see_what_is_masked(maps):
     np.testing.assert_allclose(np.asarray(losses.db(maps, outputs)), before, rtol=1e-6)
     outputs["logits"][0, 2, 2] = 9
     assert np.asarray(losses.db(maps, outputs)) > before
+
+
+# ---------------------------------------------------------------- attention
+
+
+def test_attention_counts_the_characters_and_the_end():
+    """Classes a, b, end. "b": -(ln 0.5 + ln 0.8) / 2, the third step plays no part; "": -ln 0.1."""
+    probability = np.array([[[0.3, 0.5, 0.2], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05]], [[0.7, 0.2, 0.1]] * 3])
+    target = {"ids": np.array([[1, 2, 2], [2, 2, 2]]), "length": np.array([1, 0])}
+    value = np.asarray(losses.attention(target, np.log(probability).astype("float32")))
+    np.testing.assert_allclose(value, [-math.log(0.5 * 0.8) / 2, -math.log(0.1)], rtol=1e-5)
+
+
+def test_attention_of_fewer_steps_than_characters_and_of_more():
+    """A text too long counts with the characters that have a step."""
+    probability = np.array([[[0.3, 0.5, 0.2], [0.6, 0.2, 0.2]]])
+    target = {"ids": np.array([[1, 0, 1, 2]]), "length": np.array([3])}
+    value = np.asarray(losses.attention(target, np.log(probability).astype("float32")))
+    np.testing.assert_allclose(value, [-math.log(0.5 * 0.6) / 2], rtol=1e-5)
+    more = np.concatenate([probability, probability], 1)
+    target = {"ids": np.array([[1, 2]]), "length": np.array([1])}
+    value = np.asarray(losses.attention(target, np.log(more).astype("float32")))
+    np.testing.assert_allclose(value, [-math.log(0.5 * 0.2) / 2], rtol=1e-5)
+
+
+def test_permuted_counts_the_end_in_two_orders_of_three():
+    """"b" in three orders: each has b with 0.5; the end has 0.8, 0.4 and, uncounted, 0.1."""
+    ends = [[0.1, 0.1, 0.8], [0.3, 0.3, 0.4], [0.5, 0.4, 0.1]]
+    probability = np.array([[[[0.3, 0.5, 0.2], end] for end in ends]])  # (1, 3, 2, 3)
+    target = {"ids": np.array([[1, 2]]), "length": np.array([1])}
+    value = np.asarray(losses.permuted(target, np.log(probability).astype("float32")))
+    np.testing.assert_allclose(value, [-math.log(0.5**3 * 0.8 * 0.4) / 5], rtol=1e-5)
+
+
+def test_permuted_of_one_order_is_attention():
+    logits = RNG.normal(0, 1, (3, 5, 4)).astype("float32")
+    target = {"ids": np.array([[0, 1, 2, 3, 3], [2, 3, 3, 3, 3], [3, 3, 3, 3, 3]]), "length": np.array([3, 1, 0])}
+    expected = np.asarray(losses.attention(target, logits))
+    np.testing.assert_allclose(np.asarray(losses.permuted(target, logits[:, None])), expected, rtol=1e-5)

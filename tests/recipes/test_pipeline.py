@@ -138,7 +138,9 @@ def test_real_words_are_mixed_in_and_some_held_out(tmp_path, reader):
     rows.append('{"image": "0.png", "text": "test", "split": "test"}\n')
     rows.append('{"image": "0.png", "text": "\u4e2d"}\n')  # of no alphabet here
     (folder / "labels.jsonl").write_text("".join(rows), encoding="utf-8")
-    task = recognition.Task(replace(reader().recipe, real=("mine",), real_share=1.0), zoo.card("crnn_vgg16_bn"), tmp_path)
+    task = recognition.Task(
+        replace(reader().recipe, real=("mine",), real_share=1.0), zoo.card("crnn_vgg16_bn"), tmp_path
+    )
     train, held = {word.text for word in task.real}, {word.text for word in task.held}
     assert len(train | held) == 40 and held and not train & held
     assert task.sources == ["synthetic words", "mine/train"]

@@ -13,8 +13,10 @@ from zoo import cli
 SMALL = recipe.find("recognition.crnn_mobilenet_v3_small")
 
 
-def test_every_model_has_a_recipe_that_names_it_and_says_what_it_is():
-    assert recipe.names() == sorted(f"{zoo.card(name).task}.{name}" for name in zoo.names())
+def test_recipes_have_the_names_of_the_models_that_they_make():
+    assert {name.partition(".")[2] for name in recipe.names()} >= {
+        "crnn_mobilenet_v3_large", "crnn_mobilenet_v3_small", "crnn_vgg16_bn", "db_mobilenet_v3_large", "db_resnet50",
+    }  # fmt: skip
     for name in recipe.names():
         found = recipe.find(name)
         assert name == f"{zoo.card(found.model).task}.{found.model}"
@@ -29,7 +31,15 @@ def test_recipes_are_listed_with_what_they_are(capsys):
 
 def test_values_are_read_as_the_type_of_their_field():
     changed = SMALL.override(
-        ["rate=5e-4", "steps=10", "real=a,b", "size=64,96", "start=runs/x", "options=features:test,units:8,x:0.5", "seed=2"]
+        [
+            "rate=5e-4",
+            "steps=10",
+            "real=a,b",
+            "size=64,96",
+            "start=runs/x",
+            "options=features:test,units:8,x:0.5",
+            "seed=2",
+        ]
     )
     assert (changed.rate, changed.steps, changed.real, changed.size) == (5e-4, 10, ("a", "b"), (64, 96))
     assert changed.options == {"features": "test", "units": 8, "x": 0.5}

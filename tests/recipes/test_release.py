@@ -49,12 +49,17 @@ def test_a_run_becomes_a_model(run, cards, small, capsys):
     assert cli.main(["release", str(run)]) == 0
     out = capsys.readouterr().out
     name = "crnn_mobilenet_v3_small"
-    assert {path.name for path in cards.iterdir()} == {f"{name}{end}" for end in (".toml", ".safetensors", ".golden.npz")}
+    assert {path.name for path in cards.iterdir()} == {
+        f"{name}{end}" for end in (".toml", ".safetensors", ".golden.npz")
+    }
     card = zoo.card(name)
     file = cards / f"{name}.safetensors"
     assert card.weights["sha256"] == weights.sha256(file) and card.weights["size"] == file.stat().st_size
     assert card.weights["sha256"] in out and "difference" in out
-    assert card.weights["recipe"].startswith(f"recipes.recognition.{name}, options=") and "rate=0.1" in card.weights["recipe"]
+    assert (
+        card.weights["recipe"].startswith(f"recipes.recognition.{name}, options=")
+        and "rate=0.1" in card.weights["recipe"]
+    )
     kept = ("data", "seconds", "device", "dtype", "version")
     assert [card.weights[key] for key in kept] == [["synthetic words"], 12.5, "abacus", "float16", zoo.__version__]
     assert card.results == {"validation": {"score": 0.25}}

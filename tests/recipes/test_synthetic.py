@@ -115,7 +115,9 @@ def test_a_view_holds_all_corners():
         assert (corners.min(0) >= 0).all() and (corners.max(0) <= (width, height)).all()
 
 
-@pytest.mark.parametrize("step", [augment.blur, augment.noise, augment.jpeg, augment.coarse, augment.light, augment.tint])
+@pytest.mark.parametrize(
+    "step", [augment.blur, augment.noise, augment.jpeg, augment.coarse, augment.light, augment.tint]
+)
 def test_degradations_keep_the_shape_and_are_seeded(step):
     image = np.random.default_rng(0).integers(0, 256, (30, 50, 3)).astype("uint8")
     kept = image.copy()

@@ -24,7 +24,7 @@ def drawn(*polygons, ignore=None, size=(50, 60)):
 
 
 def test_the_region_of_a_rectangle():
-    """40 x 20 at (10, 10): D = 0.64 · 800 / 120 = 4.27, so what is left reaches from (14.27, 14.27) to (45.73, 25.73)."""
+    """40 x 20 at (10, 10): D = 0.64 · 800 / 120 = 4.27; what is left reaches from (14.27, 14.27) to (45.73, 25.73)."""
     region = drawn(box(10, 10, 50, 30))["region"]
     expected = np.zeros_like(region)
     expected[14:26, 14:46] = 1

@@ -18,8 +18,8 @@ import pytest
 
 import zoo
 from recipes import recipe, train
-from recipes.recognition import task as recognition
 from recipes.recipe import Recipe
+from recipes.recognition import task as recognition
 from zoo import registry, weights
 
 HERE = Path(__file__).parent
@@ -85,7 +85,8 @@ def test_a_run_is_a_model(built, tmp_path):
     train.train(replace(SMALL, ema=0.0, steps=4), tmp_path / "run", verbose=False)
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
-        "recipe.json", "log.csv", "curves.png", "samples.png", "checkpoint.safetensors", "weights.safetensors", "card.toml",
+        "recipe.json", "log.csv", "curves.png", "samples.png", "checkpoint.safetensors", "weights.safetensors",
+        "card.toml",
     }  # fmt: skip
     log = rows(tmp_path / "run")
     assert [row["step"] for row in log] == ["2", "4"]
@@ -294,8 +295,8 @@ def test_a_detector_learns_a_page_by_heart(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(HERE)
     how = replace(
         recipe.find("detection.db_mobilenet_v3_large"), task="one_page", real=(), size=(128, 128),
-        options={"features": "mobilenet_v3_test", "channels": 16}, batch=2, steps=120, rate=1e-2, warmup=10, ema=0.9,
-        checkpoint_every=60, validate_every=60,
+        options={"features": "mobilenet_v3_test", "channels": 16}, batch=2, steps=200, rate=1e-2, warmup=10, ema=0.9,
+        checkpoint_every=100, validate_every=100,
     )  # fmt: skip
     train.train(how, tmp_path / "run", verbose=False)
     assert float(rows(tmp_path / "run")[-1]["one_hmean"]) == 1
@@ -304,7 +305,15 @@ def test_a_detector_learns_a_page_by_heart(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_same_command_goes_on_after_kill_9(tmp_path):
     """Three processes: one runs to its end; one is killed in the middle of it; the same command again ends its run."""
-    changes = ("steps=20", "checkpoint_every=2", "validate_every=10", "validation=4", "batch=4", "longest=4", "widest=64")
+    changes = [
+        "steps=20",
+        "checkpoint_every=2",
+        "validate_every=10",
+        "validation=4",
+        "batch=4",
+        "longest=4",
+        "widest=64",
+    ]
     options = "options=" + ",".join(f"{key}:{value}" for key, value in SMALL.options.items())
 
     def command(run: str) -> list[str]:
