@@ -1,4 +1,4 @@
-"""Weights of other projects as ours, by tables of names. So far: docTR's PyTorch checkpoints of CRNN and DB.
+"""Weights of other projects as ours, by tables of names. So far: docTR's PyTorch checkpoints.
 
     checkpoint.pt ─► read_checkpoint ─► {their name: array} ─► translate by `table` ─► {our variable path: array}
 
@@ -8,6 +8,8 @@ pickle call four things that make dictionaries and tensors; all else is refused.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import io
 import math
 import os
@@ -113,6 +115,9 @@ def table(name: str | os.PathLike) -> dict[str, Source]:
         ConversionError: docTR's names are not known for the builder or the backbone of this model.
     """
     card = registry.card(name)
+    own = f"recipes.tables.{card.builder.rpartition(':')[2]}"
+    if importlib.util.find_spec(own):
+        return dict(importlib.import_module(own).rows(card.options))
     features = card.options.get("features")
     if card.builder not in MODELS or features not in BACKBONES:
         known = f"{', '.join(MODELS)} on {', '.join(BACKBONES)}"

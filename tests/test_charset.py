@@ -116,3 +116,34 @@ def test_large_logits_do_not_overflow():
 def test_logits_of_another_alphabet_are_refused():
     with pytest.raises(ValueError, match="5 classes; the alphabet and the blank are 3"):
         AB.decode(np.zeros((4, 5)))
+
+
+# ---------------------------------------------------------------- up to an end
+
+
+def steps(*probabilities: list[float]) -> np.ndarray:
+    """Logits (1, T, K) of these probabilities."""
+    return np.log(np.array([probabilities], "float32"))
+
+
+def test_a_text_ends_at_the_first_class_that_is_no_character():
+    """Classes a, b, end; the step after the end does not count, and repeats are two characters."""
+    logits = steps([0.8, 0.1, 0.1], [0.5, 0.2, 0.3], [0.1, 0.7, 0.2], [0.1, 0.3, 0.6], [0.9, 0.05, 0.05])
+    (reading,) = AB.decode_ended(logits)
+    assert reading.text == "aab"
+    assert reading.characters == pytest.approx((0.8, 0.5, 0.7), rel=1e-5)
+    assert reading.score == pytest.approx(0.8 * 0.5 * 0.7, rel=1e-5)
+
+
+def test_a_text_without_an_end_takes_all_steps_and_one_may_be_empty():
+    full = steps([0.8, 0.1, 0.1], [0.2, 0.7, 0.1])
+    empty = steps([0.2, 0.2, 0.6], [0.8, 0.1, 0.1])
+    assert [reading.text for reading in AB.decode_ended(np.concatenate([full, empty]))] == ["ab", ""]
+    assert AB.decode_ended(empty) == [Reading("", 1.0, ())]
+
+
+def test_other_classes_after_the_end_end_a_text_too():
+    logits = steps([0.1, 0.7, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7], [0.7, 0.1, 0.1, 0.1])  # a, b, end, start
+    assert AB.decode_ended(logits)[0].text == "b"
+    with pytest.raises(ValueError, match="2 classes; the alphabet and the end are 3"):
+        AB.decode_ended(logits[..., :2])

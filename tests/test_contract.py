@@ -17,8 +17,9 @@ def outputs(network, image) -> dict[str, np.ndarray]:
 
 
 def pixels(card: zoo.Card, batch: int) -> np.ndarray:
-    """Random pictures of a size that suits the task: strips for recognizers."""
-    size = (32, 96) if card.task == "recognition" else (64, 96)
+    """Random pictures of a size that suits the task: strips for recognizers, of the one width that some take."""
+    widths = card.reading.get("widths", [])
+    size = (32, widths[0] if len(widths) == 1 else 96) if card.task == "recognition" else (64, 96)
     return RNG.integers(0, 256, (batch, *size, 3)).astype("uint8")
 
 
@@ -26,7 +27,10 @@ def promised(card: zoo.Card, image: np.ndarray) -> dict[str, tuple[int, ...]]:
     """The shapes of the outputs for an image batch."""
     batch, height, width, _ = image.shape
     if card.task == "recognition":
-        return {"logits": (batch, width // 4, len(Charset(card.test_options["charset"])) + 1)}
+        attention = card.reading.get("decoding") == "attention"
+        steps = card.test_options["longest"] + 1 if attention else width // 4
+        others = 3 if card.builder == "zoo.recognition.master:master" else 1  # end, start and padding
+        return {"logits": (batch, steps, len(Charset(card.test_options["charset"])) + others)}
     return {"logits": (batch, height, width, 1), "threshold": (batch, height, width, 1)}
 
 

@@ -378,3 +378,28 @@ def test_wrong_readers_are_refused(connected):
 def test_turned_readings_of_no_text_lose():
     assert reading._sureness(Reading("", 1.0, ())) == 0
     assert reading._sureness(Reading("ab", 0.25, (0.5, 0.5))) == pytest.approx(0.5)
+
+
+# ---------------------------------------------------------------- up to an end
+
+
+def test_a_recognizer_of_attention_reads_step_by_step_and_squeezes_long_strips():
+    seen = []
+
+    def run(batch):
+        seen.append(batch)
+        logits = np.zeros((len(batch), 4, 11), "float32")
+        logits[:, [0, 1, 2, 3], [7, 7, 10, 3]] = 9  # "77", the end, and something after it
+        return {"logits": logits}
+
+    crops = [np.full((32, width, 3), 200, "uint8") for width in (40, 900)]
+    readings = Recognizer(run, DIGITS, widths=[128], decoding="attention")(crops)
+    assert [reading.text for reading in readings] == ["77", "77"]
+    (batch,) = seen  # one strip for each crop: no windows
+    assert batch.shape == (2, 32, 128, 3)
+    assert (batch[0, :, :40] == 200).all() and (batch[0, :, 40:] == 0).all() and (batch[1] == 200).all()
+
+
+def test_there_are_two_ways_of_decoding():
+    with pytest.raises(ValueError, match='by "ctc" or "attention", not \'beam\''):
+        Recognizer(lambda batch: {}, DIGITS, decoding="beam")

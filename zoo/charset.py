@@ -1,4 +1,4 @@
-"""Alphabets of recognizers: characters to class ids, and CTC logits to text."""
+"""Alphabets of recognizers: characters to class ids, and logits to text, by CTC or up to an end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,19 @@ NAMED = {
 
 # What a label may hold that an alphabet does not: the nearest plain character.
 PLAIN = str.maketrans(
-    {"‘": "'", "’": "'", "‚": ",", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-", "−": "-", "…": "...", "\u00a0": " "}
+    {
+        "‘": "'",
+        "’": "'",
+        "‚": ",",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "…": "...",
+        "\u00a0": " ",
+    }
 )
 
 
@@ -36,7 +48,7 @@ class Reading(NamedTuple):
 
 
 class Charset:
-    """An ordered alphabet. The class after the last character is CTC's blank.
+    """An ordered alphabet. The class after the last character is CTC's blank, or the end of the text.
 
     Args:
         characters: a key of `NAMED`, or the characters themselves.
@@ -108,6 +120,27 @@ class Charset:
             self._collapse(row[:length], scores[:length])
             for row, scores, length in zip(best, score, steps or [logits.shape[1]] * len(logits), strict=True)
         ]
+
+    def decode_ended(self, logits: np.ndarray) -> list[Reading]:
+        """The best class of each step of logits (B, T, K) up to the first that is no character: that ends the text.
+
+        For recognizers that give one character for each step ("attention"). Classes after the end's are allowed, for
+        networks that know a start or a padding, too.
+
+        Raises:
+            ValueError: K leaves no room for the alphabet and the end.
+        """
+        if logits.shape[-1] <= len(self):
+            raise ValueError(f"logits have {logits.shape[-1]} classes; the alphabet and the end are {len(self) + 1}")
+        best = logits.argmax(-1)  # (B, T)
+        top = np.take_along_axis(logits, best[..., None], -1)
+        score = 1 / np.exp(logits - top).sum(-1)
+        readings = []
+        for row, scores in zip(best, score, strict=True):
+            ends = np.flatnonzero(row >= len(self))
+            kept = scores[: ends[0]] if len(ends) else scores
+            readings.append(Reading(self.text(row[: len(kept)]), float(kept.prod()), tuple(kept.tolist())))
+        return readings
 
     def _collapse(self, best: np.ndarray, scores: np.ndarray) -> Reading:
         if not len(best):

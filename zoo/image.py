@@ -426,18 +426,18 @@ class Strips(NamedTuple):
     pixels: np.ndarray
 
 
-def strips(crops: Sequence[np.ndarray], height: int, widths: Sequence[int]) -> list[Strips]:
+def strips(crops: Sequence[np.ndarray], height: int, widths: Sequence[int], *, split: bool = True) -> list[Strips]:
     """The crops as strips, grouped by the narrowest of `widths` that holds them.
 
     A crop too wide for the widest is cut into windows of that width that overlap by two heights or more, at columns
-    that are multiples of 4.
+    that are multiples of 4; with `split=False` it is squeezed.
     """
     groups: dict[int, list[tuple[int, int, np.ndarray]]] = {width: [] for width in sorted(widths)}
     widest = max(widths)
     for index, picture in enumerate(crops):
         wanted = strip_width(picture, height)
-        if wanted <= widest:
-            width = next(width for width in groups if width >= wanted)
+        if wanted <= widest or not split:
+            width = next(width for width in groups if width >= min(wanted, widest))
             groups[width].append((index, 0, strip(picture, height, width)))
             continue
         whole = resize(picture, height, wanted)

@@ -98,20 +98,36 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 class Recognizer:
     """Text of crops, by a network that reads strips.
 
-    `run` is given strips of a few widths in batches of 1, 2, 4 … 64: at most seven shapes for each width. A strip wider
-    than the widest is read in windows that overlap, and their logits are joined where both see nothing.
+    `run` is given strips of a few widths in batches of 1, 2, 4 … 64: at most seven shapes for each width. By CTC, a
+    strip wider than the widest is read in windows that overlap, and their logits are joined where both see nothing. A
+    network of attention writes one character for each step, wherever that stands: there is nothing to join by, and
+    such a strip is squeezed.
 
     Args:
-        run: from (B, height, W, 3) uint8 to {"logits": (B, T, K)}, CTC's blank being the last class.
+        run: from (B, height, W, 3) uint8 to {"logits": (B, T, K)}, the class after the characters being CTC's blank or
+            the end of the text.
         charset: the alphabet, its name or its characters.
         height: of strips, in pixels.
         widths: of strips, in pixels.
+        decoding: "ctc", or "attention" where the text stands in the steps as it is, up to its end.
+
+    Raises:
+        ValueError: another decoding.
     """
 
     def __init__(
-        self, run: Run, charset: str | Charset, *, height: int = 32, widths: Sequence[int] = (64, 128, 256, 512)
+        self,
+        run: Run,
+        charset: str | Charset,
+        *,
+        height: int = 32,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        decoding: str = "ctc",
     ):
+        if decoding not in ("ctc", "attention"):
+            raise ValueError(f'logits are decoded by "ctc" or "attention", not {decoding!r}')
         self.run = run
+        self.decoding = decoding
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
         self.height = height
         self.widths = tuple(sorted(widths))
@@ -120,9 +136,11 @@ class Recognizer:
         """What stands in each crop (h, w, 3) uint8, read from left to right."""
         readings = [Reading("", 1.0, ())] * len(crops)
         windows: dict[int, list[tuple[int, np.ndarray]]] = {}
-        for group in image.strips(crops, self.height, self.widths):
+        ctc = self.decoding == "ctc"
+        decode = self.charset.decode_batch if ctc else self.charset.decode_ended
+        for group in image.strips(crops, self.height, self.widths, split=ctc):
             logits = self._logits(group.pixels)  # (B, T, K)
-            for owner, reading in zip(group.owners, self.charset.decode_batch(logits), strict=True):
+            for owner, reading in zip(group.owners, decode(logits), strict=True):
                 readings[owner] = reading
             step = group.pixels.shape[2] / logits.shape[1]  # pixels
             several = {owner for owner, start in zip(group.owners, group.starts, strict=True) if start}

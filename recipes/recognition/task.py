@@ -136,9 +136,7 @@ class Task:
         Writes a picture of the first words of each set with what was read.
         """
         run = runtime.in_process(network)
-        recognizer = Recognizer(
-            run, self.charset, height=self.height, widths=self.widths, decoding=self.decoding
-        )
+        recognizer = Recognizer(run, self.charset, height=self.height, widths=self.widths, decoding=self.decoding)
         scores, shown = {}, []
         for name, samples in self.held_out().items():
             readings = recognizer([sample.image for sample in samples])

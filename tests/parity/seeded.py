@@ -65,10 +65,13 @@ def image(shape: tuple[int, int, int, int]) -> np.ndarray:
 # The networks and the shapes of the pictures that they are given.
 STRIPS = ((2, 32, 128, 3), (1, 32, 76, 3))
 PAGES = ((1, 64, 96, 3), (1, 128, 128, 3))
+FIXED = ((2, 32, 128, 3),)
 CASES = {
     "crnn_mobilenet_v3_small": STRIPS,
     "crnn_mobilenet_v3_large": STRIPS,
     "crnn_vgg16_bn": STRIPS,
+    "vitstr_small": FIXED,
+    "vitstr_base": FIXED,
     "db_mobilenet_v3_large": PAGES,
     "db_resnet50": PAGES,
 }

@@ -158,7 +158,7 @@ def test_attention_of_fewer_steps_than_characters_and_of_more():
 
 
 def test_permuted_counts_the_end_in_two_orders_of_three():
-    """"b" in three orders: each has b with 0.5; the end has 0.8, 0.4 and, uncounted, 0.1."""
+    """ "b" in three orders: each has b with 0.5; the end has 0.8, 0.4 and, uncounted, 0.1."""
     ends = [[0.1, 0.1, 0.8], [0.3, 0.3, 0.4], [0.5, 0.4, 0.1]]
     probability = np.array([[[[0.3, 0.5, 0.2], end] for end in ends]])  # (1, 3, 2, 3)
     target = {"ids": np.array([[1, 2]]), "length": np.array([1])}
