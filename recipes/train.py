@@ -1,7 +1,8 @@
 """The trainer: one flat function, in the order things happen.
 
-A run's folder holds recipe.json, log.csv, curves.png, checkpoint.safetensors (all that a resumed run needs), and, after
-the first validation, weights.safetensors with card.toml: then `zoo.load("runs/db")` works as for a released model.
+A run's folder holds recipe.json, log.csv, curves.png, tensorboard/, checkpoint.safetensors (all that a resumed run
+needs), and, after the first validation, weights.safetensors with card.toml: then `zoo.load("runs/db")` works as for a
+released model.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from zoo import registry, weights
 from zoo.files import replacing
 
 CHECKPOINT, WEIGHTS, CARD = "checkpoint.safetensors", "weights.safetensors", "card.toml"
-LOG, CURVES, RECIPE = "log.csv", "curves.png", "recipe.json"
+LOG, CURVES, RECIPE, EVENTS = "log.csv", "curves.png", "recipe.json", "tensorboard"
 
 
 class RunError(RuntimeError):
@@ -324,6 +325,29 @@ def _log(run: Path, row: dict[str, Any]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     plots.curves(path, run / CURVES)
+    if keras.backend.backend() == "tensorflow":
+        _log_events(run / EVENTS, row)
+
+
+def _log_events(folder: Path, row: dict[str, Any]) -> None:
+    """Adds a row to the event files that `tensorboard --logdir` shows; TensorFlow writes them without TensorBoard."""
+    import tensorflow as tf
+
+    kind = tf.compat.v1.SummaryMetadata(data_class=1)  # scalars
+    kind.plugin_data.plugin_name = "scalars"
+    with _events(folder).as_default(int(row["step"])):
+        for key, value in row.items():
+            if key != "step":
+                tf.summary.write(key, tf.constant(float(value)), metadata=kind)
+        tf.summary.flush()
+
+
+@functools.cache
+def _events(folder: Path):
+    """The writer of a folder's event files, one for each process."""
+    import tensorflow as tf
+
+    return tf.summary.create_file_writer(str(folder))
 
 
 def _write_card(run: Path, card: registry.Card, recipe: Recipe, row: dict, sources: list[str]) -> None:

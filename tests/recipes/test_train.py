@@ -15,6 +15,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from tensorflow import make_ndarray
+from tensorflow.compat.v1.train import summary_iterator
 
 import zoo
 from recipes import recipe, train
@@ -86,11 +88,16 @@ def test_a_run_is_a_model(built, tmp_path):
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
         "recipe.json", "log.csv", "curves.png", "samples.png", "checkpoint.safetensors", "weights.safetensors",
-        "card.toml",
+        "card.toml", "tensorboard",
     }  # fmt: skip
     log = rows(tmp_path / "run")
     assert [row["step"] for row in log] == ["2", "4"]
     assert log[0]["score"] == "" and 0 <= float(log[1]["score"]) <= 1
+    events = [event for path in (tmp_path / "run/tensorboard").iterdir() for event in summary_iterator(str(path))]
+    shown = {
+        (event.step, value.tag): float(make_ndarray(value.tensor)) for event in events for value in event.summary.value
+    }
+    assert shown[4, "loss"] == pytest.approx(float(log[1]["loss"])) and (4, "score") in shown and (2, "rate") in shown
     strips = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3)).astype("uint8")
     (trained,) = built
     loaded = zoo.load(tmp_path / "run")
