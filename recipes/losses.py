@@ -49,7 +49,7 @@ def attention(target: dict, logits):
         target: "ids" (B, L) int32, after the characters the end's class, at least once; "length" (B,) int32.
         logits: (B, T, K) float32. Of a text that is longer than T the first T characters count.
     """
-    ids = ops.cast(target["ids"], "int32")[:, : logits.shape[1]]
+    ids = ops.cast(target["ids"], "int32")[:, : ops.shape(logits)[1]]
     entropy = ops.sparse_categorical_crossentropy(ids, logits[:, : ops.shape(ids)[1]], from_logits=True)
     count = ops.minimum(ops.cast(target["length"], "int32") + 1, ops.shape(ids)[1])
     inside = ops.cast(ops.arange(ops.shape(ids)[1])[None] < count[:, None], "float32")
@@ -66,11 +66,12 @@ def permuted(target: dict, logits):
         target: "ids" and "length" as `attention` takes them.
         logits: (B, P, T, K) float32, of P orders.
     """
-    ids = ops.cast(target["ids"], "int32")[:, None, : logits.shape[2]]  # (B, 1, L)
+    orders = ops.shape(logits)[1]
+    ids = ops.cast(target["ids"], "int32")[:, None, : ops.shape(logits)[2]]  # (B, 1, L)
     steps, length = ops.shape(ids)[2], ops.cast(target["length"], "int32")[:, None, None]
-    truth = ops.broadcast_to(ids, (ops.shape(ids)[0], logits.shape[1], steps))
+    truth = ops.tile(ids, (1, orders, 1))
     entropy = ops.sparse_categorical_crossentropy(truth, logits[:, :, :steps], from_logits=True)
-    with_end = ops.cast(ops.arange(logits.shape[1]) < 2, "int32")[None, :, None]
+    with_end = ops.cast(ops.arange(orders) < 2, "int32")[None, :, None]
     inside = ops.cast(ops.arange(steps)[None, None] < length + with_end, "float32")  # (B, P, L)
     return ops.sum(entropy * inside, (1, 2)) / ops.sum(inside, (1, 2))
 
@@ -94,9 +95,10 @@ def dice(target, probability, mask, smooth: float = 1.0):
 def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: float = 50.0):
     """L = α·L_region + L_binary + β·L_border. Liao et al. 2019, https://arxiv.org/abs/1911.08947, eq. 3 to 7.
 
-    L_region is a cross-entropy in which text and background weigh the same (instead of the paper's mining of hard
-    negatives, which sorts all pixels), L_binary the dice of the approximate binary map, L_border the mean distance of
-    the thresholds around the edges of text.
+    L_region is a cross-entropy of which text makes up a half, background next to text a quarter, and all other
+    background a quarter (instead of the paper's mining of hard negatives, which sorts all pixels: the hard ones are those
+    between words). L_binary is the dice of the approximate binary map, L_border the mean distance of the thresholds
+    around the edges of text.
 
     Args:
         target: "region", "mask", "border", "border_mask", each (B, H, W): see `recipes.detection.targets`.
@@ -111,10 +113,65 @@ def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: f
     )
     entropy = binary_cross_entropy(region, logits)
     text, ground = region * mask, (1 - region) * mask
-    region_loss = _mean(entropy, text) / 2 + _mean(entropy, ground) / 2
+    near, far = ground * border_mask, ground * (1 - border_mask)
+    region_loss = _mean(entropy, text) / 2 + _mean(entropy, near) / 4 + _mean(entropy, far) / 4
     binary = ops.sigmoid(k * (ops.sigmoid(logits) - threshold))  # eq. 2
     border_loss = _mean(ops.abs(threshold - border), border_mask)
     return alpha * region_loss + dice(region, binary, mask) + beta * border_loss
+
+
+def linknet(target: dict, outputs: dict, alpha: float = 0.5, gamma: float = 2.0):
+    """L = L_focal + L_dice of the shrunken regions, over the pixels that count.
+
+    L_focal is the mean of α_t (1 - p_t)^γ · cross-entropy, p_t being the probability of what is true: Lin et al. 2017,
+    https://arxiv.org/abs/1708.02002, eq. 5.
+
+    Args:
+        target: "region" and "mask", each (B, H, W).
+        outputs: "logits" (B, H, W, 1).
+        alpha: weight of text; that of the background is 1 - alpha.
+        gamma: how little counts what is already known.
+    """
+    logits = outputs["logits"][..., 0]
+    region, mask = (ops.cast(target[key], "float32") for key in ("region", "mask"))
+    text = ops.sigmoid(logits)
+    true = text * region + (1 - text) * (1 - region)
+    weight = alpha * region + (1 - alpha) * (1 - region)
+    focal = weight * (1 - true) ** gamma * binary_cross_entropy(region, logits)
+    return _mean(focal, mask) + dice(region, text, mask)
+
+
+def fast(target: dict, outputs: dict, alpha: float = 0.5, ratio: int = 3):
+    """L = L_kernel + α·L_text, each a dice. Chen et al. 2021, https://arxiv.org/abs/2111.02394.
+
+    L_kernel looks inside of text alone. L_text counts of the background only the pixels that are hardest to tell, as
+    many as `ratio` times the text.
+
+    Args:
+        target: "region", "text" and "mask", each (B, H, W): see `recipes.detection.targets.regions`.
+        outputs: "kernel" and "logits", each (B, H, W, 1).
+        alpha: weight of L_text.
+        ratio: pixels of background for each of text; of a picture without text all count.
+    """
+    kernel, found = (ops.sigmoid(outputs[key][..., 0]) for key in ("kernel", "logits"))
+    region, text, mask = (ops.cast(target[key], "float32") for key in ("region", "text", "mask"))
+    return dice(region, kernel, text * mask) + alpha * dice(text, found, mask * hardest(found, text, mask, ratio))
+
+
+def hardest(probability, text, mask, ratio: int):
+    """1 where there is text, and at the pixels of background most like text, `ratio` for each of text: (B, H, W) each.
+
+    Of two equal pixels both count or none does; where no text is, all do.
+    """
+    ground = (1 - text) * mask
+    scores = ops.reshape(ops.stop_gradient(probability) * ground - (1 - ground), (ops.shape(text)[0], -1))
+    wanted = ratio * ops.sum(text * mask, (1, 2))
+    count = ops.cast(ops.minimum(wanted, ops.sum(ground, (1, 2))), "int32")
+    ordered = ops.flip(ops.sort(scores, -1), -1)  # from the hardest on; what is no background is -1
+    last = ops.take_along_axis(ordered, ops.maximum(count - 1, 0)[:, None], -1)
+    chosen = ops.logical_or(scores >= last, (count == 0)[:, None])
+    chosen = ops.reshape(ops.cast(chosen, "float32"), ops.shape(text))
+    return ops.maximum(text, chosen)
 
 
 def _mean(values, weight):

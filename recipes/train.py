@@ -38,6 +38,9 @@ CHECKPOINT, WEIGHTS, CARD = "checkpoint.safetensors", "weights.safetensors", "ca
 LOG, CURVES, RECIPE, EVENTS = "log.csv", "curves.png", "recipe.json", "tensorboard"
 
 
+TEACHER = "teacher"  # the option of builders that gives a training graph, which is told the text
+
+
 class RunError(RuntimeError):
     """A run that cannot begin or go on; the message says why and what would do."""
 
@@ -54,6 +57,18 @@ class Learner(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return ops.mean(self.task_loss(y, y_pred))
+
+
+class AdamW(keras.optimizers.AdamW):
+    """AdamW whose average of the weights forgets the random beginning: its momentum rises as (1 + n) / (10 + n)."""
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        if not self.use_ema:
+            return
+        steps = ops.cast(self.iterations, "float32")
+        momentum = ops.minimum(self.ema_momentum, (1 + steps) / (10 + steps))
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            average.assign(momentum * average + (1 - momentum) * variable)
 
 
 class Averaged:
@@ -212,10 +227,10 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
     keras.utils.set_random_seed(recipe.seed)
-    card = dataclasses.replace(
-        registry.card(recipe.model), options=registry.card(recipe.model).options | recipe.options
-    )
+    options = {key: value for key, value in recipe.options.items() if key != TEACHER}
+    card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
     network = registry.build(recipe.model, **recipe.options)
+    reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network
     if recipe.start:
         weights.assign(network, weights.read(_start(recipe.start)))
     task = make_task(recipe, card, data)
@@ -223,7 +238,7 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
     fuse_batch_norm(network)
     learner = Learner(network, task.loss)
     learner.compile(_optimizer(recipe), jit_compile=False)
-    learner.build((None, *network.input_shape[1:]))
+    learner.build(network.input_shape)
     learner.optimizer.build(network.trainable_variables)
     checkpoint = Checkpoint(run / CHECKPOINT, learner)
     done, best = checkpoint.restore()
@@ -248,10 +263,12 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
             row["seconds"] = round(before + time.monotonic() - started, 1)
             if done % recipe.validate_every == 0 or done == recipe.steps:
                 with Averaged(network, learner.optimizer):
-                    row |= task.validate(network, run / "samples.png")
+                    if reader is not network:
+                        weights.assign(reader, {v.path: ops.convert_to_numpy(v) for v in network.weights})
+                    row |= task.validate(reader, run / "samples.png")
                     if row["score"] >= best:
                         best = row["score"]
-                        weights.save(network, run / WEIGHTS, dtype="float32")
+                        weights.save(reader, run / WEIGHTS, dtype="float32")
                         _write_card(run, card, recipe, row, task.sources)
             _log(run, row)  # first: after a kill in between, the interval is done again and its row replaced
             checkpoint.save(done, best)
@@ -262,18 +279,26 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
 
 def _optimizer(recipe: Recipe) -> keras.Optimizer:
     averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
-    optimizer = keras.optimizers.AdamW(
-        schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, **averaged
-    )
+    optimizer = AdamW(schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, **averaged)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
 def _batches(task, start: int, stop: int):
-    """What `fit` takes on this backend: a tf.data.Dataset, or a generator of the same batches."""
+    """What `fit` takes on this backend: a tf.data.Dataset, or a generator of the same batches.
+
+    A task may have its network `told` some of the targets beside the pixels.
+    """
+
+    def told(pixels, targets):
+        return {"image": pixels, **{name: targets[name] for name in task.told}}, targets
+
+    names = getattr(task, "told", ())
     if keras.backend.backend() == "tensorflow":
-        return pipeline.dataset(task.batch, start, stop)
-    return pipeline.stream(task.batch, start, stop)
+        batches = pipeline.dataset(task.batch, start, stop)
+        return batches.map(told) if names else batches
+    stream = pipeline.stream(task.batch, start, stop)
+    return (told(*pair) for pair in stream) if names else stream
 
 
 def _claim(run: Path, recipe: Recipe) -> None:

@@ -85,8 +85,8 @@ class Attention(layers.Layer):
         found = ops.transpose(attend(self._split(self.query(query)), *memory, mask), (0, 2, 1, 3))
         return self.output_projection(ops.reshape(found, (-1, ops.shape(query)[1], self.width)))
 
-    def call(self, query, context=None, mask=None):
-        return self.ask(query, self.memory(query if context is None else context), mask)
+    def call(self, query, context=None, seen=None):  # a `mask` would be Keras' own
+        return self.ask(query, self.memory(query if context is None else context), seen)
 
     def compute_output_shape(self, query_shape, context_shape=None):
         return (*query_shape[:-1], self.width)
@@ -157,3 +157,46 @@ def add(x, y, name: str, dropout: float = 0.0):
     if dropout:
         y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
     return layers.Add(name=f"{name}_add")([x, y])
+
+
+def greedy(step: Callable, state, start: int, end: int, length: int, classes: int, batch):
+    """Tokens (B, length) int32 and their logits (B, length, classes) float32, each token being the likeliest.
+
+    A row is done with its first token `end` or above; its logits after that are 0, and so its tokens. All stop when all
+    rows are done, at `length` at the latest.
+
+    Args:
+        step: from (index, token (B,), state) to (logits (B, classes), state).
+        state: tensors that the steps pass on, in a tuple; their shapes stay.
+        start: the token before the first.
+        end: the lowest class that ends a text.
+        length: steps at most.
+        classes: number of classes.
+        batch: number of rows, which need not be known before.
+    """
+
+    def proceed(index, token, done, tokens, logits, *state):
+        return ops.logical_and(index < length, ops.logical_not(ops.all(done)))
+
+    def body(index, token, done, tokens, logits, *state):
+        scores, state = step(index, token, state)
+        running = ops.logical_not(done)
+        scores = ops.cast(scores, "float32") * ops.cast(running, "float32")[:, None]
+        token = ops.cast(ops.argmax(scores, -1), "int32")
+        here = ops.arange(length) == index
+        tokens = tokens + ops.cast(here, "int32")[None] * token[:, None]
+        logits = logits + ops.cast(here, "float32")[None, :, None] * scores[:, None]
+        return (index + 1, token, ops.logical_or(done, token >= end), tokens, logits, *state)
+
+    first = ops.full((batch,), start, dtype="int32")
+    blank = ops.zeros((batch, length), "int32"), ops.zeros((batch, length, classes), "float32")
+    index = ops.convert_to_tensor(0, "int32")
+    loop = (index, first, ops.zeros((batch,), "bool"), *blank, *state)
+    _, _, _, tokens, logits, *_ = ops.while_loop(proceed, body, loop)
+    return tokens, logits
+
+
+def remember(cache, index, new):
+    """The keys and values (B, heads, L, D) with those of step `index` (B, heads, 1, D) added where zeros were."""
+    here = ops.cast(ops.arange(cache[0].shape[2]) == index, new[0].dtype)[None, None, :, None]
+    return tuple(old + here * fresh for old, fresh in zip(cache, new, strict=True))

@@ -11,6 +11,7 @@ from recipes import losses, plots
 from recipes.data import augment, datasets, synthetic
 from recipes.data.pipeline import Batch
 from recipes.recipe import Recipe
+from recipes.recognition.targets import masks
 from zoo import image as images
 from zoo import runtime
 from zoo.charset import Charset
@@ -158,14 +159,14 @@ class Task:
 class Attention(Task):
     """Batches for a recognizer that writes a character in each step, and an end.
 
-    "ids" (B, longest + 1) hold the end after each text; strips are as wide as the widest of the card. For the training
-    graph of a network that is told the characters before ("teacher"), "tokens" (B, longest + 1) hold the start, whose
-    class follows the end's, and the text.
+    "ids" (B, longest + 1) hold the end after each text; strips are as wide as the widest of the card. A training graph
+    that wants a teacher is told "tokens" (B, longest + 1): the start, whose class follows the end's, and the text.
     """
 
     def __init__(self, recipe: Recipe, card: Card, data: Path | None):
-        super().__init__(recipe, card, data)
         self.longest = int(card.options["longest"])
+        super().__init__(recipe, card, data)
+        self.told: tuple[str, ...] = ("tokens",) if recipe.options.get("teacher") else ()  # targets as inputs, too
 
     def usable(self, name: str, text: str) -> bool:
         """Whether a label can be learnt from; see `Task`."""
@@ -186,10 +187,31 @@ class Attention(Task):
         return losses.attention(target, outputs["logits"])
 
 
+class Permuted(Attention):
+    """Batches for a recognizer that learns to read in several orders: it is told "masks" (B, orders, T, T), too."""
+
+    def __init__(self, recipe: Recipe, card: Card, data: Path | None):
+        super().__init__(recipe, card, data)
+        self.told = ("tokens", "masks")
+        self.orders = int(card.options["orders"])
+
+    def batch(self, step: int) -> Batch:
+        """What `Attention` makes, with orders drawn for each text."""
+        pixels, given = super().batch(step)
+        rng = np.random.default_rng((self.recipe.seed, 3, step))
+        drawn = [masks(length, self.longest + 1, self.orders, rng) for length in given["length"]]
+        return pixels, given | {"masks": np.stack(drawn)}
+
+    def loss(self, target: dict, outputs: dict):
+        """(B,) cross-entropy per character, over all orders."""
+        return losses.permuted(target, outputs["logits"])
+
+
 def make(recipe: Recipe, card: Card, data: Path | None) -> Task:
-    """The task that suits how the card's logits are decoded."""
-    kind = {"ctc": Task, "attention": Attention}[card.reading.get("decoding", "ctc")]
-    return kind(recipe, card, data)
+    """The task that suits what the card's network gives."""
+    if card.reading.get("decoding", "ctc") == "ctc":
+        return Task(recipe, card, data)
+    return (Permuted if "orders" in card.options else Attention)(recipe, card, data)
 
 
 def _shrink(image: np.ndarray, height: int) -> np.ndarray:

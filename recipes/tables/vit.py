@@ -31,8 +31,8 @@ def feed_forward(theirs: str, ours: str) -> Rows:
 
 def vit(size: str, trunk: str = "feat_extractor") -> Rows:
     yield from _conv(f"{trunk}.0.projection", "patches", bias=True)
-    yield "tokens/token", Source((f"{trunk}.0.cls_token",), (0, 1, 2))
-    yield "tokens/positions", Source((f"{trunk}.0.positions",), (0, 1, 2))
+    yield "embedding/token", Source((f"{trunk}.0.cls_token",), (0, 1, 2))
+    yield "embedding/positions", Source((f"{trunk}.0.positions",), (0, 1, 2))
     for theirs, ours in (("input", "block_attention"), ("attention", "block_feed"), ("output", "block")):
         yield from layer_norm(f"{trunk}.1.layer_norm_{theirs}", f"{ours}_norm")
     for index in range(SIZES[size].depth):

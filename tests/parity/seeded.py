@@ -72,6 +72,7 @@ CASES = {
     "crnn_vgg16_bn": STRIPS,
     "vitstr_small": FIXED,
     "vitstr_base": FIXED,
+    "parseq": FIXED,
     "db_mobilenet_v3_large": PAGES,
     "db_resnet50": PAGES,
 }

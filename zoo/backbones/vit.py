@@ -48,5 +48,5 @@ def vit(image, size: str, patch: tuple[int, int]):
             raise ValueError(f"an image of {image.shape[1:3]} has no whole number of patches of {tuple(patch)}")
     x = layers.Conv2D(width, tuple(patch), tuple(patch), name="patches")(image)
     x = layers.Reshape((-1, width), name="sequence")(x)
-    x = Tokens(name="tokens")(x)
+    x = Tokens(name="embedding")(x)
     return encoder(x, depth, heads, RATIO * width, "block")

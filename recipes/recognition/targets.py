@@ -1,0 +1,23 @@
+"""What a recognizer that reads in any order may see: masks of PARSeq. https://arxiv.org/abs/2207.06966, section 3.2."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def masks(length: int, steps: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, steps, steps) bool for a text of so many characters: [p, i, j] whether position i sees token j.
+
+    Token 0 is the start, which all see; token j + 1 is character j. The orders come in pairs of one and its reverse;
+    those of the first pair are from left to right and from right to left, the others are drawn. The end sees all
+    characters, but none in the second order, where it comes first. Positions after it see the start alone.
+    """
+    result = np.zeros((count, steps, steps), bool)
+    result[:, :, 0] = True
+    for pair in range(0, count, 2):
+        place = rng.permutation(length) if pair else np.arange(length)
+        before = place[None] < place[:, None]  # (i, j): character j comes before i
+        for offset, seen in enumerate((before, before.T)[: count - pair]):
+            result[pair + offset, :length, 1 : length + 1] = seen
+            result[pair + offset, length, 1 : length + 1] = (pair, offset) != (0, 1)
+    return result
