@@ -1,4 +1,4 @@
-"""Maps that a DB network learns from, drawn from polygons.
+"""Maps that detectors learn from, drawn from polygons.
 
 Liao et al. 2019, https://arxiv.org/abs/1911.08947, section 3.4. With D = area · (1 - r²) / perimeter and r = 0.6 (0.4
 in the paper, which leaves less than two pixels of small print): the region is the polygon moved inwards by D; the
@@ -33,13 +33,32 @@ def maps(polygons: np.ndarray, ignore: np.ndarray, size: tuple[int, int]) -> dic
     region, mask, border_mask = np.zeros(size, np.uint8), np.ones(size, np.uint8), np.zeros(size, np.uint8)
     border = np.zeros(size, np.float32)
     for polygon, skipped in zip(polygons, ignore, strict=True):
-        inner = [] if skipped or _narrow(polygon) else geometry.shrink(polygon, SHRINK)
-        if not inner:
-            cv2.fillPoly(mask, [_pixels(polygon)], 0)
-            continue
-        cv2.fillPoly(region, [_pixels(part) for part in inner], 1)
-        _band(polygon, border, border_mask)
+        if _drawn(polygon, skipped, region, mask):
+            _band(polygon, border, border_mask)
     return {"region": region, "mask": mask, "border": LOW + (HIGH - LOW) * border, "border_mask": border_mask}
+
+
+def regions(polygons: np.ndarray, ignore: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The targets of one picture for LinkNet and FAST, which learn no thresholds; arguments as for `maps`.
+
+    Returns:
+        "region" and "mask" as `maps` has them; "text" (H, W) uint8: the same regions before they were shrunk.
+    """
+    region, mask, text = np.zeros(size, np.uint8), np.ones(size, np.uint8), np.zeros(size, np.uint8)
+    for polygon, skipped in zip(polygons, ignore, strict=True):
+        if _drawn(polygon, skipped, region, mask):
+            cv2.fillPoly(text, [_pixels(polygon)], 1)
+    return {"region": region, "mask": mask, "text": text}
+
+
+def _drawn(polygon: np.ndarray, skipped: bool, region: np.ndarray, mask: np.ndarray) -> bool:
+    """Draws the shrunken polygon, in place; if nothing can be learnt from it, masks it out and is False."""
+    inner = [] if skipped or _narrow(polygon) else geometry.shrink(polygon, SHRINK)
+    if inner:
+        cv2.fillPoly(region, [_pixels(part) for part in inner], 1)
+    else:
+        cv2.fillPoly(mask, [_pixels(polygon)], 0)
+    return bool(inner)
 
 
 def _pixels(polygon: np.ndarray) -> np.ndarray:

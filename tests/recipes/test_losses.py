@@ -124,6 +124,17 @@ def test_db(maps):
     np.testing.assert_allclose(value, [5 * math.log(2) + 0.7 + 10 * 0.2], rtol=1e-5)
 
 
+def test_db_weighs_text_ground_beside_text_and_other_ground(maps):
+    """Logits of +1 in one group and 0 elsewhere: its share of ln 2 becomes that of ln(1 + e^±1), and dice and border stay."""
+    zero = {"logits": np.zeros((1, 4, 4, 1), "float32"), "threshold": np.zeros((1, 4, 4, 1), "float32")}
+    region, near = maps["region"] * maps["mask"], maps["border_mask"] * (1 - maps["region"])
+    for group, share, sign in ((region, 1 / 2, -1), (near, 1 / 4, 1)):
+        outputs = zero | {"logits": group[..., None].astype("float32")}
+        entropy = share * math.log1p(math.exp(sign)) + (1 - share) * math.log(2)
+        value = np.asarray(losses.db(maps, outputs, alpha=5, beta=0, k=0))  # k = 0: the binary map is 1/2 everywhere
+        np.testing.assert_allclose(value, [5 * entropy + 0.7], rtol=1e-5)
+
+
 def test_db_does_not_see_what_is_masked(maps):
     outputs = {key: RNG.normal(0, 1, (1, 4, 4, 1)).astype("float32") for key in ("logits", "threshold")}
     before = np.asarray(losses.db(maps, outputs))
@@ -171,3 +182,47 @@ def test_permuted_of_one_order_is_attention():
     target = {"ids": np.array([[0, 1, 2, 3, 3], [2, 3, 3, 3, 3], [3, 3, 3, 3, 3]]), "length": np.array([3, 1, 0])}
     expected = np.asarray(losses.attention(target, logits))
     np.testing.assert_allclose(np.asarray(losses.permuted(target, logits[:, None])), expected, rtol=1e-5)
+
+
+def test_linknet(maps):
+    """With all logits 0: focal 1/2 · (1/2)² · ln 2 at each pixel, dice 0.7 as above."""
+    value = np.asarray(losses.linknet(maps, {"logits": np.zeros((1, 4, 4, 1), "float32")}))
+    np.testing.assert_allclose(value, [math.log(2) / 8 + 0.7], rtol=1e-5)
+
+
+def test_linknet_weighs_text_and_what_is_still_wrong():
+    """Text found with 0.2 and background taken for it with 0.4: (α·0.8² ln 5 + (1 - α)·0.4² ln 5/3) / 2, and dice."""
+    probability = np.array([[[0.2, 0.4]]], "float32")
+    target = {"region": np.array([[[1, 0]]], "float32"), "mask": np.ones((1, 1, 2), "float32")}
+    outputs = {"logits": np.log(probability / (1 - probability))[..., None]}
+    value = np.asarray(losses.linknet(target, outputs, alpha=0.75, gamma=2))
+    focal = (0.75 * 0.64 * math.log(5) + 0.25 * 0.16 * math.log(5 / 3)) / 2
+    np.testing.assert_allclose(value, [focal + 1 - (2 * 0.2 + 1) / (1 + 0.6 + 1)], rtol=1e-5)
+
+
+def test_linknet_does_not_see_what_is_masked(maps):
+    logits = RNG.normal(0, 1, (1, 4, 4, 1)).astype("float32")
+    before = np.asarray(losses.linknet(maps, {"logits": logits}))
+    logits[0, 3, 2:] = 9
+    np.testing.assert_allclose(np.asarray(losses.linknet(maps, {"logits": logits})), before, rtol=1e-6)
+
+
+def test_the_hardest_background():
+    """One pixel of text, so three of background: 0.9, 0.8 and 0.7. Without text all count, masked ones never do."""
+    probability = np.array([[[0.1, 0.9, 0.2, 0.7], [0.8, 0.3, 0.95, 0.6]]] * 2, "float32")
+    text, mask = np.zeros((2, 2, 4), "float32"), np.ones((2, 2, 4), "float32")
+    text[0, 0, 2], mask[:, 1, 2] = 1, 0
+    chosen = np.asarray(losses.hardest(probability, text, mask, 3)) * mask
+    np.testing.assert_array_equal(chosen, [[[0, 1, 1, 1], [1, 0, 0, 0]], [[1, 1, 1, 1], [1, 1, 0, 1]]])
+
+
+def test_fast(maps):
+    """With all logits 0 and four pixels of text, two of them kernel: inside of text 1 - (2·1 + 1) / (2 + 2 + 1); in
+    all ten pixels of background 1 - (2·2 + 1) / (4 + 7 + 1), which counts half."""
+    text = np.zeros((1, 4, 4), "float32")
+    text[0, 1] = 1
+    outputs = {key: np.zeros((1, 4, 4, 1), "float32") for key in ("kernel", "logits")}
+    value = np.asarray(losses.fast({**maps, "text": text}, outputs))
+    np.testing.assert_allclose(value, [0.4 + 7 / 24], rtol=1e-5)
+    right = {"kernel": 100 * maps["region"][..., None] - 50, "logits": 100 * text[..., None] - 50}
+    np.testing.assert_allclose(np.asarray(losses.fast({**maps, "text": text}, right)), [0], atol=1e-6)
