@@ -1,5 +1,6 @@
-"""Seconds and memory from the shell to the first page read: by ONNX when the files are cached, by ONNX when they must be
-made, and by Keras on TensorFlow. Each is a process of its own.
+"""Seconds and memory from the shell to the first page read, each in a process of its own.
+
+By ONNX when the files must be made, by ONNX when they are cached, and by Keras on TensorFlow.
 
     python bench/start.py [PAGE] [--repeats N]
 """
@@ -23,7 +24,8 @@ def run(page: Path, runtime: str, cache: str) -> tuple[float, float]:
     code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr); sys.exit(status)"
     command = [sys.executable, "-c", code, "read", str(page), "--runtime", runtime]
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OCRZOO_CACHE": cache}, check=False)
+    environment = os.environ | {"OCRZOO_CACHE": cache}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     seconds = time.perf_counter() - started
     if done.returncode:
         sys.exit(done.stderr)
@@ -31,7 +33,7 @@ def run(page: Path, runtime: str, cache: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("page", nargs="?", type=Path, default=PAGE)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
@@ -39,7 +41,9 @@ def main() -> None:
         rows = [("ONNX, files made", [run(options.page, "onnxruntime", cache)])]
         rows.append(("ONNX, files cached", [run(options.page, "onnxruntime", cache) for _ in range(options.repeats)]))
         rows.append(("Keras on TensorFlow", [run(options.page, "tensorflow", cache) for _ in range(options.repeats)]))
-    print(f"zoo read {options.page.name}: best of {options.repeats} processes (files made: one), {os.cpu_count()} cores")
+    print(
+        f"zoo read {options.page.name}: best of {options.repeats} processes (files made: one), {os.cpu_count()} cores"
+    )
     print(f"{'start':<22}{'seconds':>9}{'MiB':>8}")
     for name, figures in rows:
         print(f"{name:<22}{min(f[0] for f in figures):>9.2f}{max(f[1] for f in figures):>8.0f}")

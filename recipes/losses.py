@@ -96,8 +96,8 @@ def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: f
     """L = α·L_region + L_binary + β·L_border. Liao et al. 2019, https://arxiv.org/abs/1911.08947, eq. 3 to 7.
 
     L_region is a cross-entropy of which text makes up a half, background next to text a quarter, and all other
-    background a quarter (instead of the paper's mining of hard negatives, which sorts all pixels: the hard ones are those
-    between words). L_binary is the dice of the approximate binary map, L_border the mean distance of the thresholds
+    background a quarter (instead of the paper's mining of hard negatives, which sorts all pixels: the hard ones are
+    those between words). L_binary is the dice of the approximate binary map, L_border the mean distance of the thresholds
     around the edges of text.
 
     Args:

@@ -55,7 +55,9 @@ def main() -> None:
     face = next(path for family in fonts.families() for path in family if path.name == "DejaVuSansMono.ttf")
     flat = paper(face)
     homography, size = augment.perspective(flat.shape[:2], rng, 5.0, 0.035, 0.05)
-    grain = cv2.resize(rng.normal(0, 1, (size[0] // 2, 12)).astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
+    grain = cv2.resize(
+        rng.normal(0, 1, (size[0] // 2, 12)).astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC
+    )
     desk = np.clip(np.array([112, 78, 52]) + 11 * grain[..., None], 0, 255).astype(np.uint8)
     shadow = cv2.warpPerspective(np.full(flat.shape[:2], 255, np.uint8), homography, size[::-1])
     shadow = cv2.GaussianBlur(np.roll(shadow, (9, 7), (0, 1)), (0, 0), 9)[..., None] / 255

@@ -125,7 +125,7 @@ def test_db(maps):
 
 
 def test_db_weighs_text_ground_beside_text_and_other_ground(maps):
-    """Logits of +1 in one group and 0 elsewhere: its share of ln 2 becomes that of ln(1 + e^±1), and dice and border stay."""
+    """Logits of +1 in one group and 0 elsewhere: its share of ln 2 becomes that of ln(1 + e^±1); the dice stays."""
     zero = {"logits": np.zeros((1, 4, 4, 1), "float32"), "threshold": np.zeros((1, 4, 4, 1), "float32")}
     region, near = maps["region"] * maps["mask"], maps["border_mask"] * (1 - maps["region"])
     for group, share, sign in ((region, 1 / 2, -1), (near, 1 / 4, 1)):

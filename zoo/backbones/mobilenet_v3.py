@@ -8,13 +8,13 @@ three of the strides halve the height only, so that a strip keeps one column for
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import layers
 
 from zoo.layers import conv_bn, depthwise_conv, norm, squeeze_excite
 
-NORM = {"momentum": 0.9, "epsilon": 1e-3}
+NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-3}
 
 
 class Block(NamedTuple):
