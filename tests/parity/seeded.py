@@ -12,6 +12,7 @@ order of tensors plays no part. By the end of the name:
     running_mean                -0.2 … 0.2
     weight, of one axis         0.8 … 1.2   (the scale of a batch normalization)
         ... that ends a branch  0.4 … 0.8   (see BRANCHES: a sum of many branches would explode)
+        ... that is one of four 0.35 … 0.7  (see PARALLEL: so would these)
     bias                        -0.1 … 0.1
     all others                  ±√(6 / fan-in), He's variance 2 / fan-in; the fan-in is the product of all axes but the
                                 first
@@ -26,8 +27,10 @@ import zlib
 import numpy as np
 
 SEED = 20261121
-# The last normalization of a residual branch, of ResNet-50 and of MobileNetV3.
-BRANCHES = re.compile(r"layer\d\.\d+\.bn3\.weight|block\.[23]\.1\.weight")
+# The last normalization of a residual branch, of ResNets and of MobileNetV3 (under a head, its sums do not explode).
+BRANCHES = re.compile(r"\d\.\d+\.bn[23]\.weight|extractor\.\d+\.block\.[23]\.1\.weight")
+# Those of the parallel branches of TextNet and FAST.
+PARALLEL = re.compile(r"\d\.(bn|ver_bn|hor_bn|rbr_identity)\.weight")
 
 
 def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -46,6 +49,8 @@ def limits(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
     if key.endswith("running_mean"):
         return -0.2, 0.2
     if key.endswith("weight") and len(shape) == 1:
+        if PARALLEL.search(key):
+            return 0.35, 0.7
         return (0.4, 0.8) if BRANCHES.search(key) else (0.8, 1.2)
     if len(shape) == 1:
         return -0.1, 0.1
@@ -65,6 +70,7 @@ def image(shape: tuple[int, int, int, int]) -> np.ndarray:
 # The networks and the shapes of the pictures that they are given.
 STRIPS = ((2, 32, 128, 3), (1, 32, 76, 3))
 PAGES = ((1, 64, 96, 3), (1, 128, 128, 3))
+CROPS = ((2, 32, 32, 3), (2, 64, 96, 3))
 FIXED = ((2, 32, 128, 3),)
 CASES = {
     "crnn_mobilenet_v3_small": STRIPS,
@@ -73,14 +79,38 @@ CASES = {
     "vitstr_small": FIXED,
     "vitstr_base": FIXED,
     "parseq": FIXED,
+    "viptr_tiny": ((2, 32, 128, 3), (1, 32, 72, 3)),
+    "master": ((2, 32, 128, 3), (1, 32, 76, 3)),
+    "sar_resnet31": ((2, 32, 128, 3), (1, 32, 76, 3)),
     "db_mobilenet_v3_large": PAGES,
+    "db_resnet34": PAGES,
     "db_resnet50": PAGES,
+    "fast_base": PAGES,
+    "fast_small": PAGES,
+    "fast_tiny": PAGES,
+    "linknet_resnet18": PAGES,
+    "linknet_resnet34": PAGES,
+    "linknet_resnet50": PAGES,
+    "mobilenet_v3_large": CROPS,
+    "mobilenet_v3_large_r": CROPS,
+    "mobilenet_v3_small": CROPS,
+    "mobilenet_v3_small_crop_orientation": CROPS,
+    "mobilenet_v3_small_page_orientation": CROPS,
+    "mobilenet_v3_small_r": CROPS,
+    "resnet18": CROPS,
+    "resnet34": CROPS,
+    "resnet34_wide": CROPS,
+    "resnet50": CROPS,
+    "textnet_base": CROPS,
+    "textnet_small": CROPS,
+    "textnet_tiny": CROPS,
+    "vgg16_bn_r": CROPS,
 }
 
 
-def thinned(name: str, value: np.ndarray) -> np.ndarray:
-    """The part of an output that is kept: logits of strips whole, of maps every third pixel both ways.
+def thinned(value: np.ndarray) -> np.ndarray:
+    """The part of an output that is kept: logits of classes and strips whole, of maps every third pixel both ways.
 
     Three has no factor in common with the 2 and 4 by which maps are enlarged, so no phase is missed.
     """
-    return value[:, ::3, ::3] if name.startswith("db_") else value
+    return value[:, ::3, ::3] if value.ndim == 4 else value

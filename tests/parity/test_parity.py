@@ -40,7 +40,7 @@ def answers(network, name: str) -> dict[str, np.ndarray]:
     result = {}
     for shape in seeded.CASES[name]:
         for output, value in network(seeded.image(shape), training=False).items():
-            result[f"{output}/{shape[1]}x{shape[2]}"] = seeded.thinned(name, np.asarray(value))
+            result[f"{output}/{shape[1]}x{shape[2]}"] = seeded.thinned(np.asarray(value))
     return result
 
 
@@ -77,4 +77,6 @@ def test_golden_answers_depend_on_the_picture(name):
     for key, value in golden(name).items():
         if "/" in key:
             assert np.isfinite(value).all()
-            assert value.std(axis=1).mean() > 0.02 * np.abs(value).max()
+            # Between places in a picture; classes have none, and all these pictures are of one kind.
+            axis, least = (0, 0.005) if value.ndim == 2 else (1, 0.02)
+            assert value.std(axis=axis).mean() > least * np.abs(value).max()
