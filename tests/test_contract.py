@@ -23,15 +23,17 @@ def pixels(card: zoo.Card, batch: int) -> np.ndarray:
     return RNG.integers(0, 256, (batch, *size, 3)).astype("uint8")
 
 
-def promised(card: zoo.Card, image: np.ndarray) -> dict[str, tuple[int, ...]]:
-    """The shapes of the outputs for an image batch."""
+def promised(card: zoo.Card, network, image: np.ndarray) -> dict[str, tuple[int, ...]]:
+    """The shapes of the outputs for an image batch. What a detector gives besides its logits has their shape."""
     batch, height, width, _ = image.shape
+    if card.task == "classification":
+        return {"logits": (batch, card.test_options["classes"])}
     if card.task == "recognition":
         attention = card.reading.get("decoding") == "attention"
         steps = card.test_options["longest"] + 1 if attention else width // 4
         others = 3 if card.builder == "zoo.recognition.master:master" else 1  # end, start and padding
         return {"logits": (batch, steps, len(Charset(card.test_options["charset"])) + others)}
-    return {"logits": (batch, height, width, 1), "threshold": (batch, height, width, 1)}
+    return {key: (batch, height, width, 1) for key in {"logits", *network.output}}
 
 
 def disturb(network) -> None:
@@ -57,7 +59,7 @@ def network(card):
 def test_logits_are_finite_float32_of_the_promised_shape(card, network):
     image = pixels(card, 2)
     result = outputs(network, image)
-    assert {key: value.shape for key, value in result.items()} == promised(card, image)
+    assert {key: value.shape for key, value in result.items()} == promised(card, network, image)
     for value in result.values():
         assert value.dtype == np.float32
         assert np.isfinite(value).all()

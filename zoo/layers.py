@@ -19,14 +19,18 @@ def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, 
     return layers.Rescaling(scale, offset, name="normalize")(image)
 
 
-def pad(x, kernel: int, name: str):
+Kernel = int | tuple[int, int]  # the side of a square window, or its height and width
+
+
+def pad(x, kernel: Kernel, name: str):
     """Adds kernel // 2 zero pixels on each side, so that a "valid" window of that size keeps the centre."""
-    return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+    return layers.ZeroPadding2D((height // 2, width // 2), name=f"{name}_pad")(x)
 
 
-def conv(x, filters: int, kernel: int, name: str, *, stride: int = 1, bias: bool = False):
+def conv(x, filters: int, kernel: Kernel, name: str, *, stride: int = 1, bias: bool = False):
     """A convolution padded by kernel // 2 on all sides: (B, H, W, C) → (B, ⌈H / stride⌉, ⌈W / stride⌉, filters)."""
-    if kernel > 1 and stride > 1:
+    if kernel not in (1, (1, 1)) and stride > 1:
         x, padding = pad(x, kernel, name), "valid"
     else:
         padding = "same"
@@ -50,12 +54,26 @@ def depthwise_conv(x, kernel: int, name: str, *, stride: tuple[int, int] = (1, 1
     return x if equal else x[:, :: stride[0], :: stride[1]]
 
 
+def deconv(x, filters: int, kernel: int, name: str, *, stride: int = 1, bias: bool = False, **options):
+    """A transposed convolution whose window is centred on each pixel: (B, H, W, C) → (B, stride·H, stride·W, filters).
+
+    The kernel is 3 at stride 1 or 2, or as large as the stride. Of the pixels that a window of 3 writes at stride 2
+    beyond the edges, PyTorch drops the first ("padding" 1, "output padding" 1), and "same" in TensorFlow the last.
+    """
+    padding = "same" if stride == 1 else "valid"
+    options = {"kernel_initializer": "he_normal", **options}
+    x = layers.Conv2DTranspose(filters, kernel, stride, padding, use_bias=bias, name=name, **options)(x)
+    if kernel > stride > 1:
+        x = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(x)
+    return x
+
+
 def norm(x, name: str, **options):
     """Batch normalization with PyTorch's usual constants, which `options` may change."""
     return layers.BatchNormalization(name=name, **(BATCH_NORM | options))(x)
 
 
-def conv_bn(x, filters: int, kernel: int, name: str, *, stride: int = 1, activation: str | None = "relu", **options):
+def conv_bn(x, filters: int, kernel: Kernel, name: str, *, stride: int = 1, activation: str | None = "relu", **options):
     """Convolution, batch normalization, activation; the layers are `name`_conv and `name`_norm."""
     x = conv(x, filters, kernel, f"{name}_conv", stride=stride)
     x = norm(x, f"{name}_norm", **options)

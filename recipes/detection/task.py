@@ -1,4 +1,4 @@
-"""What training a DB detector is: its batches of crops and maps, its loss, its validation."""
+"""What training a detector of regions is: its batches of crops and maps, its loss, its validation."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ from zoo.registry import Card
 PAGES, CROPS = 16, 4  # a block of PAGES · CROPS samples is cut from PAGES pages, neighbours from different ones
 VALIDATION_SEED = 1_000_003
 SCENES = 0.25  # part of the synthetic pages
+
+# The maps that a builder's networks learn from, and their loss.
+KINDS = {
+    "zoo.detection.db:db": (targets.maps, losses.db),
+    "zoo.detection.fast:fast": (targets.regions, losses.fast),
+    "zoo.detection.linknet:linknet": (targets.regions, losses.linknet),
+}
 
 
 class Page(NamedTuple):
@@ -46,6 +53,7 @@ class Task:
         self.held = [entry for entry in entries if datasets.held_out(entry)]
         self.sources = ["synthetic pages"] + [f"{name}/train" for name in recipe.real if data]
         self.page = cached(self._page, 2 * PAGES)
+        self.maps, self.loss = KINDS[card.builder]
 
     def _page(self, index: int) -> Page:
         """The page number `index` of the run, with its longer side as the card's size, more or less."""
@@ -64,15 +72,10 @@ class Task:
         return crop(page, self.recipe.size, np.random.default_rng((self.recipe.seed, 4, index)))
 
     def batch(self, step: int) -> Batch:
-        """Crops (B, H, W, 3) uint8 and the maps of `targets.maps`, each (B, H, W)."""
+        """Crops (B, H, W, 3) uint8 and the maps that the detector learns from, each (B, H, W)."""
         samples = [self.sample(step * self.recipe.batch + i) for i in range(self.recipe.batch)]
-        drawn = [targets.maps(page.polygons, page.ignore, self.recipe.size) for page in samples]
+        drawn = [self.maps(page.polygons, page.ignore, self.recipe.size) for page in samples]
         return np.stack([page.image for page in samples]), {key: np.stack([m[key] for m in drawn]) for key in drawn[0]}
-
-    @staticmethod
-    def loss(target: dict, outputs: dict):
-        """(B,) losses of differentiable binarization."""
-        return losses.db(target, outputs)
 
     def held_out(self) -> dict[str, list[Page]]:
         """What validation reads: synthetic pages that no step sees, and the real ones held out."""

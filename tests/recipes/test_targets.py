@@ -52,6 +52,19 @@ def test_illegible_and_narrow_places_are_masked_out():
     assert maps["border_mask"][:, :25].sum() == 0
 
 
+def test_regions_are_those_of_the_maps_with_the_whole_text():
+    """An outline through the centres of pixels takes these in; what is illegible or narrow is no text."""
+    polygons = np.stack([box(10.5, 10.5, 50.5, 30.5), box(5, 35, 25, 45), box(30, 35, 50, 37)])
+    ignore = np.array([False, True, False])
+    drawn, maps = targets.regions(polygons, ignore, (50, 60)), targets.maps(polygons, ignore, (50, 60))
+    assert drawn.keys() == {"region", "mask", "text"}
+    for key in ("region", "mask"):
+        np.testing.assert_array_equal(drawn[key], maps[key])
+    expected = np.zeros((50, 60))
+    expected[10:31, 10:51] = 1
+    np.testing.assert_array_equal(drawn["text"], expected)
+
+
 def test_where_bands_meet_the_higher_threshold_counts():
     maps = drawn(box(5, 5, 25, 25), box(26, 5, 46, 25))
     alone = drawn(box(5, 5, 25, 25))
