@@ -10,6 +10,7 @@ from functools import partial
 
 from zoo.backbones.mobilenet_v3 import mobilenet_v3
 from zoo.backbones.resnet import resnet
+from zoo.backbones.textnet import textnet
 from zoo.backbones.vgg import vgg
 
 TINY_VGG = ((1, 4), (1, 4), (1, 8), (1, 8), (1, 8))
@@ -24,7 +25,12 @@ BACKBONES: dict[str, Callable] = {
     "resnet18": partial(resnet, block="basic", depths=(2, 2, 2, 2)),
     "resnet34": partial(resnet, block="basic", depths=(3, 4, 6, 3)),
     "resnet50": partial(resnet, block="bottleneck", depths=(3, 4, 6, 3)),
+    "resnet34_wide": partial(resnet, block="basic", depths=(3, 4, 6, 3), width=128),
     "resnet_test": partial(resnet, block="bottleneck", depths=(1, 1, 1, 1), width=4),
+    "textnet_tiny": partial(textnet, variant="tiny"),
+    "textnet_small": partial(textnet, variant="small"),
+    "textnet_base": partial(textnet, variant="base"),
+    "textnet_test": partial(textnet, variant="test", filters=(4, 8, 8, 8)),
     "vgg16_bn": vgg,
     "vgg16_bn_r": partial(vgg, rectangular=True),
     "vgg16_bn_test_r": partial(vgg, blocks=TINY_VGG, rectangular=True),

@@ -1,0 +1,12 @@
+"""FAST's middle detector; `zoo.detection.fast.reparameterize` makes it faster after training.
+
+    zoo train detection.fast_small --run runs/fast_small --data DATA
+
+Not trained yet: no weights were released, and neither score nor hours are known. Meant for a GPU.
+"""
+
+from dataclasses import replace
+
+from recipes.detection.fast_tiny import RECIPE as TINY
+
+RECIPE = replace(TINY, model="fast_small")
