@@ -182,7 +182,7 @@ def greedy(step: Callable, state, start: int, end: int, length: int, classes: in
         scores, state = step(index, token, state)
         running = ops.logical_not(done)
         scores = ops.cast(scores, "float32") * ops.cast(running, "float32")[:, None]
-        token = ops.cast(ops.argmax(scores, -1), "int32")
+        token = ops.cast(ops.top_k(scores, 1)[1][:, 0], "int32")  # Keras' argmax has an operation ONNX does not know
         here = ops.arange(length) == index
         tokens = tokens + ops.cast(here, "int32")[None] * token[:, None]
         logits = logits + ops.cast(here, "float32")[None, :, None] * scores[:, None]
