@@ -76,6 +76,11 @@ def permuted(target: dict, logits):
     return ops.sum(entropy * inside, (1, 2)) / ops.sum(inside, (1, 2))
 
 
+def classes(target, logits):
+    """Cross-entropy of one class for each sample: (B,) int32, (B, K) float32 → (B,)."""
+    return ops.sparse_categorical_crossentropy(ops.cast(target, "int32"), logits, from_logits=True)
+
+
 def binary_cross_entropy(target, logits):
     """Cross-entropy of each pixel, stable for large logits: max(z, 0) - z·t + log(1 + e^-|z|)."""
     return ops.maximum(logits, 0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from recipes.convert import Rows, _conv_norm, _norm
-from zoo.backbones import BACKBONES
 from zoo.backbones.textnet import STAGES, branches
 
 BRANCHES = {"square": ("conv", "bn"), "tall": ("ver_conv", "ver_bn"), "wide": ("hor_conv", "hor_bn")}
@@ -20,7 +19,7 @@ def block(theirs: str, ours: str, kernel: tuple[int, int], identity: bool) -> Ro
 def textnet(features: str) -> Rows:
     """The stem's convolution, normalization and ReLU are 0 to 2, the stages 3 to 6."""
     yield from _conv_norm("feat_extractor.0", "feat_extractor.1", "stem")
-    for stage, kernels in enumerate(STAGES[BACKBONES[features].keywords["variant"]]):
+    for stage, kernels in enumerate(STAGES[features.removeprefix("textnet_")]):
         strided = 0 if stage else 1
         for index, kernel in enumerate(kernels):
             ours = f"stage{stage + 1}_block{index + 1}"

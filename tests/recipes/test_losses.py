@@ -90,6 +90,13 @@ def test_frames_weigh_characters_four_times():
         np.testing.assert_allclose(np.asarray(losses.frames(target, logits)), [expected], rtol=1e-5)
 
 
+def test_classes():
+    """The true classes have the probabilities 1/4 and 1/2."""
+    logits = np.log(np.array([[0.5, 0.25, 0.25], [0.2, 0.3, 0.5]], "float32"))
+    expected = [math.log(4), math.log(2)]
+    np.testing.assert_allclose(np.asarray(losses.classes(np.array([1, 2]), logits)), expected, rtol=1e-5)
+
+
 def test_binary_cross_entropy_is_stable():
     logits, target = np.array([0.0, 100, -100, 2]), np.array([1.0, 1, 1, 0])
     expected = [math.log(2), 0, 100, math.log1p(math.exp(2))]

@@ -1,0 +1,78 @@
+"""Pictures of classes: which they are, how they lie, and that a classifier learns them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import zoo
+from recipes import recipe, train
+from recipes.classification import task
+
+CHARACTERS = "mobilenet_v3_small"
+
+
+def made(name: str, **changes) -> task.Task:
+    how = replace(recipe.find(f"classification.{name}"), batch=6, validation=5, **changes)
+    return task.make(how, zoo.card(name), None)
+
+
+def test_batches_depend_on_the_seed_and_the_step_alone():
+    one, again, other = made(CHARACTERS), made(CHARACTERS), made(CHARACTERS, seed=1)
+    pixels, target = one.batch(3)
+    assert pixels.shape == (6, 32, 32, 3) and pixels.dtype == np.uint8
+    assert target["class"].shape == (6,) and target["class"].dtype == np.int32
+    again.batch(0)
+    for ours, theirs in zip((pixels, target["class"]), (again.batch(3)[0], again.batch(3)[1]["class"]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(pixels, other.batch(3)[0]) and not np.array_equal(pixels, one.batch(4)[0])
+    assert (one.names[0], one.names[10], len(one.names)) == ("0", "a", 126)
+
+
+@pytest.mark.parametrize("what", ["crop", "page"])
+def test_class_k_is_k_quarter_turns_against_the_clock(what, monkeypatch):
+    upright = np.zeros((20, 60, 3), np.uint8)
+    upright[:, :20] = 255  # bright at the left
+    ours = made(f"mobilenet_v3_small_{what}_orientation")
+    monkeypatch.setitem(task.UPRIGHT, ours.picture, lambda rng: upright)
+    assert ours.names == ["0", "-90", "180", "90"]  # clockwise: a quarter against the clock is -90
+    bright = {0: "left", 1: "bottom", 2: "right", 3: "top"}
+    seen = set()
+    for index in range(20):
+        image, label = ours.sample(index)
+        halves = {
+            "left": image[:, : image.shape[1] // 3], "right": image[:, -image.shape[1] // 3 :],
+            "top": image[: image.shape[0] // 3], "bottom": image[-image.shape[0] // 3 :],
+        }  # fmt: skip
+        assert bright[label] == max(halves, key=lambda side: halves[side].mean())
+        seen.add(label)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_turned_pictures_keep_their_shape_in_the_middle():
+    """60 x 20 pixels in 256 x 256: 256 wide, 85 high, from row 85 on."""
+    ours = made("mobilenet_v3_small_crop_orientation")
+    fitted = ours.fitted(np.full((20, 60, 3), 200, np.uint8))
+    rows = np.flatnonzero(fitted.any((1, 2)))
+    assert fitted.shape == (256, 256, 3) and (rows[0], rows[-1]) == (85, 169) and (fitted[85:170] == 200).all()
+
+
+def test_a_network_of_another_number_of_classes_is_refused():
+    card = zoo.card(CHARACTERS)
+    with pytest.raises(ValueError, match="has classes=5; its reading names 126"):
+        task.make(recipe.find(f"classification.{CHARACTERS}"), replace(card, options={"classes": 5}), None)
+
+
+@pytest.mark.slow
+def test_turns_of_words_are_learnt(tmp_path):
+    """Words that lie are told from words that stand, and so on: by chance a quarter are right."""
+    how = replace(
+        recipe.find("classification.mobilenet_v3_small_crop_orientation"),
+        options={"features": "mobilenet_v3_test", "hidden": 32},
+        batch=16, steps=150, rate=3e-3, warmup=20, ema=0.9, checkpoint_every=150, validate_every=150, validation=64,
+    )  # fmt: skip
+    train.train(how, tmp_path / "run", verbose=False)
+    assert zoo.card(tmp_path / "run").results["validation"]["accuracy"] > 0.4
+    assert zoo.load(tmp_path / "run", **how.options).output["logits"].shape == (None, 4)
