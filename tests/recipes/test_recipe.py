@@ -73,4 +73,4 @@ def test_wrong_settings_are_refused(assignment, message, tmp_path, capsys):
 
 def test_an_unknown_recipe_is_told_with_those_there_are(tmp_path, capsys):
     assert cli.main(["train", "recognition.nothing", "--run", str(tmp_path / "run")]) == 1
-    assert "no recipe is named 'recognition.nothing'; there are: detection.db" in capsys.readouterr().err
+    assert "no recipe is named 'recognition.nothing'; there are: classification." in capsys.readouterr().err
