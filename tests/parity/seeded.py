@@ -8,6 +8,7 @@ The rule. Each tensor has a generator of its own, seeded by the CRC-32 of its na
 order of tensors plays no part. By the end of the name:
 
     num_batches_tracked         0
+    pe                          the codes of positions (1, length, channels), which are not learnt
     running_var                 0.5 … 1.5
     running_mean                -0.2 … 0.2
     weight, of one axis         0.8 … 1.2   (the scale of a batch normalization)
@@ -27,8 +28,9 @@ import zlib
 import numpy as np
 
 SEED = 20261121
-# The last normalization of a residual branch, of ResNets and of MobileNetV3 (under a head, its sums do not explode).
-BRANCHES = re.compile(r"\d\.\d+\.bn[23]\.weight|extractor\.\d+\.block\.[23]\.1\.weight")
+# The last normalization of a residual branch, of ResNets and of MobileNetV3 (in classifiers, of those branches alone
+# that have no gate: gates make the sums smaller).
+BRANCHES = re.compile(r"\d\.\d+\.bn[23]\.weight|extractor\.\d+\.block\.3\.1\.weight|block\.2\.1\.weight")
 # Those of the parallel branches of TextNet and FAST.
 PARALLEL = re.compile(r"\d\.(bn|ver_bn|hor_bn|rbr_identity)\.weight")
 
@@ -37,9 +39,17 @@ def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """The tensor named `key` in docTR's state dict: float32, or int64 for a counter."""
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, "int64")
+    if key.endswith(".pe"):
+        return sinusoids(*shape[1:])[None]
     low, high = limits(key, shape)
     draw = np.random.RandomState(SEED ^ zlib.crc32(key.encode())).random_sample(shape)
     return (low + (high - low) * draw).astype("float32")
+
+
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """(length, width) float32: in each pair of channels the sine and the cosine of position / 10000^(channel / width)."""
+    angle = np.arange(length)[:, None] / 10_000 ** (np.arange(0, width, 2) / width)
+    return np.stack([np.sin(angle), np.cos(angle)], 2).reshape(length, width).astype("float32")
 
 
 def limits(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
