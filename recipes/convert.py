@@ -76,6 +76,8 @@ VECTOR, MATRIX = (0,), (1, 0)
 KERNEL = (2, 3, 1, 0)  # (out, in, height, width) → (height, width, in, out); transposed: out and in change places
 DEPTHWISE = (2, 3, 0, 1)  # (channels, 1, height, width) → (height, width, channels, 1)
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+# Counts of steps, which no layer reads, and codes of positions, which our networks make themselves.
+CONSTANT = (".num_batches_tracked", "positional_encoding.pe")
 
 Rows = Iterator[tuple[str, Source]]
 
@@ -88,7 +90,7 @@ def translate(name: str | os.PathLike, state: Mapping[str, np.ndarray]) -> dict[
     """
     sources = table(name)
     needed = {key for source in sources.values() for key in source.keys}
-    given = {key for key in state if not key.endswith(".num_batches_tracked")}  # counts steps; no layer reads it
+    given = {key for key in state if not key.endswith(CONSTANT)}
     if needed != given:
         parts = [_listed("missing", needed - given), _listed("unknown", given - needed)]
         raise ConversionError(f"the checkpoint is not one of {name}: " + "; ".join(filter(None, parts)))

@@ -47,7 +47,7 @@ def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
-    """(length, width) float32: in each pair of channels the sine and the cosine of position / 10000^(channel / width)."""
+    """(length, width) float32: by pairs of channels the sine and the cosine of position / 10000^(channel / width)."""
     angle = np.arange(length)[:, None] / 10_000 ** (np.arange(0, width, 2) / width)
     return np.stack([np.sin(angle), np.cos(angle)], 2).reshape(length, width).astype("float32")
 
