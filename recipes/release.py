@@ -148,11 +148,14 @@ def stored_recipe(run: Path) -> Recipe:
 
 
 def origin_of(how: Recipe, task: str) -> str:
-    """The module of a recipe and what was set otherwise: "recipes.recognition.crnn_vgg16_bn, steps=100"."""
+    """The module of a recipe and what was set otherwise: "recipes.recognition.crnn_vgg16_bn, steps=100".
+
+    Of a path to start from the last part stands for all: no card names a folder of the machine that trained.
+    """
     name = f"{task}.{how.model}"
     if name not in recipe.names():
         return how.task
-    usual, here = asdict(recipe.find(name)), asdict(how)
+    usual, here = asdict(recipe.find(name)), asdict(replace(how, start=Path(how.start).name))
     return ", ".join([f"recipes.{name}", *(f"{key}={here[key]}" for key in here if here[key] != usual[key])])
 
 
