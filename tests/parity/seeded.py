@@ -90,7 +90,7 @@ CASES = {
     "vitstr_base": FIXED,
     "parseq": FIXED,
     "viptr_tiny": ((2, 32, 128, 3), (1, 32, 72, 3)),
-    "master": ((2, 32, 128, 3), (1, 32, 76, 3)),
+    "master": FIXED,
     "sar_resnet31": ((2, 32, 128, 3), (1, 32, 76, 3)),
     "db_mobilenet_v3_large": PAGES,
     "db_resnet34": PAGES,

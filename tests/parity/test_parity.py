@@ -22,6 +22,7 @@ from zoo import weights
 from zoo.charset import Charset
 
 GOLDEN = Path(__file__).parent / "golden"
+LARGE = {"master", "sar_resnet31", "vitstr_base", "db_resnet50", "linknet_resnet50", "fast_base"}  # seconds each
 TOLERANCE = 1e-4  # of the largest value
 
 
@@ -50,7 +51,9 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("name", seeded.CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in seeded.CASES]
+)
 def test_same_answers_and_as_many_parameters(name):
     theirs = golden(name)
     network = zoo.build(name)
