@@ -77,7 +77,7 @@ def test_same_characters_in_the_same_order(name):
 
 WEAK = pytest.mark.xfail(
     strict=True,
-    reason="SAR's seeded weights write nearly the same at every step, so its comparison proves little: new weights are due",
+    reason="SAR's seeded weights write nearly the same at every step, so its comparison proves little",
 )
 
 
