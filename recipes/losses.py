@@ -102,8 +102,8 @@ def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: f
 
     L_region is a cross-entropy of which text makes up a half, background next to text a quarter, and all other
     background a quarter (instead of the paper's mining of hard negatives, which sorts all pixels: the hard ones are
-    those between words). L_binary is the dice of the approximate binary map, L_border the mean distance of the thresholds
-    around the edges of text.
+    those between words). L_binary is the dice of the approximate binary map, L_border the mean distance of the
+    thresholds around the edges of text.
 
     Args:
         target: "region", "mask", "border", "border_mask", each (B, H, W): see `recipes.detection.targets`.
