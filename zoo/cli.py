@@ -120,8 +120,8 @@ def _row(card: Card) -> dict[str, Any]:
 
 
 def _headline(card: Card) -> str | None:
-    """The first number of the first result."""
-    for title, scores in card.results.items():
+    """The first number of the first result, those on tests before others."""
+    for title, scores in sorted(card.results.items(), key=lambda result: not result[0].endswith("/test")):
         for key, value in scores.items():
             if isinstance(value, (int, float)):
                 return f"{key} {value:.3f} on {title}"
