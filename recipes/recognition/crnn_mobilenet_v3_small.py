@@ -2,8 +2,8 @@
 
 zoo train recognition.crnn_mobilenet_v3_small --run runs/crnn_small --data DATA
 
-The shipped weights came of two shorter runs of it, as the card says: 600 steps of 64, then 4000 of 32, about an hour on
-two busy CPU cores. They read 65 % of the held-out real words. A whole run of these settings has not been made yet.
+The shipped weights came of two shorter runs of it, as the card says: 600 steps of 64, then 4000 of 32, about an hour
+on two busy CPU cores. They read 65 % of the held-out real words. A whole run of these settings has not been made yet.
 """
 
 from recipes.recipe import Recipe
