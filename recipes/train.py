@@ -60,13 +60,13 @@ class Learner(keras.Model):
 
 
 class AdamW(keras.optimizers.AdamW):
-    """AdamW whose average of the weights forgets the random beginning: its momentum rises as (1 + n) / (10 + n)."""
+    """AdamW whose average of the weights forgets the random beginning: its momentum rises as n / (10 + n)."""
 
     def _update_model_variables_moving_average(self, trainable_variables):
         if not self.use_ema:
             return
         steps = ops.cast(self.iterations, "float32")
-        momentum = ops.minimum(self.ema_momentum, (1 + steps) / (10 + steps))
+        momentum = ops.minimum(self.ema_momentum, steps / (10 + steps))
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
             average.assign(momentum * average + (1 - momentum) * variable)
 

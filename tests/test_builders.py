@@ -65,7 +65,7 @@ def test_a_sequence_goes_from_left_to_right():
         assert steps[0, column].tolist() == expected
 
 
-@pytest.mark.parametrize("name", zoo.names("recognition"))
+@pytest.mark.parametrize("name", [name for name in zoo.names("recognition") if name.startswith("crnn_")])
 def test_a_step_for_every_four_pixels_of_any_width(name, small):
     for width in (4, 32, 36, 200):
         logits = small(name)(np.zeros((1, 32, width, 3), "uint8"))["logits"]
