@@ -90,6 +90,12 @@ def perspective(size: tuple[int, int], rng: Rng, angle: float, skew: float, marg
     return cv2.getPerspectiveTransform(corners, moved), (int(target[1]), int(target[0]))
 
 
+def seen(image: np.ndarray, rng: Rng, angle: float, skew: float) -> tuple[np.ndarray, np.ndarray]:
+    """The picture in a random view, cut a little closer, its edge repeated where it ends; and the homography (3, 3)."""
+    homography, size = perspective(image.shape[:2], rng, angle, skew, -0.01)
+    return cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE), homography
+
+
 def move(polygons: np.ndarray, homography: np.ndarray) -> np.ndarray:
     """Polygons (N, P, 2) under a homography (3, 3)."""
     if not len(polygons):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -89,19 +90,23 @@ def dataset(batch: Callable[[int], Batch], start: int, stop: int, *, shard: tupl
 
 
 def cached(make: Callable[[Any], Any], size: int) -> Callable[[Any], Any]:
-    """`make` with its last `size` results kept; safe for threads."""
-    kept: dict[Any, Any] = {}
+    """`make` with its last `size` results kept; of several threads that ask for one, the first makes it for all."""
+    kept: dict[Any, Future] = {}
     lock = threading.Lock()
 
     def get(key):
         with lock:
-            if key in kept:
-                return kept[key]
-        value = make(key)
-        with lock:
-            kept[key] = value
+            first = key not in kept
+            result = kept.setdefault(key, Future())
             while len(kept) > size:
                 kept.pop(next(iter(kept)))
-        return value
+        if first:
+            try:
+                result.set_result(make(key))
+            except BaseException as error:  # handed to all who wait, and forgotten: the next to ask tries again
+                with lock:
+                    kept.pop(key, None)
+                result.set_exception(error)
+        return result.result()
 
     return get

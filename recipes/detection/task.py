@@ -127,8 +127,7 @@ def varied(page: Page, rng: np.random.Generator) -> Page:
     """A real page as another camera would have taken it."""
     image, polygons = page.image, page.polygons
     if rng.random() < 0.5:
-        homography, size = augment.perspective(image.shape[:2], rng, 6.0, 0.03, -0.01)
-        image = cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE)
+        image, homography = augment.seen(image, rng, 6.0, 0.03)
         polygons = augment.move(polygons, homography)
     return Page(augment.degrade(image, rng, 0.5), polygons, page.ignore)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
 
 from recipes import losses, plots
 from recipes.data import augment, datasets, synthetic
-from recipes.data.pipeline import Batch
+from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
 from recipes.recognition.targets import masks
 from zoo import image as images
@@ -38,8 +37,7 @@ class Task:
         self.height, self.widths = int(card.reading["height"]), tuple(card.reading["widths"])
         self.decoding = str(card.reading.get("decoding", "ctc"))
         self.real, self.held = self._words(data) if data else ([], [])
-        self._lock = threading.Lock()
-        self._kept: tuple[int, list[synthetic.Strip]] = (-1, [])
+        self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
         self.sources = ["synthetic words"] + [f"{name}/train" for name in recipe.real if data]
 
     def _words(self, data: Path) -> tuple[list, list]:
@@ -83,18 +81,15 @@ class Task:
         """
         group, place = divmod(step, GROUP)
         size = self.recipe.batch
-        samples = self._group(group)
+        samples = self.group(group)
         order = np.argsort([images.strip_width(s.image, self.height) for s in samples], kind="stable")
         turn = np.random.default_rng((self.recipe.seed, 2, group)).permutation(GROUP)[place]
         return self.collate([samples[i] for i in order[turn * size : (turn + 1) * size]])
 
     def _group(self, group: int) -> list[synthetic.Strip]:
-        """The samples of a group of steps; the last one asked for is kept, and made by one thread."""
-        with self._lock:
-            if self._kept[0] != group:
-                count = GROUP * self.recipe.batch
-                self._kept = group, [self.sample(group * count + i) for i in range(count)]
-            return self._kept[1]
+        """The samples of a group of steps."""
+        count = GROUP * self.recipe.batch
+        return [self.sample(group * count + i) for i in range(count)]
 
     def collate(self, samples: list[synthetic.Strip]) -> Batch:
         """Strips of one width and their padded labels."""
@@ -115,8 +110,8 @@ class Task:
         """Writes a sample's characters into its steps (T,) in place; 0 where their places are unknown or too near."""
         if sample.centres is None:
             return 0.0
-        scale = images.strip_width(sample.image, self.height) / sample.image.shape[1]
-        scale *= min(1.0, STRIDE * len(frames) / images.strip_width(sample.image, self.height))
+        width = min(images.strip_width(sample.image, self.height), STRIDE * len(frames))
+        scale = width / sample.image.shape[1]
         steps = (sample.centres * scale // STRIDE).astype(int).clip(0, len(frames) - 1)
         gaps = np.diff(steps)
         if (gaps < 1 + (np.diff(label) == 0)).any():
@@ -223,8 +218,5 @@ def _shrink(image: np.ndarray, height: int) -> np.ndarray:
 
 def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A real crop as another camera would have taken it: cut a little wider or closer, tilted, degraded."""
-    import cv2
-
-    homography, size = augment.perspective(image.shape[:2], rng, 2.0, 0.05, -0.01)
-    image = cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE)
+    image, _ = augment.seen(image, rng, 2.0, 0.05)
     return augment.degrade(image, rng, 0.6)
