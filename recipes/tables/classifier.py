@@ -6,18 +6,36 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from recipes.convert import MATRIX, Rows, _conv, backbone
+from recipes.convert import MATRIX, Rows, _conv, _norm, backbone
+from recipes.tables.resnet31 import resnet31
+from recipes.tables.starnet import starnet
 from recipes.tables.textnet import textnet
+from recipes.tables.viptr import vip
+from recipes.tables.vit import layer_norm, vit
+from recipes.tables.vit_det import vit_det
+
+TRUNK = "feat_extractor."
 
 
 def rows(options: Mapping[str, Any]) -> Rows:
     features = str(options["features"])
     prefix, linear = _names(features)
-    for path, source in textnet(features) if features.startswith("textnet") else backbone(features):
-        keys = tuple(prefix + key.removeprefix("feat_extractor.") for key in source.keys)
+    for path, source in _trunk(features):
+        keys = tuple(prefix + key.removeprefix(TRUNK) for key in source.keys)
         yield path, source._replace(keys=tuple(map(_numbered, keys)) if features == "resnet34_wide" else keys)
+    if features.startswith("vit_det"):
+        yield from layer_norm("4.norm", "mean_norm")
+    if features.startswith("starnet"):
+        yield from _norm("5.0", "mean_norm")
     for ours, theirs in linear.items():
         yield from _conv(theirs, ours, bias=True, axes=MATRIX)
+
+
+def _trunk(features: str) -> Rows:
+    if features.endswith("resnet31"):
+        return resnet31("resnet31", context=features.startswith("magc"))
+    own = {"starnet": starnet, "textnet": textnet, "vit_det": vit_det, "vit": vit, "vip": vip}
+    return next((make for start, make in own.items() if features.startswith(start)), backbone)(features)
 
 
 def _names(features: str) -> tuple[str, dict[str, str]]:
@@ -26,9 +44,11 @@ def _names(features: str) -> tuple[str, dict[str, str]]:
         return "features.", {"hidden": "classifier.0", "logits": "classifier.3"}
     if features.startswith("vgg"):
         return "features.", {"logits": "classifier"}
-    if features.startswith("textnet"):
-        return "", {"logits": "7.2"}
-    return "", {"logits": "10" if features == "resnet34_wide" else "fc"}
+    last = {
+        "textnet": "7.2", "resnet34_wide": "10", "resnet31": "13", "magc_resnet31": "13", "vit_det": "4.fc",
+        "vit": "2.head", "vip": "6.fc", "starnet": "5.3",
+    }  # fmt: skip
+    return "", {"logits": next((key for start, key in last.items() if features.startswith(start)), "fc")}
 
 
 def _numbered(key: str) -> str:

@@ -14,6 +14,8 @@ order of tensors plays no part. By the end of the name:
     weight, of one axis         0.8 … 1.2   (the scale of a batch normalization)
         ... that ends a branch  0.4 … 0.8   (see BRANCHES: a sum of many branches would explode)
         ... that is one of four 0.35 … 0.7  (see PARALLEL: so would these)
+        ... that ends a star    0.05 … 0.1  (what StarNet's blocks multiply would explode faster still)
+    gamma_1, gamma_2            0.4 … 0.8   (the weights of ViTDet's branches)
     bias                        -0.1 … 0.1
     all others                  ±√(6 / fan-in), He's variance 2 / fan-in; the fan-in is the product of all axes but the
                                 first
@@ -33,6 +35,7 @@ SEED = 20261121
 BRANCHES = re.compile(r"\d\.\d+\.bn[23]\.weight|extractor\.\d+\.block\.3\.1\.weight|block\.2\.1\.weight")
 # Those of the parallel branches of TextNet and FAST.
 PARALLEL = re.compile(r"\d\.(bn|ver_bn|hor_bn|rbr_identity)\.weight")
+STAR = re.compile(r"\d\.\d+\.g\.bn\.weight")
 
 
 def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -58,7 +61,11 @@ def limits(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
         return 0.5, 1.5
     if key.endswith("running_mean"):
         return -0.2, 0.2
+    if key.endswith(("gamma_1", "gamma_2")):
+        return 0.4, 0.8
     if key.endswith("weight") and len(shape) == 1:
+        if STAR.search(key):
+            return 0.05, 0.1
         if PARALLEL.search(key):
             return 0.35, 0.7
         return (0.4, 0.8) if BRANCHES.search(key) else (0.8, 1.2)
@@ -81,6 +88,7 @@ def image(shape: tuple[int, int, int, int]) -> np.ndarray:
 STRIPS = ((2, 32, 128, 3), (1, 32, 76, 3))
 PAGES = ((1, 64, 96, 3), (1, 128, 128, 3))
 CROPS = ((2, 32, 32, 3), (2, 64, 96, 3))
+SQUARES = ((2, 32, 32, 3),)
 FIXED = ((2, 32, 128, 3),)
 CASES = {
     "crnn_mobilenet_v3_small": STRIPS,
@@ -115,6 +123,15 @@ CASES = {
     "textnet_small": CROPS,
     "textnet_tiny": CROPS,
     "vgg16_bn_r": CROPS,
+    "resnet31": CROPS,
+    "magc_resnet31": CROPS,
+    "starnet_s3": CROPS,
+    "vip_tiny": SQUARES,
+    "vip_base": SQUARES,
+    "vit_s": SQUARES,
+    "vit_b": SQUARES,
+    "vit_det_s": SQUARES,
+    "vit_det_m": SQUARES,
 }
 
 

@@ -10,6 +10,7 @@ from functools import partial
 
 from zoo.backbones.mobilenet_v3 import mobilenet_v3
 from zoo.backbones.resnet import resnet
+from zoo.backbones.starnet import starnet
 from zoo.backbones.textnet import textnet
 from zoo.backbones.vgg import vgg
 
@@ -27,6 +28,8 @@ BACKBONES: dict[str, Callable] = {
     "resnet50": partial(resnet, block="bottleneck", depths=(3, 4, 6, 3)),
     "resnet34_wide": partial(resnet, block="basic", depths=(3, 4, 6, 3), width=128),
     "resnet_test": partial(resnet, block="bottleneck", depths=(1, 1, 1, 1), width=4),
+    "starnet_s3": partial(starnet, size="starnet_s3"),
+    "starnet_test": partial(starnet, size="starnet_test", width=8),
     "textnet_tiny": partial(textnet, variant="tiny"),
     "textnet_small": partial(textnet, variant="small"),
     "textnet_base": partial(textnet, variant="base"),
