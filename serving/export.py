@@ -1,6 +1,6 @@
 """Networks as SavedModels that TensorFlow Serving can serve.
 
-    name ─► zoo.load ─► logits alone ─► signatures ─► NAME/.tmp-…/ ─► gate ─► NAME/VERSION/
+    name ─► zoo.load ─► what reading needs ─► signatures ─► NAME/.tmp-…/ ─► gate ─► NAME/VERSION/
 
     saved_models/NAME/VERSION/
       saved_model.pb, variables/                      "serving_default": encoded images (B,) string → logits
@@ -9,8 +9,8 @@
       assets.extra/manifest.json                      checksums, versions of the software, the card
 
 "serving_default" prepares a picture as the reading path does. A detector letterboxes it to the card's size (it lies at
-the top left; zeros below and on the right) and also returns "scale" (B, 2): a point (x, y) of the logits, times this,
-is one of the picture. A recognizer brings it to its height and puts zeros on the right up to the next of the card's
+the top left; zeros below and on the right) and also returns "scale" (B, 2): a point (x, y) of it, times this, is one of
+the picture. A recognizer brings it to its height and puts zeros on the right up to the next of the card's
 widths. JPEG, PNG, GIF and BMP are decoded; an EXIF orientation is not applied.
 
 Two traps of Keras 3 are avoided. A SavedModel that tracks Keras variables loads in the C++ server and then fails every
@@ -40,7 +40,7 @@ import tensorflow as tf
 from serving import wire
 from serving.models import version_numbers
 from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable
-from zoo import registry
+from zoo import decoding, registry
 from zoo.files import sha256
 
 PIXELS = "pixels"  # the signature of images that are already prepared
@@ -64,7 +64,7 @@ class Plan:
     Attributes:
         name: of the model, and of its folder.
         task: "detection" or "recognition".
-        network: from (B, H, W, 3) pixels to {"logits"} alone.
+        network: from (B, H, W, 3) pixels to the outputs that reading needs, of most networks {"logits"} alone.
         reading: "size" of a detector; "height" and "widths" of a recognizer; in pixels.
         card: what the manifest says of the model.
     """
@@ -123,15 +123,17 @@ def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] |
     if not isinstance(network, keras.Model):
         card = registry.card(network)
         network = registry.load(network, weights)
-    logits = network.output["logits"] if isinstance(network.output, dict) else network.output
-    task = card.task if card else {4: "detection", 3: "recognition"}.get(len(logits.shape), "unknown")
+    outputs = network.output if isinstance(network.output, dict) else {"logits": network.output}
+    kinds = {4: "detection", 3: "recognition"}
+    task = card.task if card else kinds.get(len(outputs["logits"].shape), "unknown")
     if task not in DEFAULTS:
         raise ExportError(f"{network.name} is for {task}; exported are {' and '.join(DEFAULTS)}")
     chosen = {**DEFAULTS[task], **(card.reading if card else {}), **(reading or {})}
     name = card.name if card else network.name
     known = asdict(card) if card else {}
     known.pop("folder", None)  # says something of this machine, not of the model
-    return Plan(name, task, keras.Model(network.inputs, {"logits": logits}, name=name), chosen, known)
+    kept = {output: outputs[output] for output in decoding.needed(chosen)}
+    return Plan(name, task, keras.Model(network.inputs, kept, name=name), chosen, known)
 
 
 # --- signatures ------------------------------------------------------------------------------------------------------
@@ -303,16 +305,17 @@ def verify(folder: str | os.PathLike, plan: Plan) -> dict[str, Any]:
             raise ExportError(f'{plan.name}: signature "{signature}" fails in the C++ server: {error}') from error
         inputs = {name: wire.decode(tensor) for name, tensor in request.inputs.items()}
         image = inputs["image"] if signature == PIXELS else prepare(tf.constant(inputs["image_bytes"]))["image"]
-        _compare(f'{plan.name}: "{signature}"', answer, _run(plan.network, image)["logits"].numpy())
+        for name, expected in _run(plan.network, image).items():
+            _compare(f'{plan.name}: "{signature}"', name, answer, expected.numpy())
     return served.signatures
 
 
-def _compare(what: str, answer: Mapping[str, np.ndarray], expected: np.ndarray) -> None:
-    logits = answer.get("logits")
-    if logits is None or logits.shape != expected.shape:
+def _compare(what: str, name: str, answer: Mapping[str, np.ndarray], expected: np.ndarray) -> None:
+    given = answer.get(name)
+    if given is None or given.shape != expected.shape:
         shapes = {name: array.shape for name, array in answer.items()}
-        raise ExportError(f"{what} answers {shapes}; the network gives logits {expected.shape}")
-    difference, limit = np.abs(logits - expected).max(), TOLERANCE * max(0.01, np.abs(expected).max())
+        raise ExportError(f"{what} answers {shapes}; the network gives {name} {expected.shape}")
+    difference, limit = np.abs(given - expected).max(), TOLERANCE * max(0.01, np.abs(expected).max())
     if not difference <= limit:  # also false for NaN
         raise ExportError(f"{what} differs from the network by {difference:.3g}; at most {limit:.3g} is allowed")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import weights
+from zoo import decoding, runtime, weights
 from zoo.charset import Charset
+from zoo.reading import Detector
 
 RNG = np.random.default_rng(2)
 
@@ -33,7 +34,11 @@ def promised(card: zoo.Card, network, image: np.ndarray) -> dict[str, tuple[int,
         steps = card.test_options["longest"] + 1 if attention else width // 4
         others = 3 if card.builder == "zoo.recognition.master:master" else 1  # end, start and padding
         return {"logits": (batch, steps, len(Charset(card.test_options["charset"])) + others)}
-    return {key: (batch, height, width, 1) for key in {"logits", *network.output}}
+    names = {"logits", *network.output}
+    if "decode" not in card.reading:
+        return {key: (batch, height, width, 1) for key in names}
+    assert names >= set(decoding.needed(card.reading))
+    return {key: (batch, *network.compute_output_shape(image.shape)[key][1:]) for key in names}
 
 
 def disturb(network) -> None:
@@ -64,6 +69,20 @@ def test_logits_are_finite_float32_of_the_promised_shape(card, network):
         assert value.dtype == np.float32
         assert np.isfinite(value).all()
         assert value.std() > 0
+
+
+def test_a_detector_finds_boxes_on_a_page(card, network):
+    """Whatever a network with random weights sees: boxes lie on the page, each with a score."""
+    if card.task != "detection":
+        return
+    find = Detector(
+        runtime.in_process(network, decoding.needed(card.reading)),
+        **card.reading | {"size": [128, 128], "multiple": 32},
+    )
+    boxes, scores = find(pixels(card, 1)[0])
+    assert boxes.shape == (len(scores), 4, 2) and boxes.dtype == np.float32
+    assert np.isfinite(boxes).all() and (boxes >= 0).all() and (boxes <= [96, 64]).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
 
 
 def test_rows_of_a_batch_are_independent(card, network):

@@ -355,7 +355,7 @@ def test_a_reader_takes_its_values_from_cards_and_options(connected):
     made = reading.reader(threshold=0.4, widths=(32, 64), runtime="keras", min_confidence=0.2, dpi=100)
     assert connected == [("db_mobilenet_v3_large", "keras"), ("crnn_mobilenet_v3_small", "keras")]
     assert made.detector.size == (1024, 1024) and made.detector.options["threshold"] == 0.4
-    assert made.detector.options["unclip"] == 1.5
+    assert made.detector.options["shrunk"] == 0.6  # as the card says
     assert made.recognizer.widths == (32, 64) and made.recognizer.charset.characters == Charset("french").characters
     assert (made.min_confidence, made.dpi) == (0.2, 100)
 

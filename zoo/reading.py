@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo import geometry, image
+from zoo import decoding, image
 from zoo.charset import Charset, Reading
 from zoo.image import ImageError, Picture, Sheet, Source
 from zoo.page import Document, Page, assemble
@@ -46,14 +46,19 @@ class PageError:
 
 
 class Detector:
-    """Boxes of words on a page, by a network's map.
+    """Boxes of words on a page, by a network's outputs.
 
     Args:
-        run: from (1, H, W, 3) uint8 to {"logits": (1, H / s, W / s, 1)}: the logit that a pixel is text.
+        run: from (1, H, W, 3) uint8 to named outputs: maps (1, H / s, W / s, C), or (1, N, …).
         size: (height, width) in pixels into which a page is fitted.
         multiple: of the sides of what `run` is given. With (1024, 1024) and 256 there are seven shapes: one side is
             1024, the other 256, 512, 768 or 1024.
-        threshold, box_threshold, unclip, shrunk, min_size: as `geometry.polygons` takes them.
+        decode: what makes boxes of the outputs, or its dotted name: see `zoo.decoding`. By default regions of "logits".
+        **options: keyword arguments of `decode`.
+
+    Raises:
+        ValueError: there is no such decoding.
+        TypeError: it takes no such option.
     """
 
     def __init__(
@@ -62,34 +67,37 @@ class Detector:
         *,
         size: Sequence[int] = (1024, 1024),
         multiple: int = 256,
-        threshold: float = 0.3,
-        box_threshold: float = 0.1,
-        unclip: float = 1.5,
-        shrunk: float | None = None,
-        min_size: float = 2,
+        decode: str | Callable = decoding.DEFAULT,
+        **options: Any,
     ):
         self.run = run
         self.size = (int(size[0]), int(size[1]))
         self.multiple = multiple
-        self.options: dict[str, Any] = {
-            "threshold": threshold, "box_threshold": box_threshold, "unclip": unclip, "shrunk": shrunk,
-            "min_size": min_size,
-        }  # fmt: skip
+        self.decode = decode if callable(decode) else decoding.find(decode)
+        self.outputs = decoding.outputs(self.decode)
+        self.options = options
+        if unknown := options.keys() - decoding.options(self.decode):
+            known = ", ".join(sorted(decoding.options(self.decode)))
+            raise TypeError(f"boxes are decoded without {', '.join(sorted(unknown))}; options are: {known}")
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
         batch, scale = image.letterbox(pixels, self.size, self.multiple)
-        logits = np.asarray(self.run(batch[None])["logits"])[0, :, :, 0]
-        stride = batch.shape[0] / logits.shape[0]
-        inner = np.ceil(np.array(pixels.shape[:2]) / scale[::-1] / stride).round().astype(int)  # without the padding
-        boxes, scores = geometry.polygons(sigmoid(logits[: inner[0], : inner[1]]), **self.options)
+        given = self.run(batch[None])
+        outputs = [np.asarray(given[name])[0] for name in self.outputs]
+        inner = np.array(pixels.shape[:2]) / scale[::-1]
+        stride = {"stride": batch.shape[0] / outputs[0].shape[0]} if decoding.strided(self.decode) else {}
+        boxes, scores = self.decode(*(_without_padding(x, batch, inner) for x in outputs), **stride, **self.options)
         limit = np.array([pixels.shape[1], pixels.shape[0]], "float32")
-        return (boxes * stride * scale).clip(0, limit).astype("float32"), scores
+        return (boxes * scale).clip(0, limit).astype("float32"), scores
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, without overflow."""
-    return 0.5 + 0.5 * np.tanh(0.5 * logits.astype("float32"))
+def _without_padding(output: np.ndarray, batch: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The part of a map (h, w, C) on which the page lies, `inner` high and wide in the batch; others as they are."""
+    if output.ndim != 3:
+        return output
+    height, width = np.ceil(inner * output.shape[0] / batch.shape[0]).round().astype(int)
+    return output[:height, :width]
 
 
 # ---------------------------------------------------------------- recognizing
@@ -319,7 +327,8 @@ def reader(
         server: "host:port" of a model server that has both, in place of `runtime`.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
-        **options: stand over the cards' values for reading: keyword arguments of `Detector` and `Recognizer`.
+        **options: stand over the cards' values for reading: keyword arguments of `Detector`, of the decoding that its
+            card names, and of `Recognizer`.
 
     Raises:
         LookupError: there is no such card.
@@ -330,6 +339,9 @@ def reader(
     from zoo import runtime as runtimes
 
     own = {kind: _keywords(kind) for kind in (Detector, Recognizer)}
+    if detection is not None:
+        how = {"decode": decoding.DEFAULT, **registry.card(detection).reading, **options}["decode"]
+        own[Detector] |= decoding.options(how if callable(how) else decoding.find(how))
     if unknown := options.keys() - own[Detector] - own[Recognizer]:
         known = ", ".join(sorted(own[Detector] | own[Recognizer]))
         raise TypeError(f"no option of reading is named {', '.join(sorted(unknown))}; there are: {known}")

@@ -3,7 +3,7 @@
     keras         the network in this process, on the framework that Keras uses; "tensorflow" is another name of it
     onnxruntime   an ONNX file of it, made on first use and kept in the cache; later starts import no framework
 
-A network is reduced to its "logits" first: what only training needs is neither run nor exported.
+A network is reduced first to the outputs that reading needs: what only training needs is neither run nor exported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo import registry, weights
+from zoo import decoding, registry, weights
 from zoo.files import locked, replacing
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
+LOGITS = ("logits",)  # the outputs that most networks are read by; `zoo.decoding.needed` says those of a card
 EXPORT = 1  # counted up when what an ONNX file holds changes
 OPSET = 18
 NEEDS_FRAMEWORK = "pip install 'ocrzoo[tensorflow]' gives what is missing"
@@ -64,12 +65,12 @@ def remote(server: str, model: str) -> Run:
 
 
 def _load_keras(name: str | os.PathLike) -> Run:
-    return in_process(registry.load(name))
+    return in_process(registry.load(name), decoding.needed(registry.card(name).reading))
 
 
-def in_process(network: keras.Model) -> Run:
+def in_process(network: keras.Model, outputs: Sequence[str] = LOGITS) -> Run:
     """The `run` of a network in this process. It is traced once or twice, whatever the shapes it is given."""
-    network = inference(network)
+    network = inference(network, outputs)
     network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
 
     def run(batch: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,11 +79,11 @@ def in_process(network: keras.Model) -> Run:
     return run
 
 
-def inference(network: keras.Model) -> keras.Model:
-    """The part of a network that its logits need."""
+def inference(network: keras.Model, outputs: Sequence[str] = LOGITS) -> keras.Model:
+    """The part of a network that these outputs need."""
     import keras
 
-    return keras.Model(network.input, {"logits": network.output["logits"]}, name=network.name)
+    return keras.Model(network.input, {name: network.output[name] for name in outputs}, name=network.name)
 
 
 # ---------------------------------------------------------------- ONNX
@@ -96,7 +97,7 @@ def _load_onnx(name: str | os.PathLike) -> Run:
         if run := _cached(path):
             return run
         print(f"making {path} for {name}, once", file=sys.stderr)
-        export(registry.load(name), path)
+        export(registry.load(name), path, decoding.needed(registry.card(name).reading))
     return onnx_run(path)
 
 
@@ -119,12 +120,13 @@ def onnx_path(card: registry.Card) -> Path:
 
     file = None if "sha256" in card.weights else weights.find(card)
     digest = weights.sha256(file) if file else card.weights.get("sha256", "none")
-    state = json.dumps([EXPORT, OPSET, __version__, card.builder, card.options, digest], sort_keys=True)
+    known = [EXPORT, OPSET, __version__, card.builder, card.options, decoding.needed(card.reading), digest]
+    state = json.dumps(known, sort_keys=True)
     return weights.cache() / "onnx" / f"{card.name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
 
 
-def export(network: keras.Model, path: str | os.PathLike) -> None:
-    """Writes the ONNX file of a network's logits, whole or not at all; batch and image sizes stay free.
+def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str] = LOGITS) -> None:
+    """Writes the ONNX file of a network's outputs, whole or not at all; batch and image sizes stay free.
 
     Raises:
         ModuleNotFoundError: no converter is installed.
@@ -133,7 +135,7 @@ def export(network: keras.Model, path: str | os.PathLike) -> None:
 
     if not _can_convert():
         raise ModuleNotFoundError(f"an ONNX file is made with TensorFlow and tf2onnx; {NEEDS_FRAMEWORK}")
-    network = inference(network)
+    network = inference(network, outputs)
     signature = [keras.InputSpec(dtype="uint8", shape=network.input.shape, name="image")]
     chatter = StringIO()
     with replacing(path) as temporary, redirect_stdout(chatter), redirect_stderr(chatter):

@@ -6,7 +6,12 @@ Not trained yet: no weights were released, and neither score nor hours are known
 """
 
 from dataclasses import replace
+from functools import partial
 
+from recipes import losses
+from recipes.detection import targets
 from recipes.detection.db_resnet50 import RECIPE as LARGE
+from recipes.detection.task import Task
 
-RECIPE = replace(LARGE, model="linknet_resnet18")
+make = partial(Task, maps=targets.regions, loss=losses.linknet)
+RECIPE = replace(LARGE, model="linknet_resnet18", task=__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,20 +14,13 @@ from recipes.data import augment, datasets, documents
 from recipes.data.pipeline import Batch, cached
 from recipes.detection import targets
 from recipes.recipe import Recipe
-from zoo import runtime
+from zoo import decoding, runtime
 from zoo.reading import Detector
 from zoo.registry import Card
 
 PAGES, CROPS = 16, 4  # a block of PAGES · CROPS samples is cut from PAGES pages, neighbours from different ones
 VALIDATION_SEED = 1_000_003
 SCENES = 0.25  # part of the synthetic pages
-
-# The maps that a builder's networks learn from, and their loss.
-KINDS = {
-    "zoo.detection.db:db": (targets.maps, losses.db),
-    "zoo.detection.fast:fast": (targets.regions, losses.fast),
-    "zoo.detection.linknet:linknet": (targets.regions, losses.linknet),
-}
 
 
 class Page(NamedTuple):
@@ -44,16 +38,26 @@ class Task:
         recipe: what the run is.
         card: of the detector: the size at which it reads, and how.
         data: folder of the real data sets; None trains on synthetic pages alone.
+        maps: from polygons (N, 4, 2), which of them do not count (N,), and (height, width) to what the network learns
+            from: arrays of one shape for every picture. The default and that of `loss` are those of DB.
+        loss: from these of a batch, and the network's outputs, to (B,).
     """
 
-    def __init__(self, recipe: Recipe, card: Card, data: Path | None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        card: Card,
+        data: Path | None,
+        maps: Callable[..., dict[str, np.ndarray]] = targets.maps,
+        loss: Callable = losses.db,
+    ):
         self.recipe, self.reading = recipe, card.reading
         entries = [entry for name in recipe.real if data for entry in datasets.read(data / name, "train")]
         self.real = [entry for entry in entries if not datasets.held_out(entry)]
         self.held = [entry for entry in entries if datasets.held_out(entry)]
         self.sources = ["synthetic pages"] + [f"{name}/train" for name in recipe.real if data]
         self.page = cached(self._page, 2 * PAGES)
-        self.maps, self.loss = KINDS[card.builder]
+        self.maps, self.loss = maps, loss
 
     def _page(self, index: int) -> Page:
         """The page number `index` of the run, with its longer side as the card's size, more or less."""
@@ -71,10 +75,14 @@ class Task:
         page = self.page(block * PAGES + place % PAGES)
         return crop(page, self.recipe.size, np.random.default_rng((self.recipe.seed, 4, index)))
 
+    def target(self, page: Page) -> dict[str, np.ndarray]:
+        """What the detector learns from a crop."""
+        return self.maps(page.polygons, page.ignore, self.recipe.size)
+
     def batch(self, step: int) -> Batch:
-        """Crops (B, H, W, 3) uint8 and the maps that the detector learns from, each (B, H, W)."""
+        """Crops (B, H, W, 3) uint8 and what the detector learns from them."""
         samples = [self.sample(step * self.recipe.batch + i) for i in range(self.recipe.batch)]
-        drawn = [self.maps(page.polygons, page.ignore, self.recipe.size) for page in samples]
+        drawn = [self.target(page) for page in samples]
         return np.stack([page.image for page in samples]), {key: np.stack([m[key] for m in drawn]) for key in drawn[0]}
 
     def held_out(self) -> dict[str, list[Page]]:
@@ -90,7 +98,7 @@ class Task:
 
         Writes a picture of the first pages of each set with what was found.
         """
-        detector = Detector(runtime.in_process(network), **self.reading)
+        detector = Detector(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
         scores: dict[str, float] = {}
         shown, means = [], []
         for name, pages in self.held_out().items():

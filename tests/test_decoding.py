@@ -1,0 +1,75 @@
+"""What a detector hands to the decoding of its card, and what that may be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zoo import decoding
+from zoo.decoding import regions
+from zoo.reading import Detector
+
+
+def fake(scores, vectors, *, stride, least=0.5, factor=1.0):
+    """A decoding: a box of one pixel for each place of a map whose score is enough, moved by the vector there."""
+    y, x = np.nonzero(scores[..., 0] >= least)
+    corner = np.stack([x, y], 1) + vectors[y, x] * factor
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    return (corner[:, None] + square) * stride, scores[y, x, 0]
+
+
+def test_the_signature_says_what_is_needed():
+    assert decoding.outputs(fake) == ("scores", "vectors")
+    assert decoding.options(fake) == {"least", "factor"} and decoding.strided(fake)
+    assert decoding.needed({}) == ("logits",)
+    assert decoding.options(regions.boxes) == {"threshold", "box_threshold", "unclip", "shrunk", "min_size"}
+
+
+def test_a_detector_decodes_several_outputs_of_another_stride():
+    """A page of 100 × 200 in an input of 32 × 64, of which the last rows are padding; maps at stride 4 are 8 × 16."""
+    seen = {}
+
+    def run(batch):
+        seen["batch"] = batch.shape
+        scores = np.zeros((1, 8, 16, 1), "float32")
+        scores[0, 2, 3], scores[0, 5, 0] = 0.9, 0.4
+        vectors = np.zeros((1, 8, 16, 2), "float32")
+        vectors[0, 2, 3] = (1, 0)
+        return {"vectors": vectors, "scores": scores, "unused": np.zeros(1)}
+
+    page = np.zeros((100, 200, 3), "uint8")
+    boxes, scores = Detector(run, size=(64, 64), multiple=32, decode=fake, factor=2.0)(page)
+    assert seen["batch"] == (1, 32, 64, 3)
+    x, y = 5 * 4 * 200 / 64, 2 * 4 * 100 / 32
+    width, height = 4 * 200 / 64, 4 * 100 / 32
+    np.testing.assert_allclose(boxes, [[[x, y], [x + width, y], [x + width, y + height], [x, y + height]]], rtol=1e-5)
+    np.testing.assert_allclose(scores, [0.9], rtol=1e-6)
+
+
+def test_what_lies_beyond_the_page_is_cut_off():
+    shapes = []
+
+    def look(logits, numbers):
+        shapes.extend([logits.shape, numbers.shape])
+        return np.zeros((0, 4, 2), "float32"), np.zeros(0, "float32")
+
+    def run(batch):
+        return {"logits": np.zeros((1, 16, 16, 2)), "numbers": np.zeros((1, 7, 4))}
+
+    boxes, _ = Detector(run, size=(64, 64), multiple=64, decode=look)(np.zeros((30, 64, 3), "uint8"))
+    assert shapes == [(8, 16, 2), (7, 4)] and boxes.shape == (0, 4, 2)
+
+
+def test_a_decoding_is_found_by_its_name_or_refused():
+    assert decoding.find("zoo.decoding.regions:boxes") is regions.boxes
+    for name in ("os:system", "zoo.decoding.regions:_boxes", "zoo.decoding.regions", "zoo.decodings.x:boxes"):
+        with pytest.raises(ValueError, match="is not of the form 'zoo.decoding.MODULE:FUNCTION'"):
+            decoding.find(name)
+    for name in ("zoo.decoding.nowhere:boxes", "zoo.decoding.regions:circles"):
+        with pytest.raises(ValueError, match="there is no"):
+            decoding.find(name)
+
+
+def test_an_option_that_the_decoding_does_not_take_is_refused():
+    with pytest.raises(TypeError, match="without unclip; options are: factor, least"):
+        Detector(lambda batch: {}, decode=fake, unclip=1.5)
