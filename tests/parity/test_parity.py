@@ -26,17 +26,6 @@ LARGE = {  # seconds each
     "db_resnet50", "fast_base", "linknet_resnet50", "magc_resnet31", "master", "resnet31", "sar_resnet31", "vip_base",
     "vit_b", "vitstr_base",
 }  # fmt: skip
-    "magc_resnet31",
-    "resnet31",
-    "vip_base",
-    "vit_b",
-    "master",
-    "sar_resnet31",
-    "vitstr_base",
-    "db_resnet50",
-    "linknet_resnet50",
-    "fast_base",
-}  # seconds each
 TOLERANCE = 1e-4  # of the largest value
 
 
