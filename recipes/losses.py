@@ -119,9 +119,9 @@ def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: f
     entropy = binary_cross_entropy(region, logits)
     text, ground = region * mask, (1 - region) * mask
     near, far = ground * border_mask, ground * (1 - border_mask)
-    region_loss = _mean(entropy, text) / 2 + _mean(entropy, near) / 4 + _mean(entropy, far) / 4
+    region_loss = mean(entropy, text) / 2 + mean(entropy, near) / 4 + mean(entropy, far) / 4
     binary = ops.sigmoid(k * (ops.sigmoid(logits) - threshold))  # eq. 2
-    border_loss = _mean(ops.abs(threshold - border), border_mask)
+    border_loss = mean(ops.abs(threshold - border), border_mask)
     return alpha * region_loss + dice(region, binary, mask) + beta * border_loss
 
 
@@ -143,7 +143,7 @@ def linknet(target: dict, outputs: dict, alpha: float = 0.5, gamma: float = 2.0)
     true = text * region + (1 - text) * (1 - region)
     weight = alpha * region + (1 - alpha) * (1 - region)
     focal = weight * (1 - true) ** gamma * binary_cross_entropy(region, logits)
-    return _mean(focal, mask) + dice(region, text, mask)
+    return mean(focal, mask) + dice(region, text, mask)
 
 
 def fast(target: dict, outputs: dict, alpha: float = 0.5, ratio: int = 3):
@@ -179,6 +179,6 @@ def hardest(probability, text, mask, ratio: int):
     return ops.maximum(text, chosen)
 
 
-def _mean(values, weight):
+def mean(values, weight):
     """The mean over the pixels of each sample that have weight; 0 where none has."""
     return ops.sum(values * weight, (1, 2)) / ops.maximum(ops.sum(weight, (1, 2)), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,6 +77,15 @@ def test_upsample_at_known_and_at_free_sizes(factor, free):
         np.testing.assert_allclose(result, enlarged(x, factor), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (None, None)])
+def test_upsample_from_edge_to_edge(shape):
+    """As OpenCV does it: a sample lies in the middle of its pixel, and is repeated beyond the edge."""
+    x = RNG.normal(size=(2, 3, 5, 3)).astype("float32")
+    result, _ = apply(layers.Upsample(4, aligned=False), x, (*shape, 3))
+    expected = [cv2.resize(picture, (20, 12), interpolation=cv2.INTER_LINEAR) for picture in x]
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
 def test_upsample_of_a_large_map_is_as_exact_at_a_free_size():
     """Positions are multiplied out in float32, in which large ones have fewer digits behind the point."""
     x = RNG.normal(size=(1, 256, 256, 1)).astype("float32")
@@ -85,9 +95,9 @@ def test_upsample_of_a_large_map_is_as_exact_at_a_free_size():
 
 
 def test_upsample_survives_saving():
-    layer = layers.Upsample(4, name="larger")
+    layer = layers.Upsample(4, aligned=False, name="larger")
     again = layers.Upsample.from_config(layer.get_config())
-    assert (again.factor, again.name) == (4, "larger")
+    assert (again.factor, again.aligned, again.name) == (4, False, "larger")
     assert layer.compute_output_shape((None, 3, None, 7)) == (None, 12, None, 7)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation for which published backbones are trained
 
 
 def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, float]):
@@ -80,29 +81,39 @@ def conv_bn(x, filters: int, kernel: Kernel, name: str, *, stride: int = 1, acti
     return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
 
-def interpolation(size: int, target: int) -> np.ndarray:
-    """The (target, size) matrix that resizes an axis linearly, its first and last samples staying where they are."""
-    position = np.arange(target) * ((size - 1) / max(target - 1, 1))
+def interpolation(size: int, target: int, aligned: bool = True) -> np.ndarray:
+    """The (target, size) matrix that resizes an axis linearly.
+
+    Its first and last samples stay where they are; or, unless `aligned`, its outer edges do.
+    """
+    if aligned:
+        position = np.arange(target) * ((size - 1) / max(target - 1, 1))
+    else:
+        position = ((np.arange(target) + 0.5) * size / target - 0.5).clip(0, size - 1)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(size))).astype("float32")
 
 
 class Upsample(layers.Layer):
-    """Bilinear enlargement by a whole factor with aligned corners: (B, H, W, C) → (B, factor·H, factor·W, C).
+    """Bilinear enlargement by a whole factor: (B, H, W, C) → (B, factor·H, factor·W, C).
 
-    Keras' `UpSampling2D` aligns pixel centres instead. Two matrix products, one for each axis: no gather, so the
-    gradient has no scatter.
+    The corner pixels' centres stay at the corners; or, unless `aligned`, the edges of the picture do, as in Keras'
+    `UpSampling2D`, which TensorFlow cannot trace where height and width are free. Two matrix products, one for each
+    axis: no gather, so the gradient has no scatter.
     """
 
-    def __init__(self, factor: int, **kwargs):
+    def __init__(self, factor: int, aligned: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.factor = factor
+        self.factor, self.aligned = factor, aligned
 
     def _matrix(self, static: int | None, dynamic):
         if static is not None:
-            return ops.cast(interpolation(static, static * self.factor), self.compute_dtype)
+            return ops.cast(interpolation(static, static * self.factor, self.aligned), self.compute_dtype)
         size = ops.cast(dynamic, "float32")
         target = ops.arange(dynamic * self.factor, dtype="float32")
-        position = target * ((size - 1) / ops.maximum(size * self.factor - 1, 1))
+        if self.aligned:
+            position = target * ((size - 1) / ops.maximum(size * self.factor - 1, 1))
+        else:
+            position = ops.clip((target + 0.5) / self.factor - 0.5, 0, size - 1)
         weight = 1 - ops.abs(ops.expand_dims(position, 1) - ops.arange(dynamic, dtype="float32"))
         return ops.cast(ops.maximum(weight, 0), self.compute_dtype)
 
@@ -121,7 +132,7 @@ class Upsample(layers.Layer):
         return (batch, *scale, channels)
 
     def get_config(self):
-        return super().get_config() | {"factor": self.factor}
+        return super().get_config() | {"factor": self.factor, "aligned": self.aligned}
 
 
 def squeeze_excite(x, reduced: int, name: str):

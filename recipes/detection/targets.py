@@ -47,26 +47,26 @@ def regions(polygons: np.ndarray, ignore: np.ndarray, size: tuple[int, int]) -> 
     region, mask, text = np.zeros(size, np.uint8), np.ones(size, np.uint8), np.zeros(size, np.uint8)
     for polygon, skipped in zip(polygons, ignore, strict=True):
         if _drawn(polygon, skipped, region, mask):
-            cv2.fillPoly(text, [_pixels(polygon)], 1)
+            cv2.fillPoly(text, [pixels(polygon)], 1)
     return {"region": region, "mask": mask, "text": text}
 
 
 def _drawn(polygon: np.ndarray, skipped: bool, region: np.ndarray, mask: np.ndarray) -> bool:
     """Draws the shrunken polygon, in place; if nothing can be learnt from it, masks it out and is False."""
-    inner = [] if skipped or _narrow(polygon) else geometry.shrink(polygon, SHRINK)
+    inner = [] if skipped or narrow(polygon) else geometry.shrink(polygon, SHRINK)
     if inner:
-        cv2.fillPoly(region, [_pixels(part) for part in inner], 1)
+        cv2.fillPoly(region, [pixels(part) for part in inner], 1)
     else:
-        cv2.fillPoly(mask, [_pixels(polygon)], 0)
+        cv2.fillPoly(mask, [pixels(polygon)], 0)
     return bool(inner)
 
 
-def _pixels(polygon: np.ndarray) -> np.ndarray:
+def pixels(polygon: np.ndarray) -> np.ndarray:
     """Corners on the edges of pixels → indices of the pixels whose centres are nearest."""
     return np.rint(polygon - 0.5).astype(np.int32)
 
 
-def _narrow(polygon: np.ndarray) -> bool:
+def narrow(polygon: np.ndarray) -> bool:
     width, height = geometry.sides(polygon[None])
     return bool(min(width[0], height[0]) < SMALLEST)
 

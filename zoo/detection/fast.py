@@ -19,7 +19,7 @@ from keras import layers
 
 from zoo.backbones import backbone
 from zoo.backbones.textnet import block, reparameterize
-from zoo.layers import normalize
+from zoo.layers import Upsample, normalize
 
 __all__ = ["fast", "reparameterize"]
 
@@ -28,7 +28,7 @@ MEAN, STD = (0.798, 0.785, 0.772), (0.264, 0.2749, 0.287)
 
 def enlarge(x, factor: int, name: str):
     """(B, H, W, C) → (B, factor·H, factor·W, C), bilinear, with the centres of pixels aligned."""
-    return layers.UpSampling2D(factor, interpolation="bilinear", name=name)(x)
+    return Upsample(factor, aligned=False, name=name)(x)
 
 
 def neck(features: list, channels: int):
@@ -61,6 +61,6 @@ def fast(
     x = block(neck(pyramid, channels), channels, 3, "head")
     x = layers.Dropout(dropout, name="head_dropout")(x)
     x = layers.Conv2D(1, 1, use_bias=False, dtype="float32", name="score")(x)
-    kernel = layers.UpSampling2D(4, interpolation="bilinear", dtype="float32", name="kernel")(x)
+    kernel = Upsample(4, aligned=False, dtype="float32", name="kernel")(x)
     logits = layers.MaxPooling2D(dilation, 1, "same", dtype="float32", name="logits")(kernel)
     return keras.Model(image, {"logits": logits, "kernel": kernel}, name=name)
