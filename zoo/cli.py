@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,7 +104,7 @@ def _row(card: Card) -> dict[str, Any]:
 
     path = weights.find(card)
     if not card.weights:
-        state = "none"
+        state = "convertible" if card.published else "none"
     elif "file" in card.weights:
         state = "shipped" if path else "missing"
     else:
@@ -600,11 +601,18 @@ def add_convert(subparsers) -> None:
     command = subparsers.add_parser(
         "convert",
         help="take over weights of another project",
-        description="Writes another project's checkpoint as a weights file, for zoo.load(NAME, weights=FILE).",
+        description="Writes another project's checkpoint as a weights file: of a docTR model for "
+        "zoo.load(NAME, weights=FILE), of a torchvision backbone for zoo train --start FILE.",
     )
-    command.add_argument("project", choices=("doctr",), help="doctr: what torch.save wrote of a docTR model")
-    command.add_argument("name", help="of the model")
-    command.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file; torch is not needed to read it")
+    command.add_argument("project", choices=("doctr", "torchvision"), help="whose names the tensors have")
+    command.add_argument("name", help="of the model, or of torchvision's backbone: resnet50, vgg16_bn …")
+    command.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        nargs="?",
+        help="a file of torch.save or, for torchvision, of safetensors; or a URL whose last part ends in digits of the "
+        "SHA-256, as docTR's do; default: the one that docTR published. torch is not needed to read it",
+    )
     command.add_argument("--output", metavar="FILE", type=Path, required=True, help="safetensors file to write")
     command.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="default: float32, exact")
     command.set_defaults(run=convert)
@@ -612,10 +620,32 @@ def add_convert(subparsers) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     with _hushed(args.traceback):
-        from recipes.convert import write
+        from zoo import conversion
 
-        write(args.name, args.checkpoint, args.output, args.dtype)
+        write = conversion.write if args.project == "doctr" else conversion.write_trunk
+        write(args.name, _checkpoint(args), args.output, args.dtype)
     print(args.output)
+
+
+def _checkpoint(args: argparse.Namespace) -> Path:
+    """The file that is to be converted, fetched where it is a URL or published."""
+    from zoo import weights
+
+    source = args.checkpoint or ""
+    if source.startswith(("http://", "https://")):
+        found = re.findall(r"([\w.-]+-([0-9a-f]{8,64})\.\w+)", source)
+        if not found:
+            raise ValueError(
+                f"{source} names no digits of a SHA-256, as in resnet50-1a6c155e.pt; fetch it, give the file"
+            )
+        name, digest = found[-1]
+        return weights.fetch(source, digest, name=name)
+    if source:
+        return Path(source)
+    published = registry.card(args.name).published.get(args.project)
+    if not published:
+        raise ValueError(f"no checkpoint of {args.project} is known for {args.name}; give a file or a URL")
+    return weights.fetch(published["url"], published["sha256"], name=published["file"])
 
 
 # ---------------------------------------------------------------- all

@@ -47,3 +47,8 @@ def sha256(path: str | os.PathLike) -> str:
     """The SHA-256 of a file's content as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_digest(path: str | os.PathLike, digest: str) -> bool:
+    """Whether a file's SHA-256 begins with these hexadecimal digits: with all 64, or as many as were published."""
+    return sha256(path).startswith(digest)

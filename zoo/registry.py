@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CARDS = Path(__file__).parent / "cards"
 TASKS = ("detection", "recognition", "classification", "segmentation", "spotting")
+PROJECTS = ("doctr",)  # whose weights `zoo.conversion` knows how to take over
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch"}
 
 # Keys of [weights] and their types. `zoo release` writes them.
@@ -44,10 +45,20 @@ WEIGHTS: Mapping[str, tuple[type, ...]] = MappingProxyType(
     }
 )
 
+# Keys of [published.PROJECT], all needed: weights that another project published for the network of this name.
+PUBLISHED: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    {
+        "url": (str,),  # of its checkpoint
+        "file": (str,),  # name of the checkpoint in a mirror folder
+        "sha256": (str,),  # the first digits of the file's, as many as were published, at least 8
+    }
+)
+
 # What stands behind a key of a written card, for whoever reads the file.
 REMARKS = {
     "licence": "of the weights",
     "params": "trainable",
+    "gflops": "for one picture of the size in [reading]",
     "[options]": "keyword arguments of the builder",
     "[test_options]": "those that shrink it for the contract test",
     "[reading]": "what the reading path needs to know",
@@ -80,11 +91,15 @@ class Card:
     reading: dict[str, Any]  # what the reading path needs to know, by task
     weights: dict[str, Any] = field(default_factory=dict)  # keys of WEIGHTS; empty where none were released
     results: dict[str, dict[str, Any]] = field(default_factory=dict)  # "dataset/split" → scores, command, date, commit
+    published: dict[str, dict[str, str]] = field(default_factory=dict)  # project → keys of PUBLISHED
+    gflops: float = 0.0  # for one picture of the size in `reading`, 10⁹ additions and multiplications; 0 is unknown
 
 
 # The keys of the file and their types, and which of them may be missing.
-TOP = {entry.name: ({"str": str, "int": int}.get(str(entry.type), dict),) for entry in fields(Card)[2:]}
-OPTIONAL = {"weights", "results"}
+PLAIN: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int)}
+TOP = {entry.name: PLAIN.get(str(entry.type), (dict,)) for entry in fields(Card)[2:]}
+OPTIONAL = {"weights", "results", "published", "gflops"}
+NESTED = ("published", "results")  # tables of tables
 
 
 def names(task: str | None = None) -> list[str]:
@@ -151,8 +166,9 @@ def load(name: str | os.PathLike, weights: str | os.PathLike | None = "default",
 
     Args:
         name: of a released model, or the path of a run's folder.
-        weights: "default" for those that the card names, fetched where they are not at hand; None for random ones; or
-            the path of a safetensors file or of a run's folder.
+        weights: "default" for those that the card names, else those that another project published, fetched where they
+            are not at hand; None for random ones; a project, "doctr", for its own in this network; or the path of a
+            safetensors file or of a run's folder.
         **options: stand over those of the card.
 
     Raises:
@@ -167,6 +183,8 @@ def load(name: str | os.PathLike, weights: str | os.PathLike | None = "default",
         path = None
     elif weights == "default":
         path = files.obtain(chosen)
+    elif weights in PROJECTS:
+        path = files.converted(chosen, str(weights))
     else:
         path = files.obtain(card(weights)) if Path(weights).is_dir() else Path(weights)
     network = build(name, **options)
@@ -205,6 +223,7 @@ def _complaints(data: dict) -> Iterator[str]:
     if data["params"] <= 0:
         yield f"params: {data['params']} is not the number of trainable parameters"
     yield from _weights_complaints(data.get("weights", {}))
+    yield from _published_complaints(data.get("published", {}))
     for title, table in data.get("results", {}).items():
         if not isinstance(table, dict):
             yield f"results.{title}: {table!r} is not a table of scores"
@@ -225,6 +244,17 @@ def _weights_complaints(weights: dict) -> Iterator[str]:
     digest = weights.get("sha256", "0" * 64)
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         yield f"weights: sha256: {digest!r} is not 64 hexadecimal digits in lower case"
+
+
+def _published_complaints(published: dict) -> Iterator[str]:
+    for project, facts in published.items():
+        if not isinstance(facts, dict):
+            yield f"published.{project}: {facts!r} should be a table"
+        for complaint in _mistyped(facts, PUBLISHED, set(PUBLISHED)):
+            yield f"published.{project}: {complaint}"
+        digest = facts["sha256"]
+        if not 8 <= len(digest) <= 64 or set(digest) - set("0123456789abcdef"):
+            yield f"published.{project}: sha256: {digest!r} is not 8 to 64 hexadecimal digits in lower case"
 
 
 def _mistyped(data: dict, kinds: Mapping[str, tuple[type, ...]], required: set[str]) -> Iterator[str]:
@@ -259,17 +289,16 @@ def write_card(card: Card, path: str | os.PathLike) -> None:
 
 
 def _document(data: dict) -> Iterator[str]:
-    """Lines of TOML: plain values, then a section for each table, then one for each result."""
+    """Lines of TOML: plain values, then a section for each table, then one for each publisher and result."""
     for key, value in data.items():
         if not isinstance(value, dict):
             yield f"{key} = {_value(value)}" + _remark(key)
     for key, table in data.items():
-        if key == "results":
-            continue
-        if isinstance(table, dict):
+        if isinstance(table, dict) and key not in NESTED:
             yield from _section(f"[{key}]", table)
-    for title, table in data.get("results", {}).items():
-        yield from _section(f"[results.{_key(title)}]", table)
+    for key in NESTED:
+        for title, table in data.get(key, {}).items():
+            yield from _section(f"[{key}.{_key(title)}]", table)
 
 
 def _section(title: str, table: dict) -> Iterator[str]:

@@ -118,9 +118,8 @@ def onnx_path(card: registry.Card) -> Path:
     """Where the cache keeps a card's ONNX file: another one for other weights, options or versions."""
     from zoo import __version__
 
-    file = None if "sha256" in card.weights else weights.find(card)
-    digest = weights.sha256(file) if file else card.weights.get("sha256", "none")
-    known = [EXPORT, OPSET, __version__, card.builder, card.options, decoding.needed(card.reading), digest]
+    needed = decoding.needed(card.reading)
+    known = [EXPORT, OPSET, __version__, card.builder, card.options, needed, weights.identity(card)]
     state = json.dumps(known, sort_keys=True)
     return weights.cache() / "onnx" / f"{card.name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
 

@@ -6,11 +6,13 @@ A file comes from the card's own folder, from the mirror folder, from the cache,
     OCRZOO_MIRROR   folder with copies of the files, under the names in the cards; asked before the network
     OCRZOO_OFFLINE  when 1, the network is not asked
 
-Every file with a checksum in its card is verified each time it is used.
+Every file with a checksum in its card is verified each time it is used. What another project published is fetched,
+converted once by `zoo.conversion`, and kept in the cache under a name with the checksums of both files.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -19,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.files import locked, replacing, sha256
+from zoo.files import has_digest, locked, replacing, sha256
 
 if TYPE_CHECKING:
     from zoo.registry import Card
 
+CONVERSION = "zoo.conversion"  # builds networks; reached by name, as builders are, for this half needs no framework
 NEAR = 2.0**-10  # relative error allowed to a value stored in half precision
 
 
@@ -154,25 +157,34 @@ def find(card: Card) -> Path | None:
         places = [card.folder / card.weights["file"]]
     elif "url" in card.weights:
         places = _places(card.weights["url"], card.weights["sha256"])
+    elif card.published:
+        places = _conversions(card, next(iter(card.published)))
     else:
         places = []
     return next((place for place in places if place.is_file()), None)
 
 
+def identity(card: Card) -> str:
+    """The checksum of a card's default weights, as its card has it or as the file has; "none" where there are none."""
+    if "sha256" in card.weights:
+        return card.weights["sha256"]
+    if not card.weights and card.published:
+        return next(iter(card.published.values()))["sha256"]
+    file = find(card)
+    return sha256(file) if file else "none"
+
+
 def obtain(card: Card) -> Path:
-    """The verified file of a card's weights, fetched when it is not on this machine.
+    """The verified file of a card's weights, else of those another project published; fetched if not on this machine.
 
     Raises:
         WeightsError: the card names none, or they cannot be had, or are not what it says.
     """
     weights = card.weights
+    if not weights and card.published:
+        return converted(card, next(iter(card.published)))
     if not weights:
-        raise WeightsError(
-            f"no weights were released for {card.name}. What would do: "
-            f"zoo.load({card.name!r}, weights=None) gives the network with random ones; "
-            f"zoo.load({card.name!r}, weights=PATH) takes a file or a run's folder, also from a mirror folder; "
-            f"zoo train {card.task}.{card.name} --run DIR trains them by their recipe"
-        )
+        raise WeightsError(f"no weights were released for {card.name}. " + _remedies(card))
     if "url" in weights:
         return fetch(weights["url"], weights["sha256"], weights.get("size"))
     path = card.folder / weights["file"]
@@ -183,7 +195,56 @@ def obtain(card: Card) -> Path:
     return path
 
 
-def fetch(url: str, digest: str, size: int | None = None, *, progress: bool = True) -> Path:
+def _remedies(card: Card, file: str = "") -> str:
+    mirror = f"; a copy of {file} may lie in a folder that OCRZOO_MIRROR names" if file else ", also of a mirror folder"
+    return (
+        f"What would do: zoo.load({card.name!r}, weights=None) gives the network with random ones; "
+        f"zoo.load({card.name!r}, weights=PATH) takes a file or a run's folder{mirror}; "
+        f"zoo train {card.task}.{card.name} --run DIR trains them by their recipe"
+    )
+
+
+def converted(card: Card, project: str) -> Path:
+    """The verified file of the weights that another project published for a card's network, as ours.
+
+    Converting needs a framework, as building does; the published file is not kept once that is done.
+
+    Raises:
+        WeightsError: the project published none, or they cannot be had.
+        zoo.checkpoint.ConversionError: the file is not one of this network.
+    """
+    if project not in card.published:
+        raise WeightsError(f"{project} published no weights for {card.name}. " + _remedies(card))
+    facts = card.published[project]
+    with locked(cache() / "weights" / f".{card.name}.{project}.lock"):
+        for path in _conversions(card, project):
+            if has_digest(path, path.stem.rpartition("-")[2]):
+                return path
+            path.unlink()  # damaged
+        try:
+            source = fetch(facts["url"], facts["sha256"], name=facts["file"])
+        except WeightsError as error:
+            raise WeightsError(f"{error}. " + _remedies(card, facts["file"])) from error
+        result = _convert(card, project, source)
+        if source.parent == result.parent:
+            source.unlink()
+    return result
+
+
+def _conversions(card: Card, project: str) -> list[Path]:
+    """The converted files in the cache, each named after the first digits of the published file and its own."""
+    digest = card.published[project]["sha256"]
+    return sorted((cache() / "weights").glob(f"{card.name}.{project}-{digest}-*.safetensors"))
+
+
+def _convert(card: Card, project: str, source: Path) -> Path:
+    draft = cache() / "weights" / f".{card.name}.{project}.safetensors"
+    importlib.import_module(CONVERSION).write(card.name, source, draft)
+    name = f"{card.name}.{project}-{card.published[project]['sha256']}-{sha256(draft)[:16]}.safetensors"
+    return draft.rename(draft.with_name(name))
+
+
+def fetch(url: str, digest: str, size: int | None = None, *, name: str = "", progress: bool = True) -> Path:
     """The verified file of a URL: from the mirror folder, the cache, or the network, then in the cache.
 
     A download that breaks off is taken up where it stopped, in this call or in a later one. One process at a time
@@ -191,8 +252,9 @@ def fetch(url: str, digest: str, size: int | None = None, *, progress: bool = Tr
 
     Args:
         url: http or https.
-        digest: SHA-256, 64 hexadecimal digits.
+        digest: SHA-256, 64 hexadecimal digits or the first of them.
         size: bytes, where known: a file of another size is refused before it is downloaded.
+        name: of the file; by default the last part of the URL's path.
         progress: whether to report to standard error.
 
     Raises:
@@ -200,13 +262,13 @@ def fetch(url: str, digest: str, size: int | None = None, *, progress: bool = Tr
     """
     from zoo.download import DownloadError, download  # the network's modules: most calls do without
 
-    *mirrored, cached = _places(url, digest)
+    *mirrored, cached = _places(url, digest, name)
     for place in mirrored:
         if place.is_file():
             return _verify(place, digest)
     try:
         with locked(cached.with_name(f".{cached.name}.lock")):
-            if not (cached.is_file() and sha256(cached) == digest):
+            if not (cached.is_file() and has_digest(cached, digest)):
                 _allow_network(url, [*mirrored, cached])
                 download(url, cached, digest, size, progress=progress)
     except DownloadError as error:
@@ -217,9 +279,9 @@ def fetch(url: str, digest: str, size: int | None = None, *, progress: bool = Tr
     return cached
 
 
-def _places(url: str, digest: str) -> list[Path]:
+def _places(url: str, digest: str, name: str = "") -> list[Path]:
     """Where the file of a URL may lie on this machine: in the mirror folder, if there is one, then in the cache."""
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    name = name or Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
     if not name or not url.startswith(("http://", "https://")):
         raise WeightsError(f"{url!r} is not the http or https address of a file")
     mirror = os.environ.get("OCRZOO_MIRROR")
@@ -239,7 +301,7 @@ def _allow_network(url: str, places: list[Path]) -> None:
 
 
 def _verify(path: Path, digest: str) -> Path:
-    actual = sha256(path)
-    if actual != digest:
+    if not has_digest(path, digest):
+        actual = sha256(path)[: len(digest)]
         raise WeightsError(f"{path}: SHA-256 is {actual}, not {digest} as in the card: another or a damaged file")
     return path

@@ -1,5 +1,7 @@
 """Writes golden/NAME.npz: what docTR's networks answer with the weights and pictures of `seeded.py`.
 
+And golden/torchvision_NAME.npz: the last map of torchvision's backbones, of whose classifiers `state` has the names.
+
 Run by hand, where docTR is installed; the tests need neither docTR nor torch:
 
     python -m venv DIR && DIR/bin/pip install torch torchvision python-doctr numpy
@@ -26,6 +28,8 @@ from pathlib import Path
 import numpy as np
 import seeded
 import torch
+import torchvision
+import torchvision.models.feature_extraction
 from doctr import models
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -81,6 +85,22 @@ def golden(name: str) -> dict[str, np.ndarray]:
     return result
 
 
+def trunk(name: str) -> dict[str, np.ndarray]:
+    """All that is stored of a backbone of torchvision."""
+    module = getattr(torchvision.models, name)(weights=None).eval()
+    state = module.state_dict()
+    module.load_state_dict({key: torch.from_numpy(seeded.tensor(key, tuple(t.shape))) for key, t in state.items()})
+    last = {"resnet": "layer4"}.get(name.rstrip("0123456789"), "features")
+    features = torchvision.models.feature_extraction.create_feature_extractor(module, {last: "map"})
+    x = torch.from_numpy(seeded.image(seeded.TRUNK_CASE).astype("float32") / 255 - 0.5).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        answer = features(x)["map"].permute(0, 2, 3, 1).numpy()
+    print(f"{name}: mean {answer.mean():.3g}, deviation {answer.std():.3g}")
+    shapes = {key: list(value.shape) for key, value in state.items()}
+    made = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    return {"state": np.array(json.dumps(shapes)), "made": np.array(made), "map": seeded.thinned(answer)}
+
+
 def checkpoint(path: Path) -> None:
     """A state dict with what the reader must know: kinds of numbers, views, a shared storage, a parameter, a scalar."""
     base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4) / 8
@@ -98,9 +118,11 @@ def checkpoint(path: Path) -> None:
 
 def main(names: list[str]) -> None:
     GOLDEN.mkdir(exist_ok=True)
-    for name in names or seeded.CASES:
+    backbones = [f"torchvision_{name}" for name in seeded.TRUNKS]
+    for name in names or [*seeded.CASES, *backbones]:
         temporary = GOLDEN / f".{name}.npz"
-        np.savez_compressed(temporary, **golden(name))
+        content = trunk(name.removeprefix("torchvision_")) if name in backbones else golden(name)
+        np.savez_compressed(temporary, **content)
         os.replace(temporary, GOLDEN / f"{name}.npz")
     checkpoint(GOLDEN / ".checkpoint.pt")
     os.replace(GOLDEN / ".checkpoint.pt", GOLDEN / "checkpoint.pt")

@@ -1,7 +1,7 @@
 """Our networks answer as docTR's do, with the same weights on the same pictures.
 
 `make_golden.py` asked docTR once; here the weights and pictures are drawn again from their seeds (`seeded.py`), the
-weights go through the tables of `recipes.convert`, and the outputs are compared. Batch-norm statistics are random too.
+weights go through the tables of `zoo.conversion`, and the outputs are compared. Batch-norm statistics are random too.
 
 The same comparison on Keras' JAX backend, which the tests do not install: `pip install keras jax pytest safetensors`
 in an environment of its own, then `KERAS_BACKEND=jax python -m pytest tests/parity -s`, which prints the differences.
@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import seeded
+from safetensors.numpy import save_file
 
 import zoo
-from recipes import convert
-from zoo import weights
+from zoo import conversion, weights
+from zoo.backbones import backbone
 from zoo.charset import Charset
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -60,7 +62,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 def test_same_answers_and_as_many_parameters(name):
     theirs = golden(name)
     network = zoo.build(name)
-    weights.assign(network, convert.translate(name, drawn(theirs)))
+    weights.assign(network, conversion.translate(name, drawn(theirs)))
     ours = answers(network, name)
     assert ours.keys() == {key for key in theirs if "/" in key}
     differences = {key: difference(value, theirs[key]) for key, value in ours.items()}
@@ -71,6 +73,18 @@ def test_same_answers_and_as_many_parameters(name):
     # 2 directions and 128 units, SAR 3 layers of 512.
     doubled = 2 * 2 * 4 * 128 if name.startswith("crnn_") else 3 * 4 * 512 if name == "sar_resnet31" else 0
     assert sum(int(np.prod(variable.shape)) for variable in network.trainable_variables) + doubled == theirs["params"]
+
+
+@pytest.mark.parametrize("name", seeded.TRUNKS)
+def test_backbones_answer_as_torchvisions(name, tmp_path):
+    theirs = golden(f"torchvision_{name}")
+    save_file({k: np.asarray(v, "float32") for k, v in drawn(theirs).items()}, tmp_path / "theirs.safetensors")
+    conversion.write_trunk(name, tmp_path / "theirs.safetensors", tmp_path / "ours.safetensors")
+    image = keras.Input((None, None, 3))
+    network = keras.Model(image, backbone(name, image)[-1])
+    weights.assign(network, weights.read(tmp_path / "ours.safetensors"))
+    ours = network(seeded.image(seeded.TRUNK_CASE).astype("float32") / 255 - 0.5, training=False)
+    assert difference(seeded.thinned(np.asarray(ours)), theirs["map"]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", [name for name in seeded.CASES if name.startswith("crnn_")])

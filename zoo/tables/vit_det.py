@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from recipes.convert import MATRIX, VECTOR, Rows, Source, _conv
-from recipes.tables.vit import dense, layer_norm
 from zoo.backbones.vit_det import SIZES
+from zoo.tables.rows import MATRIX, VECTOR, Rows, Source, conv, dense, layer_norm
 
 
 def vit_det(size: str, trunk: str = "feat_extractor") -> Rows:
     """The trunk counts its parts: 0 is the input, 1 has no weights, 2 are the blocks."""
-    yield from _conv(f"{trunk}.0.patch_embed.proj", "patches", bias=True)
+    yield from conv(f"{trunk}.0.patch_embed.proj", "patches", bias=True)
     yield "positions/codes", Source((f"{trunk}.0.pos_embed",), (0, 1, 2))
     for index in range(SIZES[size].depth):
         theirs, ours = f"{trunk}.2.blocks.{index}", f"block{index + 1}"

@@ -6,36 +6,35 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from recipes.convert import MATRIX, Rows, _conv, _norm, backbone
-from recipes.tables.resnet31 import resnet31
-from recipes.tables.starnet import starnet
-from recipes.tables.textnet import textnet
-from recipes.tables.viptr import vip
-from recipes.tables.vit import layer_norm, vit
-from recipes.tables.vit_det import vit_det
-
-TRUNK = "feat_extractor."
+from zoo.tables.resnet31 import resnet31
+from zoo.tables.rows import MATRIX, Rows, conv, layer_norm, norm
+from zoo.tables.starnet import starnet
+from zoo.tables.textnet import textnet
+from zoo.tables.trunks import TRUNK, trunk
+from zoo.tables.viptr import vip
+from zoo.tables.vit import vit
+from zoo.tables.vit_det import vit_det
 
 
 def rows(options: Mapping[str, Any]) -> Rows:
     features = str(options["features"])
     prefix, linear = _names(features)
     for path, source in _trunk(features):
-        keys = tuple(prefix + key.removeprefix(TRUNK) for key in source.keys)
+        keys = tuple(prefix + key.removeprefix(f"{TRUNK}.") for key in source.keys)
         yield path, source._replace(keys=tuple(map(_numbered, keys)) if features == "resnet34_wide" else keys)
     if features.startswith("vit_det"):
         yield from layer_norm("4.norm", "mean_norm")
     if features.startswith("starnet"):
-        yield from _norm("5.0", "mean_norm")
+        yield from norm("5.0", "mean_norm")
     for ours, theirs in linear.items():
-        yield from _conv(theirs, ours, bias=True, axes=MATRIX)
+        yield from conv(theirs, ours, bias=True, axes=MATRIX)
 
 
 def _trunk(features: str) -> Rows:
     if features.endswith("resnet31"):
         return resnet31("resnet31", context=features.startswith("magc"))
     own = {"starnet": starnet, "textnet": textnet, "vit_det": vit_det, "vit": vit, "vip": vip}
-    return next((make for start, make in own.items() if features.startswith(start)), backbone)(features)
+    return next((make for start, make in own.items() if features.startswith(start)), trunk)(features)
 
 
 def _names(features: str) -> tuple[str, dict[str, str]]:

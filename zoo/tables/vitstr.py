@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recipes.convert import Rows
-from recipes.tables.vit import dense, vit
+from zoo.tables.rows import Rows, dense
+from zoo.tables.vit import vit
 
 
 def rows(options: Mapping[str, Any]) -> Rows:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from recipes.convert import Rows, _conv_norm, _norm
 from zoo.backbones.textnet import STAGES, branches
+from zoo.tables.rows import Rows, conv_norm, norm
 
 BRANCHES = {"square": ("conv", "bn"), "tall": ("ver_conv", "ver_bn"), "wide": ("hor_conv", "hor_bn")}
 
 
 def block(theirs: str, ours: str, kernel: tuple[int, int], identity: bool) -> Rows:
     for branch in branches(kernel):
-        conv, norm = BRANCHES[branch]
-        yield from _conv_norm(f"{theirs}.{conv}", f"{theirs}.{norm}", f"{ours}_{branch}")
+        names = [f"{theirs}.{part}" for part in BRANCHES[branch]]
+        yield from conv_norm(*names, f"{ours}_{branch}")
     if identity:
-        yield from _norm(f"{theirs}.rbr_identity", f"{ours}_identity_norm")
+        yield from norm(f"{theirs}.rbr_identity", f"{ours}_identity_norm")
 
 
 def textnet(features: str) -> Rows:
     """The stem's convolution, normalization and ReLU are 0 to 2, the stages 3 to 6."""
-    yield from _conv_norm("feat_extractor.0", "feat_extractor.1", "stem")
+    yield from conv_norm("feat_extractor.0", "feat_extractor.1", "stem")
     for stage, kernels in enumerate(STAGES[features.removeprefix("textnet_")]):
         strided = 0 if stage else 1
         for index, kernel in enumerate(kernels):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recipes.convert import Rows, Source
-from recipes.tables.resnet31 import resnet31
-from recipes.tables.vit import attention, dense, feed_forward, layer_norm
+from zoo.tables.resnet31 import resnet31
+from zoo.tables.rows import Rows, Source, dense, layer_norm
+from zoo.tables.vit import attention, feed_forward
 
 NORMS = {"input": "attention", "masked_attention": "cross", "attention": "feed", "output": "output"}
 

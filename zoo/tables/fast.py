@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recipes.convert import Rows, _conv
-from recipes.tables.textnet import block, textnet
 from zoo.backbones.textnet import SQUARE
+from zoo.tables.rows import Rows, conv
+from zoo.tables.textnet import block, textnet
 
 
 def rows(options: Mapping[str, Any]) -> Rows:
@@ -16,4 +16,4 @@ def rows(options: Mapping[str, Any]) -> Rows:
     for level in range(4):
         yield from block(f"neck.reduction.{level}", f"neck{level + 2}", SQUARE, identity=level == 1)
     yield from block("prob_head.0", "head", SQUARE, identity=False)
-    yield from _conv("prob_head.2", "score")
+    yield from conv("prob_head.2", "score")

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from recipes.convert import MATRIX, VECTOR, Rows, Source, _conv
 from zoo.backbones.vit import SIZES
-
-
-def dense(theirs: str, ours: str) -> Rows:
-    """A linear layer: (out, in) → (in, out)."""
-    yield from _conv(theirs, ours, bias=True, axes=MATRIX)
-
-
-def layer_norm(theirs: str, ours: str) -> Rows:
-    yield f"{ours}/gamma", Source((f"{theirs}.weight",), VECTOR)
-    yield f"{ours}/beta", Source((f"{theirs}.bias",), VECTOR)
+from zoo.tables.rows import Rows, Source, conv, dense, layer_norm
 
 
 def attention(theirs: str, ours: str) -> Rows:
@@ -30,7 +20,7 @@ def feed_forward(theirs: str, ours: str) -> Rows:
 
 
 def vit(size: str, trunk: str = "feat_extractor") -> Rows:
-    yield from _conv(f"{trunk}.0.projection", "patches", bias=True)
+    yield from conv(f"{trunk}.0.projection", "patches", bias=True)
     yield "embedding/token", Source((f"{trunk}.0.cls_token",), (0, 1, 2))
     yield "embedding/positions", Source((f"{trunk}.0.positions",), (0, 1, 2))
     for theirs, ours in (("input", "block_attention"), ("attention", "block_feed"), ("output", "block")):

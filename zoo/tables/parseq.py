@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recipes.convert import Rows, Source
-from recipes.tables.vit import attention, dense, feed_forward, layer_norm, vit
+from zoo.tables.rows import Rows, Source, dense, layer_norm
+from zoo.tables.vit import attention, feed_forward, vit
 
 
 def rows(options: Mapping[str, Any]) -> Rows:
