@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from zoo.tables.resnet31 import resnet31
@@ -33,6 +33,7 @@ def rows(options: Mapping[str, Any]) -> Rows:
 def _trunk(features: str) -> Rows:
     if features.endswith("resnet31"):
         return resnet31("resnet31", context=features.startswith("magc"))
+    own: dict[str, Callable[[str], Rows]]
     own = {"starnet": starnet, "textnet": textnet, "vit_det": vit_det, "vit": vit, "vip": vip}
     return next((make for start, make in own.items() if features.startswith(start)), trunk)(features)
 

@@ -10,8 +10,8 @@ BRANCHES = {"square": ("conv", "bn"), "tall": ("ver_conv", "ver_bn"), "wide": ("
 
 def block(theirs: str, ours: str, kernel: tuple[int, int], identity: bool) -> Rows:
     for branch in branches(kernel):
-        names = [f"{theirs}.{part}" for part in BRANCHES[branch]]
-        yield from conv_norm(*names, f"{ours}_{branch}")
+        convolution, normalization = (f"{theirs}.{part}" for part in BRANCHES[branch])
+        yield from conv_norm(convolution, normalization, f"{ours}_{branch}")
     if identity:
         yield from norm(f"{theirs}.rbr_identity", f"{ours}_identity_norm")
 
