@@ -26,6 +26,14 @@ log = logging.getLogger(__name__)
 
 RETRIES, RETRY_SECONDS = 5, 60.0  # of a version that did not load
 
+Load = Callable[[str, Path], tuple[Servable, int]]  # a model's name and a version's folder to it, and its warm-ups
+
+
+def load(name: str, folder: Path) -> tuple[Servable, int]:
+    """A version of a model, and the number of its warm-up requests that were run."""
+    servable = Servable(folder, name=name)
+    return servable, servable.warm_up()
+
 
 @dataclass
 class _Version:
@@ -70,12 +78,24 @@ class Models:
     Args:
         source: what to serve, asked at each poll; `configure` replaces it by a fixed list.
         retry_seconds: between attempts to load a version that failed.
+        retries: how often it is attempted again.
+        load: how a version is loaded.
+        early_labels: a model may get a label for a version before that has been loaded.
     """
 
-    def __init__(self, source: Callable[[], list[Any]], retry_seconds: float = RETRY_SECONDS):
+    def __init__(
+        self,
+        source: Callable[[], list[Any]],
+        retry_seconds: float = RETRY_SECONDS,
+        *,
+        retries: int = RETRIES,
+        load: Load = load,
+        early_labels: bool = False,
+    ):
         self._source = source
         self._models: dict[str, _Model] = {}
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._retries = retry_seconds, retries
+        self._load_version, self._early_labels = load, early_labels
         self._changing = threading.Lock()  # one change at a time; looking up takes no lock
 
     def poll(self) -> None:
@@ -178,18 +198,16 @@ class Models:
         for number in [n for n, v in model.versions.items() if n not in wanted and v.servable is None and v.code]:
             del model.versions[number]  # a failed version that was taken away may come again
 
-    @staticmethod
-    def _due(version: _Version) -> bool:
+    def _due(self, version: _Version) -> bool:
         dropped = version.code == 0
-        return dropped or (version.failures <= RETRIES and time.monotonic() >= version.retry_at)
+        return dropped or (version.failures <= self._retries and time.monotonic() >= version.retry_at)
 
     def _load(self, model: _Model, number: int, failures: int) -> None:
         name = model.config.name
         model.versions[number] = _Version(state=20, failures=failures)
         started = time.monotonic()
         try:
-            servable = Servable(version_numbers(model.config.base_path)[number])
-            warmed = servable.warm_up()
+            servable, warmed = self._load_version(name, version_numbers(model.config.base_path)[number])
         except Exception as error:  # whatever is wrong with a folder must not end the server
             code, text = status_of(error)
             log.error("%s version %d does not load: %s", name, number, text)
@@ -209,11 +227,11 @@ class Models:
         text = "; ".join(errors) or f"{folder} has no folder named by a number with a SavedModel in it"
         raise StatusError(Code.NOT_FOUND, f"model {name} cannot be served: {text}")
 
-    @staticmethod
-    def _set_labels(model: _Model) -> None:
+    def _set_labels(self, model: _Model) -> None:
         labels = dict(model.config.version_labels)
-        for number in labels.values():
-            if number not in model.available:
+        for label, number in labels.items():
+            known = model.labels.get(label) is not None  # a label in use moves only to what answers
+            if number not in model.available and (known or not self._early_labels):
                 text = f"Request to assign label to version {number} of model {model.config.name}, which is not "
                 raise StatusError(Code.FAILED_PRECONDITION, text + "currently available for inference")
         model.labels = labels

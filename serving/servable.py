@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import ml_dtypes
@@ -20,6 +20,9 @@ import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
 from serving import wire
+
+if TYPE_CHECKING:
+    from serving.batching import Batcher
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"  # below a version's folder
 DEFAULT_SIGNATURE = "serving_default"
@@ -50,8 +53,8 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
 
 
 @dataclass
-class _Signature:
-    """A signature with the graph's own handles of its tensors."""
+class Signature:
+    """A signature with the engine's own handles of its tensors."""
 
     definition: Any  # wire.SignatureDef
     inputs: dict[str, Any]
@@ -63,24 +66,38 @@ class Servable:
 
     Args:
         folder: of one version, with saved_model.pb in it.
+        batching: puts the rows of several requests into one run.
+        tags: of the SavedModel's graph that is loaded.
+        name: of the model.
+        session: TensorFlow's ConfigProto of the session.
 
     Raises:
         tf.errors.OpError, ValueError, OSError: it does not load.
     """
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
-        self._session, signatures = _load_graph(str(folder))
-        self._signatures = {name: self._bind(definition) for name, definition in signatures.items()}
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        batching: Batcher | None = None,
+        tags: Sequence[str] = (tf.saved_model.SERVING,),
+        name: str = "",
+        session: Any = None,
+    ):
+        self.folder, self.name, self._batching = Path(folder), name, batching
+        self._config = session
+        self._signatures = self._load(tags)
 
-    def _bind(self, definition: Any) -> _Signature:
-        def handles(tensors: Any) -> dict[str, Any]:
-            named = {alias: info.name for alias, info in tensors.items() if ":" in info.name}  # not mere operations
-            tensor = self._session.graph.get_tensor_by_name
-            return {alias: tensor(name)._as_tf_output() for alias, name in named.items()}
+    def _load(self, tags: Sequence[str]) -> dict[str, Signature]:
+        self._session, found = _load_graph(str(self.folder), tags, self._config)
+        definitions = {name: wire.SignatureDef.FromString(d.SerializeToString()) for name, d in found.items()}
+        return {
+            name: Signature(d, self._handles(d.inputs), self._handles(d.outputs)) for name, d in definitions.items()
+        }
 
-        signature = wire.SignatureDef.FromString(definition.SerializeToString())
-        return _Signature(signature, handles(definition.inputs), handles(definition.outputs))
+    def _handles(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        named = {alias: info.name for alias, info in tensors.items() if ":" in info.name}  # not mere operations
+        tensor = self._session.graph.get_tensor_by_name
+        return {alias: tensor(name)._as_tf_output() for alias, name in named.items()}
 
     @property
     def signatures(self) -> dict[str, Any]:
@@ -104,10 +121,32 @@ class Servable:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{signature}" not found.')
         feeds = _feeds(found, inputs)
         names = _output_names(found, list(outputs))
-        arrays = self._run(feeds, [found.outputs[name] for name in names], seconds)
+        fetches = [found.outputs[name] for name in names]
+        if self._batching:
+            arrays = self._batching.run(self, (signature, *names), feeds, fetches, seconds)
+        else:
+            arrays = self.run(feeds, fetches, seconds)
         return dict(zip(names, arrays, strict=True))
 
-    def _run(self, feeds: dict[Any, np.ndarray], fetches: list[Any], seconds: float | None) -> list[np.ndarray]:
+    def predict_several(
+        self, wanted: Sequence[tuple[str, Sequence[str]]], inputs: Mapping[str, Any], seconds: float | None = None
+    ) -> list[dict[str, np.ndarray]]:
+        """The outputs of several signatures, each given with their names, on the same inputs, from one run.
+
+        Raises:
+            StatusError, tf.errors.OpError: as `predict`.
+        """
+        feeds: dict[Any, np.ndarray] = {}
+        fetches: list[Any] = []
+        for signature, names in wanted:
+            found = self._signatures[signature]
+            feeds |= _feeds(found, inputs)
+            fetches += [found.outputs[name] for name in names]
+        arrays = iter(self.run(feeds, fetches, seconds))
+        return [{name: next(arrays) for name in names} for _, names in wanted]
+
+    def run(self, feeds: dict[Any, np.ndarray], fetches: list[Any], seconds: float | None) -> list[np.ndarray]:
+        """The values of tensors of the graph, given by their handles."""
         # `Session.run` is five times slower: it checks shapes and casts types first. The C++ server does neither.
         if seconds is None or seconds > LONGEST_RUN:
             return self._session._call_tf_sessionrun(None, feeds, fetches, [], None)
@@ -118,8 +157,11 @@ class Servable:
         finally:
             pywrap_tf_session.TF_DeleteBuffer(buffer)
 
-    def warm_up(self) -> int:
+    def warm_up(self, replay: Callable[[Any], object] | None = None) -> int:
         """The number of requests in the warm-up file that were run; none without such a file.
+
+        Args:
+            replay: runs a wire.PredictionLog; None runs its Predict.
 
         Raises:
             StatusError, tf.errors.OpError: a request failed.
@@ -127,14 +169,16 @@ class Servable:
         path, count = self.folder / WARMUP, 0
         if path.exists():
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                request = wire.PredictionLog.FromString(record).predict_log.request
-                signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
-                self.predict(signature, request.inputs, request.output_filter)
+                (replay or self._replay)(wire.PredictionLog.FromString(record))
                 count += 1
         return count
 
+    def _replay(self, log: Any) -> None:
+        request = log.predict_log.request
+        self.predict(request.model_spec.signature_name or DEFAULT_SIGNATURE, request.inputs, request.output_filter)
 
-def _load_graph(folder: str) -> tuple[Any, dict[str, Any]]:
+
+def _load_graph(folder: str, tags: Sequence[str], config: Any) -> tuple[Any, dict[str, Any]]:
     """A session that holds the SavedModel, and its signatures as TensorFlow's messages."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
@@ -142,14 +186,14 @@ def _load_graph(folder: str) -> tuple[Any, dict[str, Any]]:
     try:
         graph = tf.Graph()
         with graph.as_default():
-            session = tf.compat.v1.Session(graph=graph)
-            meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], folder)
+            session = tf.compat.v1.Session(graph=graph, config=config)
+            meta = tf.compat.v1.saved_model.load(session, list(tags), folder)
     finally:
         logger.setLevel(level)
     return session, dict(meta.signature_def)
 
 
-def _feeds(signature: _Signature, inputs: Mapping[str, Any]) -> dict[Any, np.ndarray]:
+def _feeds(signature: Signature, inputs: Mapping[str, Any]) -> dict[Any, np.ndarray]:
     wanted, sent = set(signature.inputs), set(inputs)
     defaults = signature.definition.defaults
     extra, missing = sent - wanted, wanted - sent - set(defaults)
@@ -177,7 +221,7 @@ def _parse(name: str, tensor: Any) -> np.ndarray:
         raise StatusError(Code.INVALID_ARGUMENT, f"tensor parsing error: {name}: {error}") from None
 
 
-def _output_names(signature: _Signature, wanted: list[str]) -> list[str]:
+def _output_names(signature: Signature, wanted: list[str]) -> list[str]:
     for name in wanted:
         if name not in signature.outputs:
             known = _set(signature.outputs)

@@ -1,9 +1,11 @@
-"""A model server in this process that speaks TensorFlow Serving's gRPC protocol.
+"""A model server in this process that cannot be told from TensorFlow Serving by those who ask it.
 
-    NAME/VERSION/ ─► servable.Servable (graph, C++ session) ◄─ models.Models ◄─ services ◄─ gRPC ◄─ any client
+    NAME/VERSION/ ─► servable.Servable (graph, C++ session) ◄─ models.Models ◄─ services.Services ◄┬─ gRPC ◄─ any client
+                          ▲                                                       │                └─ rest.Rest ◄─ HTTP
+                     batching.Batcher                                        metrics.Metrics
 
-Besides Predict there are metadata, status, reload of the configuration, and health. What else TensorFlow Serving does
-is not here yet: REST, batching, metrics, TLS; Classify, Regress and MultiInference answer UNIMPLEMENTED.
+`python -m serving.server` takes the flags of tensorflow_model_server: see `serving.options`. What it lacks is the
+profiler's service.
 """
 
 from __future__ import annotations
@@ -15,117 +17,49 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import grpc
+import tensorflow as tf
 from google.protobuf import text_format
 
 from serving import wire
-from serving.models import RETRY_SECONDS, Models, check, model_config, models_in
-from serving.servable import DEFAULT_SIGNATURE, Code, StatusError, status_of
+from serving.batching import Batcher
+from serving.metrics import Metrics
+from serving.models import Models, check, model_config, models_in
+from serving.options import NO_EFFECT, Options, ServerError, batching_parameters, options_of, parser, read_config
+from serving.rest import HttpServer, Rest
+from serving.servable import Code, Servable, StatusError, status_of
+from serving.services import Services
 
 log = logging.getLogger(__name__)
 
+BATCHING_FILE = "batching_params.pbtxt"  # in a version's folder
 MESSAGE_LENGTH = 1024  # longer error texts are cut, as TensorFlow Serving does
 
 
-class ServerError(RuntimeError):
-    """The server cannot start: the text says why and what would do."""
+def _handlers(services: Services) -> list[grpc.GenericRpcHandler]:
+    """What a gRPC server takes."""
+    return [
+        grpc.method_handlers_generic_handler(method.service, {method.name: _handler(method, function)})
+        for method, function in services.all().items()
+    ]
 
 
-class _Services:
-    """The remote procedures, each from a request to a response."""
-
-    def __init__(self, models: Models):
-        self._models = models
-
-    def predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        _require_spec(request)
-        servable, version = self._models.lookup(request.model_spec)
-        signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        arrays = servable.predict(signature, request.inputs, request.output_filter, context.time_remaining())
-        response = wire.PredictResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.signature_name = signature
-        response.model_spec.version.value = version
-        for name, array in arrays.items():
-            response.outputs[name].CopyFrom(wire.encode(array, content=False))
-        return response
-
-    def metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        _require_spec(request)
-        if not request.metadata_field:
-            text = "GetModelMetadataRequest must specify at least one metadata_field"
-            raise StatusError(Code.INVALID_ARGUMENT, text)
-        for name in request.metadata_field:
-            if name != "signature_def":
-                raise StatusError(Code.INVALID_ARGUMENT, f"Metadata field {name} is not supported")
-        servable, version = self._models.lookup(request.model_spec)
-        response = wire.GetModelMetadataResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = version
-        signatures = wire.SignatureDefMap(signature_def=servable.signatures)
-        response.metadata["signature_def"].type_url = wire.SIGNATURES_URL
-        response.metadata["signature_def"].value = signatures.SerializeToString()
-        return response
-
-    def status(self, request: Any, context: grpc.ServicerContext) -> Any:
-        _require_spec(request)
-        response = wire.GetModelStatusResponse()
-        for number, version in self._models.status(request.model_spec):
-            entry = response.model_version_status.add(version=number, state=version.state)
-            entry.status.error_code, entry.status.error_message = version.code, version.message
-        return response
-
-    def reload(self, request: Any, context: grpc.ServicerContext) -> Any:
-        if not request.config.HasField("model_config_list"):
-            text = "ServerModelConfig type not supported by HandleReloadConfigRequest."
-            raise StatusError(Code.INVALID_ARGUMENT, f"{text} Only ModelConfigList is currently supported")
-        self._models.configure(list(request.config.model_config_list.config))
-        response = wire.ReloadConfigResponse()
-        response.status.SetInParent()
-        return response
-
-    def health(self, request: Any, context: grpc.ServicerContext) -> Any:
-        known = {"", "PredictionService", "ModelService"} | {f"models/{name}" for name in self._models.available()}
-        if request.service not in known:
-            raise StatusError(Code.NOT_FOUND, f"unknown service {request.service}")
-        model = request.service.removeprefix("models/")
-        down = request.service.startswith("models/") and not self._models.available()[model]
-        return wire.HealthCheckResponse(status=2 if down else 1)  # NOT_SERVING, SERVING
-
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """What a gRPC server takes."""
-        functions = {
-            wire.PREDICT: self.predict,
-            wire.METADATA: self.metadata,
-            wire.STATUS: self.status,
-            wire.RELOAD: self.reload,
-            wire.HEALTH: self.health,
-        }
-        return [
-            grpc.method_handlers_generic_handler(method.service, {method.name: _handler(method, function)})
-            for method, function in functions.items()
-        ]
-
-
-def _require_spec(request: Any) -> None:
-    if not request.HasField("model_spec"):
-        raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-
-
-def _handler(method: wire.Method, function: Callable[[Any, grpc.ServicerContext], Any]) -> grpc.RpcMethodHandler:
+def _handler(method: wire.Method, function: Callable[..., Any]) -> grpc.RpcMethodHandler:
     def call(request: Any, context: grpc.ServicerContext) -> Any:
         remaining = context.time_remaining()
         if not context.is_active() or (remaining is not None and remaining <= 0):
             # It waited for a free thread until nobody listened any more: the work is not begun.
             context.abort(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
         try:
-            return function(request, context)
+            return function(request, remaining)
         except Exception as error:
             code, text = status_of(error)
             if code is Code.INTERNAL:
@@ -142,12 +76,12 @@ class Server:
 
     Args:
         models: a folder of models (new ones are found while it runs), or the folder of each model by name, or a
-            `wire.ModelServerConfig`.
-        address: "host:port"; port 0 takes any free one, see `port`.
-        poll: seconds between looks for new versions; 0 looks once only.
-        threads: requests that run at the same time.
-        in_flight: requests that may run and wait; more are refused with RESOURCE_EXHAUSTED.
-        retry_seconds: between attempts to load a version that failed.
+            `wire.ModelServerConfig`, or a function that gives one at each poll.
+        address: "host:port", or "" for none; port 0 takes any free one, see `port`.
+        rest: "host:port" of the REST interface, see `rest_port`; "" for none.
+        socket: path of a unix socket for gRPC.
+        options: what else can be chosen.
+        **changes: single fields of these.
     """
 
     def __init__(
@@ -155,26 +89,75 @@ class Server:
         models: str | os.PathLike | Mapping[str, str | os.PathLike] | Any,
         address: str = "127.0.0.1:8500",
         *,
-        poll: float = 1.0,
-        threads: int = 4 * (os.cpu_count() or 1),
-        in_flight: int = 1000,
-        retry_seconds: float = RETRY_SECONDS,
+        rest: str = "",
+        socket: str = "",
+        options: Options | None = None,
+        **changes: Any,
     ):
-        self.models = Models(_source(models), retry_seconds)
-        self.address = address
-        self.port = 0
-        self._poll = poll
-        self._threads, self._in_flight = threads, in_flight
+        self.options = replace(options or Options(), **changes)
+        self.address, self.rest_address, self.socket = address, rest, socket
+        self.port = self.rest_port = 0
+        self.metrics = Metrics()
+        chosen = self.options
+        self._batcher = Batcher(chosen.batching, self.metrics) if chosen.batching else None
+        self.models = Models(
+            _source(models),
+            chosen.retry_seconds,
+            retries=chosen.retries,
+            load=self._load,
+            early_labels=chosen.early_labels,
+        )
+        self.services = Services(
+            self.models, self.metrics, check_method=chosen.check_method, content=chosen.tensor_content
+        )
         self._grpc: grpc.Server | None = None
+        self._http: HttpServer | None = None
         self._stopped = threading.Event()
 
+    def _load(self, name: str, folder: Path) -> tuple[Servable, int]:
+        """A version of a model, warm."""
+        batcher, own = self._batcher, folder / BATCHING_FILE
+        if self._batcher and self.options.own_batching:
+            batcher = Batcher(batching_parameters(own), self.metrics) if own.exists() else None
+        if self.options.tflite and (folder / "model.tflite").exists():
+            from serving.tflite import TfLite
+
+            servable: Servable = TfLite(folder, batcher, name=name)
+        else:
+            servable = Servable(folder, batcher, self.options.tags, name, self.options.session)
+        started, status = time.perf_counter(), "OK"
+        try:
+            return servable, servable.warm_up(self._replay(servable)) if self.options.warm_up else 0
+        except Exception as error:
+            status = status_of(error)[0].name
+            raise
+        finally:
+            self.metrics.warm_up.add(str(folder), status, value=(time.perf_counter() - started) * 1e6)
+
+    def _replay(self, servable: Servable) -> Callable[[Any], object]:
+        """The function that runs a record of a warm-up file."""
+        services = Services(One(servable), Metrics())  # type: ignore[arg-type]
+
+        def replay(log: Any) -> object:
+            for kind, function in (
+                ("classify_log", services.classify),
+                ("regress_log", services.regress),
+                ("multi_inference_log", services.multi_inference),
+            ):
+                if log.HasField(kind):
+                    return function(getattr(log, kind).request)
+            return services.predict(log.predict_log.request)
+
+        return replay
+
     def start(self) -> Server:
-        """This server, once every model has been loaded and the port is open.
+        """This server, once every model has been loaded and its ports are open.
 
         Raises:
-            ServerError: the port is taken, or a model has no version that loads.
+            ServerError: a port is taken, or a model has no version that loads.
         """
-        _check_free(self.address)
+        for address in filter(None, (self.address, self.rest_address)):
+            _check_free(address)
         try:
             self.models.poll()
             self.models.require_all()
@@ -182,29 +165,58 @@ class Server:
             raise ServerError(error.message) from None
         except OSError as error:
             raise ServerError(f"{error}; `zoo export NAME` makes a folder of models") from None
+        self._start_grpc()
+        if self.rest_address:
+            self._start_rest()
+        self._stopped.clear()
+        if self.options.poll:
+            threading.Thread(target=self._keep_polling, name="poll", daemon=True).start()
+        return self
+
+    def _start_grpc(self) -> None:
         self._grpc = grpc.server(
-            ThreadPoolExecutor(self._threads, "rpc"),
-            handlers=_Services(self.models).handlers(),
-            maximum_concurrent_rpcs=self._in_flight,
+            ThreadPoolExecutor(self.options.threads, "rpc"),
+            handlers=_handlers(self.services),
+            maximum_concurrent_rpcs=self.options.in_flight,
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # else a second server could share the port unnoticed
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # clients ping each 30 s
+                *self.options.channel,
             ],
         )
         try:
-            self.port = self._grpc.add_insecure_port(self.address)
+            if self.address:
+                self.port = self._listen(self.address)
+            if self.socket:
+                Path(self.socket).unlink(missing_ok=True)  # of a server that was killed
+                self._listen(f"unix:{self.socket}")
         except RuntimeError:
-            raise ServerError(_taken(self.address)) from None
+            raise ServerError(_taken(self.address or self.socket)) from None
         self._grpc.start()
-        self._stopped.clear()
-        if self._poll:
-            threading.Thread(target=self._keep_polling, name="poll", daemon=True).start()
-        return self
+
+    def _listen(self, address: str) -> int:
+        assert self._grpc
+        if self.options.credentials is None:
+            return self._grpc.add_insecure_port(address)
+        return self._grpc.add_secure_port(address, self.options.credentials)
+
+    def _start_rest(self) -> None:
+        host, _, port = self.rest_address.rpartition(":")
+        rest = Rest(self.services, self.options.rest_timeout, self.options.metrics)
+        try:
+            self._http = HttpServer(
+                (host.strip("[]"), int(port)), rest, self.options.in_flight, self.options.cross_origin
+            )
+        except OSError as error:
+            self.stop(0)
+            raise ServerError(f"{_taken(self.rest_address)} ({error.strerror})") from None
+        self.rest_port = self._http.server_port
+        self._http.start()
 
     def _keep_polling(self) -> None:
-        while not self._stopped.wait(self._poll):
+        while not self._stopped.wait(self.options.poll):
             try:
                 self.models.poll()
             except OSError as error:  # the folder is away for the moment: what is loaded stays
@@ -219,9 +231,14 @@ class Server:
     def stop(self, grace: float = 5.0) -> None:
         """Takes no new requests, and ends when those that run have ended or after `grace` seconds."""
         self._stopped.set()
-        if self._grpc:
-            self._grpc.stop(grace).wait()
-            self._grpc = None
+        ended = self._grpc.stop(grace) if self._grpc else None
+        if self._http:
+            self._http.drain(grace)
+        if ended:
+            ended.wait()
+        if self._batcher:
+            self._batcher.close()
+        self._grpc = self._http = None
 
     def __enter__(self) -> Server:
         return self.start()
@@ -230,7 +247,22 @@ class Server:
         self.stop()
 
 
+class One:
+    """A version that is not served yet, whatever a request asks for."""
+
+    def __init__(self, servable: Servable):
+        self._servable = servable
+
+    def lookup(self, spec: Any) -> tuple[Servable, int]:
+        return self._servable, 0
+
+    def available(self) -> dict[str, list[int]]:
+        return {}
+
+
 def _source(models: Any) -> Callable[[], list[Any]]:
+    if callable(models):
+        return models
     if isinstance(models, wire.ModelServerConfig):
         configs = list(models.model_config_list.config)
     elif isinstance(models, Mapping):
@@ -293,35 +325,61 @@ def serve(server: Server, grace: float = 10.0) -> None:
             signal.signal(number, handler)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit status of the command that takes tensorflow_model_server's flags."""
-    parser = argparse.ArgumentParser("python -m serving.server", description=main.__doc__)
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen at")
-    parser.add_argument("--port", type=int, default=8500)
-    parser.add_argument("--model_name", default="default")
-    parser.add_argument("--model_base_path", help="folder with the versions of the one model")
-    parser.add_argument("--model_config_file", help="ModelServerConfig as text; instead of the two above")
-    parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1.0)
-    parser.add_argument("--enable_grpc_healthcheck_service", nargs="?", help="it is always on")
-    options, unknown = parser.parse_known_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of the command."""
+    flags, unknown = parser().parse_known_args(arguments)
+    if flags.version:
+        from zoo import __version__
+
+        print(f"ocrzoo model server: {__version__}\nTensorFlow: {tf.__version__}")
+        return 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for flag in unknown:
         log.warning("unknown flag: %s", flag)
+    for name in NO_EFFECT:
+        if getattr(flags, name) is not None:
+            log.warning("--%s has no effect here", name)
     try:
-        models = _models_of(options)
-        serve(Server(models, f"{options.host}:{options.port}", poll=options.file_system_poll_wait_seconds))
-    except (ServerError, OSError, text_format.ParseError) as error:
+        server = Server(
+            _models_of(flags),
+            f"{flags.host}:{flags.port}" if flags.port else "",
+            rest=f"{flags.host}:{flags.rest_api_port}" if flags.rest_api_port else "",
+            socket=flags.grpc_socket_path,
+            options=options_of(flags),
+        )
+        if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
+            follow(server, flags.model_config_file, flags.model_config_file_poll_wait_seconds)
+        serve(server, flags.drain_seconds)
+    except (ServerError, OSError, ValueError, text_format.ParseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _models_of(options: argparse.Namespace) -> Any:
-    if options.model_config_file:
-        return text_format.Parse(Path(options.model_config_file).read_text(), wire.ModelServerConfig())
-    if options.model_base_path:
-        return {options.model_name: options.model_base_path}
+def _models_of(flags: argparse.Namespace) -> Any:
+    if not flags.port and not flags.grpc_socket_path:
+        raise ServerError("at least one of --port and --grpc_socket_path must be given")
+    if flags.rest_api_port and flags.rest_api_port == flags.port:
+        raise ServerError(f"--rest_api_port and --port are both {flags.port}; they must differ")
+    if flags.model_config_file:
+        return read_config(flags.model_config_file, wire.ModelServerConfig)
+    if flags.model_base_path:
+        return {flags.model_name: flags.model_base_path}
     raise ServerError("give --model_config_file, or --model_name and --model_base_path")
+
+
+def follow(server: Server, path: str | os.PathLike, seconds: float) -> None:
+    """Serves what a file of a ModelServerConfig says, read again and again; an invalid one changes nothing."""
+
+    def look() -> None:
+        while not server.wait(seconds):
+            try:
+                config = read_config(path, wire.ModelServerConfig)
+                server.models.configure(list(config.model_config_list.config))
+            except (OSError, StatusError, text_format.ParseError) as error:
+                log.error("%s", error)
+
+    threading.Thread(target=look, name="follow", daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -109,8 +109,46 @@ StatusProto = _message("StatusProto", "int32 error_code = 1; string error_messag
 ModelVersionStatus = _message("ModelVersionStatus", "int64 version = 1; int32 state = 2; StatusProto status = 3")
 GetModelStatusRequest = _message("GetModelStatusRequest", "ModelSpec model_spec = 1")
 GetModelStatusResponse = _message("GetModelStatusResponse", "repeated ModelVersionStatus model_version_status = 1")
+
+# Examples stay serialized: a server hands them to the graph as they came.
+Examples = _message("Examples", "repeated bytes examples = 1")
+ExamplesWithContext = _message("ExamplesWithContext", "repeated bytes examples = 1; bytes context = 2")
+Input = _message("Input", "Examples example_list = 1; ExamplesWithContext example_list_with_context = 2")
+Class = _message("Class", "string label = 1; float score = 2")
+Classifications = _message("Classifications", "repeated Class classes = 1")
+ClassificationResult = _message("ClassificationResult", "repeated Classifications classifications = 1")
+ClassificationRequest = _message("ClassificationRequest", "ModelSpec model_spec = 1; Input input = 2")
+ClassificationResponse = _message("ClassificationResponse", "ClassificationResult result = 1; ModelSpec model_spec = 2")
+Regression = _message("Regression", "float value = 1")
+RegressionResult = _message("RegressionResult", "repeated Regression regressions = 1")
+RegressionRequest = _message("RegressionRequest", "ModelSpec model_spec = 1; Input input = 2")
+RegressionResponse = _message("RegressionResponse", "RegressionResult result = 1; ModelSpec model_spec = 2")
+InferenceTask = _message("InferenceTask", "ModelSpec model_spec = 1; string method_name = 2")
+InferenceResult = _message(
+    "InferenceResult",
+    "ModelSpec model_spec = 1; ClassificationResult classification_result = 2; RegressionResult regression_result = 3",
+)
+MultiInferenceRequest = _message("MultiInferenceRequest", "repeated InferenceTask tasks = 1; Input input = 2")
+MultiInferenceResponse = _message("MultiInferenceResponse", "repeated InferenceResult results = 1")
+
+BytesList = _message("BytesList", "repeated bytes value = 1")
+FloatList = _message("FloatList", "repeated float value = 1")
+Int64List = _message("Int64List", "repeated int64 value = 1")
+Feature = _message("Feature", "BytesList bytes_list = 1; FloatList float_list = 2; Int64List int64_list = 3")
+Features = _message("Features", "map<string, Feature> feature = 1")
+Example = _message("Example", "Features features = 1")
+
 PredictLog = _message("PredictLog", "PredictRequest request = 1; PredictResponse response = 2")
-PredictionLog = _message("PredictionLog", "PredictLog predict_log = 6")  # a record of a warm-up file
+ClassifyLog = _message("ClassifyLog", "ClassificationRequest request = 1; ClassificationResponse response = 2")
+RegressLog = _message("RegressLog", "RegressionRequest request = 1; RegressionResponse response = 2")
+MultiInferenceLog = _message(
+    "MultiInferenceLog", "MultiInferenceRequest request = 1; MultiInferenceResponse response = 2"
+)
+PredictionLog = _message(  # a record of a warm-up file
+    "PredictionLog",
+    """ClassifyLog classify_log = 2; RegressLog regress_log = 3; MultiInferenceLog multi_inference_log = 4;
+    PredictLog predict_log = 6""",
+)
 
 # --- configuration of a server ---------------------------------------------------------------------------------------
 
@@ -129,6 +167,22 @@ ModelServerConfig = _message(
 )
 ReloadConfigRequest = _message("ReloadConfigRequest", "ModelServerConfig config = 1; repeated string metric_names = 2")
 ReloadConfigResponse = _message("ReloadConfigResponse", "StatusProto status = 1")
+
+BoolValue = _message("BoolValue", "bool value = 1")
+StringValue = _message("StringValue", "string value = 1")
+BatchingParameters = _message(
+    "BatchingParameters",
+    """Int64Value max_batch_size = 1; Int64Value batch_timeout_micros = 2; Int64Value max_enqueued_batches = 3;
+    Int64Value num_batch_threads = 4; StringValue thread_pool_name = 5; repeated int64 allowed_batch_sizes = 6;
+    bool pad_variable_length_inputs = 7; BoolValue enable_large_batch_splitting = 8;
+    Int64Value max_execution_batch_size = 9""",
+)
+SSLConfig = _message(
+    "SSLConfig", "string server_key = 1; string server_cert = 2; string custom_ca = 3; bool client_verify = 4"
+)
+PrometheusConfig = _message("PrometheusConfig", "bool enable = 1; string path = 2")
+MonitoringConfig = _message("MonitoringConfig", "PrometheusConfig prometheus_config = 1")
+
 HealthCheckRequest = _message("HealthCheckRequest", "string service = 1")
 HealthCheckResponse = _message("HealthCheckResponse", "int32 status = 1")
 
@@ -147,6 +201,11 @@ class Method(NamedTuple):
 
 
 PREDICT = Method("tensorflow.serving.PredictionService", "Predict", PredictRequest, PredictResponse)
+CLASSIFY = Method("tensorflow.serving.PredictionService", "Classify", ClassificationRequest, ClassificationResponse)
+REGRESS = Method("tensorflow.serving.PredictionService", "Regress", RegressionRequest, RegressionResponse)
+MULTI_INFERENCE = Method(
+    "tensorflow.serving.PredictionService", "MultiInference", MultiInferenceRequest, MultiInferenceResponse
+)
 METADATA = Method(
     "tensorflow.serving.PredictionService", "GetModelMetadata", GetModelMetadataRequest, GetModelMetadataResponse
 )
@@ -217,7 +276,7 @@ def encode(value: Any, content: bool = True) -> Any:
         ValueError: TensorFlow has no such element type.
     """
     array = as_array(value)
-    dtype = _type_of(array)
+    dtype = type_of(array)
     tensor = TensorProto(dtype=dtype.number)
     tensor.tensor_shape.SetInParent()
     for size in array.shape:
@@ -231,7 +290,12 @@ def encode(value: Any, content: bool = True) -> Any:
     return tensor
 
 
-def _type_of(array: np.ndarray) -> DType:
+def type_of(array: np.ndarray) -> DType:
+    """TensorFlow's element type of an array.
+
+    Raises:
+        ValueError: there is none.
+    """
     kind = array.dtype
     if kind.kind == "O" and all(isinstance(x, bytes | str) for x in array.ravel().tolist()):
         return STRING

@@ -576,22 +576,27 @@ def add_serve(subparsers) -> None:
     command = subparsers.add_parser(
         "serve",
         help="serve exported models",
-        description="Answers TensorFlow Serving's gRPC requests until Ctrl-C. New models are found while it runs.",
+        description="Answers TensorFlow Serving's requests until Ctrl-C. New models are found while it runs.",
     )
     command.add_argument("--models", type=Path, default=Path("saved_models"), help="folder; default: saved_models")
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only; 0.0.0.0 for all")
-    command.add_argument("--port", type=int, default=8500, help="default: 8500; 0 for any free one")
+    command.add_argument("--port", type=int, default=8500, help="of gRPC; default: 8500; 0 for any free one")
+    command.add_argument("--rest-port", metavar="PORT", type=int, help="of REST and metrics too; 8501, say")
+    command.add_argument("--batching", metavar="FILE", type=Path, help="TensorFlow Serving's BatchingParameters")
     command.set_defaults(run=serve)
 
 
 def serve(args: argparse.Namespace) -> None:
     import logging
 
+    from serving.options import batching_parameters
     from serving.server import Server
     from serving.server import serve as run
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run(Server(args.models, f"{args.host}:{args.port}"))
+    rest = "" if args.rest_port is None else f"{args.host}:{args.rest_port}"
+    batching = batching_parameters(args.batching) if args.batching else None
+    run(Server(args.models, f"{args.host}:{args.port}", rest=rest, batching=batching))
 
 
 # ---------------------------------------------------------------- convert

@@ -42,7 +42,26 @@ def write_toy(folder: Path, offset: float) -> None:
             matrix = tf.linalg.matmul(matrix, matrix) / 500
         return {"y": tf.reduce_sum(matrix) * 0 + module.offset}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(inputs):
+        x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+        labels = tf.tile(tf.constant([["small", "great"]]), [tf.shape(x)[0], 1])
+        return {"classes": labels, "scores": tf.concat([1 - x, x], 1) + module.offset}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress(inputs):
+        x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
+        return {"outputs": x / 2 + module.offset}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])
+    def picture(image):
+        def read(data):
+            return tf.reduce_sum(tf.cast(tf.io.decode_image(data, 3, expand_animations=False), tf.int32))
+
+        return {"sum": tf.map_fn(read, image, fn_output_signature=tf.int32)}
+
     signatures = {"serving_default": line, "text": text, "two": two, "half": half, "large": large, "slow": slow}
+    signatures |= {"classify": classify, "regress": regress, "picture": picture}
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
