@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -175,3 +177,76 @@ def test_squeeze_excite_weighs_channels_by_their_means(height, width):
     gate = np.maximum(reduced, 0) @ weights["s_expand/kernel"][0, 0] + weights["s_expand/bias"]
     gate = np.clip(gate / 6 + 0.5, 0, 1)
     np.testing.assert_allclose(np.asarray(network(x)), x * gate[:, None, None], rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------- directions, attention, pyramids
+
+
+@pytest.mark.parametrize(("kernel", "row", "column"), [((1, 5), [3], [1, 2, 3, 4, 5]), ((5, 1), [1, 2, 3, 4, 5], [3])])
+def test_a_convolution_may_look_in_one_direction(kernel, row, column):
+    x = np.zeros((1, 7, 7, 1), "float32")
+    x[0, 3, 3] = 1
+    result, _ = apply(lambda image: layers.conv(image, 1, kernel, "c"), x)
+    seen = np.argwhere(result[0, :, :, 0])
+    np.testing.assert_array_equal(np.unique(seen[:, 0]), row)
+    np.testing.assert_array_equal(np.unique(seen[:, 1]), column)
+
+
+def test_a_dilated_convolution_leaves_pixels_out():
+    x = np.zeros((1, 7, 7, 1), "float32")
+    x[0, 3, 3] = 1
+    for block in (layers.conv, partial(layers.conv_bn, activation=None)):
+        image = keras.Input((7, 7, 1))
+        result = np.asarray(keras.Model(image, block(image, 1, 3, "c", dilation=2))(x))
+        seen = {tuple(place) for place in np.argwhere(result[0, :, :, 0])}
+        assert seen == {(y, x) for y in (1, 3, 5) for x in (1, 3, 5)}
+
+
+def test_channel_attention_by_hand():
+    """Means 1 and 3, maxima 2 and 4, one hidden unit that adds them: 4 + 6 = 10, weighted by 0.1 and -0.1."""
+    x = np.array([[[0, 2], [2, 4]]], "float32").reshape(1, 1, 2, 2)
+    image = keras.Input((1, 2, 2))
+    network = keras.Model(image, layers.channel_attention(image, "a", reduction=2))
+    values = {"a_reduce/kernel": [1, 1], "a_expand/kernel": [0.1, -0.1]}
+    for variable in network.weights:
+        variable.assign(np.reshape(values[variable.path], variable.shape))
+    gates = 1 / (1 + np.exp([-1.0, 1.0]))
+    np.testing.assert_allclose(np.asarray(network(x)), x * gates, rtol=1e-5)
+
+
+def test_spatial_attention_by_hand():
+    """A window of one pixel, the mean and the maximum of the channels weighted by 1 and 2."""
+    x = RNG.normal(size=(2, 3, 4, 5)).astype("float32")
+    image = keras.Input((3, 4, 5))
+    network = keras.Model(image, layers.spatial_attention(image, "a", kernel=1))
+    network.weights[0].assign(np.reshape([1.0, 2.0], network.weights[0].shape))
+    gate = 1 / (1 + np.exp(-(x.mean(-1) + 2 * x.max(-1))))
+    np.testing.assert_allclose(np.asarray(network(x)), x * gate[..., None], rtol=1e-4, atol=1e-6)
+
+
+def test_cbam_weighs_channels_then_places():
+    x = RNG.normal(size=(1, 6, 5, 8)).astype("float32")
+    image = keras.Input((6, 5, 8))
+    whole = keras.Model(image, layers.cbam(image, "a", reduction=4, kernel=3))
+    for variable in whole.weights:
+        variable.assign(RNG.normal(size=variable.shape))
+    first = keras.Model(image, whole.get_layer("a_channel_scale").output)
+    gate = np.asarray(whole(x)) / np.asarray(first(x))
+    np.testing.assert_allclose(gate, np.broadcast_to(gate[..., :1], gate.shape), rtol=1e-3)
+    assert [v.path for v in whole.weights] == [
+        "a_channel_reduce/kernel", "a_channel_expand/kernel", "a_spatial_conv/kernel",
+    ]  # fmt: skip
+
+
+def test_a_pyramid_hands_down_what_is_seen_from_afar():
+    maps = [keras.Input((16 // 2**index, 16 // 2**index, 3 + index)) for index in range(3)]
+    network = keras.Model(maps, layers.fpn(maps, 4, "p"))
+    for variable in network.weights:
+        variable.assign(RNG.uniform(0.5, 1.5, variable.shape))
+    features = [RNG.uniform(0, 1, map_.shape[1:]).astype("float32")[None] for map_ in maps]
+    before = [np.asarray(x) for x in network(features)]
+    assert [x.shape for x in before] == [(1, 16, 16, 4), (1, 8, 8, 4), (1, 4, 4, 4)]
+    for changed in range(3):
+        after = [np.asarray(x) for x in network([x + (index == changed) for index, x in enumerate(features)])]
+        reached = [(b - a).min() > 1e-3 for a, b in zip(before, after, strict=True)]
+        assert reached == [level <= changed for level in range(3)]

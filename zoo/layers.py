@@ -29,13 +29,20 @@ def pad(x, kernel: Kernel, name: str):
     return layers.ZeroPadding2D((height // 2, width // 2), name=f"{name}_pad")(x)
 
 
-def conv(x, filters: int, kernel: Kernel, name: str, *, stride: int = 1, bias: bool = False):
-    """A convolution padded by kernel // 2 on all sides: (B, H, W, C) → (B, ⌈H / stride⌉, ⌈W / stride⌉, filters)."""
+def conv(x, filters: int, kernel: Kernel, name: str, *, stride: int = 1, bias: bool = False, dilation: int = 1):
+    """A convolution padded by kernel // 2 on all sides: (B, H, W, C) → (B, ⌈H / stride⌉, ⌈W / stride⌉, filters).
+
+    A kernel (1, k) looks along the line, (k, 1) across it; a dilated one leaves `dilation` - 1 pixels between its own,
+    and takes no stride.
+    """
     if kernel not in (1, (1, 1)) and stride > 1:
         x, padding = pad(x, kernel, name), "valid"
     else:
         padding = "same"
-    return layers.Conv2D(filters, kernel, stride, padding, use_bias=bias, kernel_initializer="he_normal", name=name)(x)
+    return layers.Conv2D(
+        filters, kernel, stride, padding, dilation_rate=dilation, use_bias=bias, kernel_initializer="he_normal",
+        name=name,
+    )(x)  # fmt: skip
 
 
 def depthwise_conv(x, kernel: int, name: str, *, stride: tuple[int, int] = (1, 1)):
@@ -74,9 +81,19 @@ def norm(x, name: str, **options):
     return layers.BatchNormalization(name=name, **(BATCH_NORM | options))(x)
 
 
-def conv_bn(x, filters: int, kernel: Kernel, name: str, *, stride: int = 1, activation: str | None = "relu", **options):
+def conv_bn(
+    x,
+    filters: int,
+    kernel: Kernel,
+    name: str,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    activation: str | None = "relu",
+    **options,
+):
     """Convolution, batch normalization, activation; the layers are `name`_conv and `name`_norm."""
-    x = conv(x, filters, kernel, f"{name}_conv", stride=stride)
+    x = conv(x, filters, kernel, f"{name}_conv", stride=stride, dilation=dilation)
     x = norm(x, f"{name}_norm", **options)
     return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
@@ -142,3 +159,47 @@ def squeeze_excite(x, reduced: int, name: str):
     gate = layers.Conv2D(reduced, 1, activation="relu", name=f"{name}_reduce")(gate)
     gate = layers.Conv2D(channels, 1, activation="hard_sigmoid", name=f"{name}_expand")(gate)
     return layers.Multiply(name=f"{name}_scale")([x, gate])
+
+
+def channel_attention(x, name: str, *, reduction: int = 16):
+    """Channels weighted by one two-layer gate over their means and their maxima.
+
+    Woo et al. 2018, https://arxiv.org/abs/1807.06521, eq. 2. The gate's layers are `name`_reduce and `name`_expand.
+    """
+    channels = x.shape[-1]
+    reduce = layers.Conv2D(max(1, channels // reduction), 1, activation="relu", use_bias=False, name=f"{name}_reduce")
+    expand = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_expand")
+    mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+    largest = layers.GlobalMaxPooling2D(keepdims=True, name=f"{name}_max")(x)
+    gate = layers.Add(name=f"{name}_add")([expand(reduce(mean)), expand(reduce(largest))])
+    gate = layers.Activation("sigmoid", name=f"{name}_gate")(gate)
+    return layers.Multiply(name=f"{name}_scale")([x, gate])
+
+
+def spatial_attention(x, name: str, *, kernel: int = 7):
+    """Pixels weighted by a convolution over the mean and the maximum of their channels (eq. 3 of the same paper)."""
+    both = ops.concatenate([ops.mean(x, -1, keepdims=True), ops.max(x, -1, keepdims=True)], -1)
+    gate = layers.Conv2D(1, kernel, padding="same", use_bias=False, activation="sigmoid", name=f"{name}_conv")(both)
+    return layers.Multiply(name=f"{name}_scale")([x, gate])
+
+
+def cbam(x, name: str, *, reduction: int = 16, kernel: int = 7):
+    """Attention to channels, then to places: a convolutional block attention module (eq. 1 of the same paper)."""
+    x = channel_attention(x, f"{name}_channel", reduction=reduction)
+    return spatial_attention(x, f"{name}_spatial", kernel=kernel)
+
+
+def fpn(features: list, channels: int, name: str = "fpn") -> list:
+    """[C2, C3, C4, C5] → [P2, P3, P4, P5] of `channels` each: lateral sums from the top down, each smoothed.
+
+    Lin et al. 2016, https://arxiv.org/abs/1612.03144, section 3. Any number of maps, each half as large as the one
+    before; the layers are `name`2_lateral, `name`2_smooth, and so on.
+    """
+    merged: list = []
+    for level, feature in reversed(list(enumerate(features, 2))):
+        x = conv(feature, channels, 1, f"{name}{level}_lateral", bias=True)
+        if merged:
+            larger = layers.UpSampling2D(2, name=f"{name}{level}_enlarge")(merged[0])
+            x = layers.Add(name=f"{name}{level}_add")([x, larger])
+        merged.insert(0, x)
+    return [conv(x, channels, 3, f"{name}{level}_smooth", bias=True) for level, x in enumerate(merged, 2)]

@@ -1,4 +1,4 @@
-"""Every detector with a decoding of its own learns one small page by heart, by its recipe's targets and loss, and finds its words."""
+"""Every detector with a decoding of its own learns one small page by heart by its recipe, and finds its words."""
 
 from __future__ import annotations
 

@@ -1,0 +1,226 @@
+"""Values between the pixels of a map: deformable convolution, regions brought to one size, affine views.
+
+    map (B, H, W, C), points (B, N) → values (B, N, C), each from the four pixels around the point
+
+A point (y, x) counts from the centre of the first pixel. In `keras.ops` alone: the same on TensorFlow and on JAX, with
+gradients by the map and by the points, and in every export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+ZERO, REPEAT = "zero", "repeat"  # what lies beyond the edge of a map
+
+
+def bilinear(maps: Sequence, level, y, x, edge: str = ZERO):
+    """(B, N, C) values at points of several maps.
+
+    Args:
+        maps: each (B, H_i, W_i, C).
+        level: (B, N) int32, the map in which each point lies, or None where there is one map.
+        y, x: (B, N) float32, pixels of that map.
+        edge: beyond the map there are zeros (`ZERO`), or its outermost pixels are repeated (`REPEAT`).
+    """
+    batch, channels = ops.shape(maps[0])[0], maps[0].shape[-1]
+    heights, widths = ([ops.shape(x)[axis] for x in maps] for axis in (1, 2))
+    sizes = [height * width for height, width in zip(heights, widths, strict=True)]
+    flat = ops.concatenate([ops.reshape(x, (batch, size, channels)) for x, size in zip(maps, sizes, strict=True)], 1)
+    total = sum(sizes[1:], sizes[0])
+    height, width, base = (
+        _pick(level, [ops.cast(value, "int32") for value in values], y)
+        for values in (heights, widths, [sum(sizes[:i], 0) for i in range(len(sizes))])
+    )
+    base = base + ops.expand_dims(ops.arange(batch, dtype="int32"), 1) * ops.cast(total, "int32")
+    flat = ops.reshape(flat, (-1, channels))
+    if edge == REPEAT:
+        y = ops.clip(y, 0.0, ops.cast(height - 1, y.dtype))
+        x = ops.clip(x, 0.0, ops.cast(width - 1, x.dtype))
+    top, left = ops.floor(y), ops.floor(x)
+    result = 0.0
+    for down in (0, 1):
+        for right in (0, 1):
+            row, column = ops.cast(top, "int32") + down, ops.cast(left, "int32") + right
+            weight = (1 - ops.abs(y - ops.cast(row, y.dtype))) * (1 - ops.abs(x - ops.cast(column, x.dtype)))
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            index = base + ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
+            value = ops.take(flat, index, axis=0)  # (B, N, C)
+            result = result + value * ops.expand_dims(weight * ops.cast(inside, y.dtype), -1)
+    return result
+
+
+def _pick(level, values: list, like):
+    """(B, N) int32: the value of each point's level."""
+    if level is None:
+        return ops.zeros_like(like, dtype="int32") + values[0]
+    return ops.take(ops.stack([ops.cast(value, "int32") for value in values]), level, axis=0)
+
+
+# ---------------------------------------------------------------- deformable convolution
+
+
+class DeformConv(layers.Layer):
+    """A convolution whose window looks elsewhere at every place: (B, H, W, C) → (B, ⌈H / stride⌉, ⌈W / stride⌉, F).
+
+    Zhu et al. 2018 (version 2, modulated), https://arxiv.org/abs/1811.11168, eq. 1. Beyond the map there are zeros.
+    Call it with [x, offsets, weights]: for each of the k·k places of the window, row by row, "offsets"
+    (B, H', W', 2·k·k) tell how many pixels further down and right it looks, and "weights" (B, H', W', k·k) how much it
+    counts. Equal to torchvision's `deform_conv2d` with padding dilation · (k // 2).
+
+    Args:
+        filters: F.
+        kernel: side of the window, odd.
+        stride: pixels from one place of the window to the next.
+        dilation: pixels between the window's places.
+    """
+
+    def __init__(self, filters: int, kernel: int = 3, stride: int = 1, dilation: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size, self.stride, self.dilation = filters, kernel, stride, dilation
+
+    def build(self, shapes):
+        size, channels = self.kernel_size, shapes[0][-1]
+        shape = (size, size, channels, self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
+
+    def call(self, inputs):
+        x, offsets, weights = inputs
+        height, width, places = ops.shape(offsets)[1], ops.shape(offsets)[2], self.kernel_size**2
+        reach = np.arange(self.kernel_size) - self.kernel_size // 2
+        down, right = (grid.ravel() * self.dilation for grid in np.meshgrid(reach, reach, indexing="ij"))
+        offsets = ops.reshape(ops.cast(offsets, "float32"), (-1, height, width, places, 2))
+        rows = ops.cast(ops.arange(height) * self.stride, "float32")[None, :, None, None]
+        columns = ops.cast(ops.arange(width) * self.stride, "float32")[None, None, :, None]
+        points = height * width * places
+        y = ops.reshape(rows + down.astype("float32") + offsets[..., 0], (-1, points))
+        z = ops.reshape(columns + right.astype("float32") + offsets[..., 1], (-1, points))
+        values = ops.cast(bilinear([x], None, y, z), self.compute_dtype)
+        values = values * ops.reshape(ops.cast(weights, self.compute_dtype), (-1, points, 1))
+        values = ops.reshape(values, (-1, height, width, places * x.shape[-1]))
+        return ops.matmul(values, ops.reshape(ops.cast(self.kernel, self.compute_dtype), (-1, self.filters)))
+
+    def compute_output_shape(self, shapes):
+        return (*shapes[1][:3], self.filters)
+
+    def get_config(self):
+        own = {"kernel": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
+        return super().get_config() | {"filters": self.filters} | own
+
+
+def deform_conv(x, filters: int, kernel: int, name: str, *, stride: int = 1):
+    """A deformable convolution that finds out from `x` where to look; it begins as a plain one of half the weight.
+
+    The layers are `name`, and `name`_offset and `name`_weight, which begin with zeros.
+    """
+    start = {"kernel_initializer": "zeros", "use_bias": True}
+    y, padding = x, "same"
+    if stride > 1:
+        y, padding = layers.ZeroPadding2D(kernel // 2, name=f"{name}_offset_pad")(x), "valid"
+    offsets = layers.Conv2D(2 * kernel**2, kernel, stride, padding, name=f"{name}_offset", **start)(y)
+    weights = layers.Conv2D(
+        kernel**2, kernel, stride, padding, activation="sigmoid", name=f"{name}_weight", **start
+    )(y)  # fmt: skip
+    return DeformConv(filters, kernel, stride, name=name)([x, offsets, weights])
+
+
+# ---------------------------------------------------------------- regions
+
+
+class RegionAlign(layers.Layer):
+    """Regions of a pyramid brought to one size: (B, N, size, size, C).
+
+    He et al. 2017, https://arxiv.org/abs/1703.06870, section 3 (RoIAlign), with the levels of Lin et al. 2016,
+    https://arxiv.org/abs/1612.03144, eq. 1. Call it with [boxes, P2, P3, …]: boxes (B, N, 4) are left, top, right,
+    bottom in pixels of the image, and Pi has a pixel for each 2^i of these. Equal to torchvision's `roi_align`
+    (aligned) within the picture.
+
+    Args:
+        size: samples of the result on each side.
+        samples: points of each cell on each side, of which the mean is taken.
+        usual: √(width · height) of the regions that belong to P4.
+    """
+
+    def __init__(self, size: int = 7, samples: int = 2, usual: float = 224.0, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.samples, self.usual = size, samples, usual
+
+    def call(self, inputs):
+        boxes, maps = ops.cast(inputs[0], "float32"), inputs[1:]
+        count, side = ops.shape(boxes)[1], self.size * self.samples
+        width, height = (ops.maximum(boxes[..., 2 + i] - boxes[..., i], 1e-3) for i in (0, 1))
+        level = 4 + ops.floor(ops.log(ops.sqrt(width * height) / self.usual + 1e-6) / np.log(2.0))  # eq. 1
+        level = ops.cast(ops.clip(level, 2, 1 + len(maps)), "int32")  # (B, N)
+        scale = ops.exp(-np.log(2.0).astype("float32") * ops.cast(level, "float32"))[..., None]
+        part = ((np.arange(side) + 0.5) / side).astype("float32")
+        x = (boxes[..., 0, None] + width[..., None] * part) * scale - 0.5  # (B, N, side)
+        y = (boxes[..., 1, None] + height[..., None] * part) * scale - 0.5
+        shape = (-1, count, side, side)
+        grid = [ops.broadcast_to(v, (ops.shape(boxes)[0], *shape[1:])) for v in (y[..., None], x[:, :, None])]
+        y, x = (ops.reshape(v, (-1, count * side * side)) for v in grid)
+        level = ops.repeat(level - 2, side * side, axis=1)
+        values = bilinear(maps, level, y, x, REPEAT)
+        cells = (-1, count, self.size, self.samples, self.size, self.samples, maps[0].shape[-1])
+        return ops.cast(ops.mean(ops.reshape(values, cells), (3, 5)), self.compute_dtype)
+
+    def compute_output_shape(self, shapes):
+        return (*shapes[0][:2], self.size, self.size, shapes[1][-1])
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size, "samples": self.samples, "usual": self.usual}
+
+
+# ---------------------------------------------------------------- affine views
+
+
+class AffineView(layers.Layer):
+    """What a picture looks like through a matrix: [(B, H, W, C), (B, 6)] → (B, *size, C). Beyond it there are zeros.
+
+    Jaderberg et al. 2015, https://arxiv.org/abs/1506.02025, eq. 1 and 5. The six numbers are the rows of the (2, 3)
+    matrix from places of the view to places of the picture; both go from -1 to 1 from edge to edge.
+
+    Args:
+        size: height and width of the view, pixels.
+    """
+
+    def __init__(self, size: tuple[int, int], **kwargs):
+        super().__init__(**kwargs)
+        self.size = tuple(size)
+
+    def call(self, inputs):
+        picture, theta = inputs
+        theta = ops.cast(ops.reshape(theta, (-1, 2, 3)), "float32")
+        rows, columns = ((2 * np.arange(side) + 1) / side - 1 for side in self.size)
+        right, down = np.meshgrid(columns, rows)
+        places = np.stack([right.ravel(), down.ravel(), np.ones(right.size)]).astype("float32")  # (3, N)
+        source = ops.matmul(theta, places)  # (B, 2, N), eq. 1
+        height, width = (ops.cast(ops.shape(picture)[axis], "float32") for axis in (1, 2))
+        x, y = ((source[:, i] + 1) * side / 2 - 0.5 for i, side in enumerate((width, height)))
+        values = bilinear([picture], None, y, x)  # eq. 5
+        return ops.cast(ops.reshape(values, (-1, *self.size, picture.shape[-1])), self.compute_dtype)
+
+    def compute_output_shape(self, shapes):
+        return (shapes[0][0], *self.size, shapes[0][-1])
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}
+
+
+def spatial_transformer(x, size: tuple[int, int], name: str, *, filters: int = 32):
+    """The view of `x` (B, H, W, C) that suits what follows: (B, *size, C). It begins as the whole of it.
+
+    Two convolutions, the mean and a dense layer say how to look (section 3.1 of the paper).
+    """
+    y = x
+    for index in (1, 2):
+        y = layers.Conv2D(filters, 3, activation="relu", padding="same", name=f"{name}_conv{index}")(y)
+        y = layers.MaxPooling2D(2, name=f"{name}_pool{index}")(y)
+    y = layers.GlobalAveragePooling2D(name=f"{name}_mean")(y)
+    whole = keras.initializers.Constant([1, 0, 0, 0, 1, 0])
+    theta = layers.Dense(
+        6, kernel_initializer="zeros", bias_initializer=whole, dtype="float32", name=f"{name}_matrix"
+    )(y)  # fmt: skip
+    return AffineView(size, name=name)([x, theta])
