@@ -1,4 +1,4 @@
-"""What LinkNet and FAST compute, where shapes alone would not tell, and FAST with one convolution for each block."""
+"""What LinkNet, DB++ and FAST compute, where shapes alone would not tell; FAST with one convolution for each block."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ keras = pytest.importorskip("keras")
 
 import zoo  # noqa: E402
 from zoo.backbones.textnet import block, reparameterize  # noqa: E402
+from zoo.detection.dbpp import fusion  # noqa: E402
 from zoo.detection.fast import neck  # noqa: E402
 from zoo.detection.linknet import decoder  # noqa: E402
 from zoo.layers import deconv  # noqa: E402
+from zoo.sampling import DeformConv  # noqa: E402
 
 RNG = np.random.default_rng(12)
 
@@ -54,6 +56,29 @@ def test_each_stage_of_linknet_is_added_on_the_way_up():
     for changed in range(4):
         after = np.asarray(network([x + (index == changed) for index, x in enumerate(features)]))
         assert (after > before).all()
+
+
+# ---------------------------------------------------------------- DB++
+
+
+def test_scales_are_weighted_at_every_pixel():
+    """The share of each map is one number for a pixel, between 0 and 1, and differs from map to map."""
+    maps = [keras.Input((6, 5, 4), name=f"x{level}") for level in (2, 3, 4, 5)]
+    network = keras.Model(maps, fusion(maps))
+    for variable in network.weights:
+        variable.assign(RNG.normal(size=variable.shape, scale=0.3))
+    features = [RNG.uniform(0.5, 1, (2, 6, 5, 4)).astype("float32") for _ in maps]
+    share = np.asarray(network(features)) / np.concatenate(features, -1)
+    share = share.reshape(2, 6, 5, 4, 4)  # level, channel
+    np.testing.assert_allclose(share, np.broadcast_to(share[..., :1], share.shape), rtol=1e-4)
+    assert (share > 0).all() and (share < 1).all()
+    assert share[..., 0].std((0, 1, 2)).min() > 1e-3 and np.abs(np.diff(share[..., 0], axis=-1)).min(-1).max() > 1e-3
+
+
+def test_windows_move_in_the_later_stages_alone():
+    network = zoo.build("dbpp_resnet50", **zoo.card("dbpp_resnet50").test_options)
+    found = {layer.name for layer in network.layers if isinstance(layer, DeformConv)}
+    assert found == {f"stage{stage}_block1_2_conv" for stage in (2, 3, 4)}
 
 
 # ---------------------------------------------------------------- FAST

@@ -27,6 +27,8 @@ BACKBONES: dict[str, Callable] = {
     "resnet34": partial(resnet, block="basic", depths=(3, 4, 6, 3)),
     "resnet50": partial(resnet, block="bottleneck", depths=(3, 4, 6, 3)),
     "resnet34_wide": partial(resnet, block="basic", depths=(3, 4, 6, 3), width=128),
+    "resnet50_dcn": partial(resnet, block="bottleneck", depths=(3, 4, 6, 3), later="deformable"),
+    "resnet_dcn_test": partial(resnet, block="bottleneck", depths=(1, 1, 1, 1), width=4, later="deformable"),
     "resnet_test": partial(resnet, block="bottleneck", depths=(1, 1, 1, 1), width=4),
     "starnet_s3": partial(starnet, size="starnet_s3"),
     "starnet_test": partial(starnet, size="starnet_test", width=8),

@@ -9,26 +9,37 @@ from __future__ import annotations
 
 from keras import layers
 
-from zoo.layers import conv_bn, pad
+from zoo.layers import conv_bn, norm, pad
+from zoo.sampling import deform_conv
+
+Stride = int | tuple[int, int]
 
 
-def basic(x, filters: int, stride: int, name: str):
+def basic(x, filters: int, stride: Stride, name: str):
     """Two 3×3 convolutions: (B, H, W, C) → (B, H/stride, W/stride, filters)."""
     x = conv_bn(x, filters, 3, f"{name}_1", stride=stride)
     return conv_bn(x, filters, 3, f"{name}_2", activation=None)
 
 
-def bottleneck(x, filters: int, stride: int, name: str):
+def bottleneck(x, filters: int, stride: Stride, name: str):
     """1×1, 3×3, 1×1 convolutions: (B, H, W, C) → (B, H/stride, W/stride, 4·filters)."""
     x = conv_bn(x, filters, 1, f"{name}_1")
     x = conv_bn(x, filters, 3, f"{name}_2", stride=stride)
     return conv_bn(x, 4 * filters, 1, f"{name}_3", activation=None)
 
 
-BLOCKS = {"basic": basic, "bottleneck": bottleneck}
+def deformable(x, filters: int, stride: int, name: str):
+    """A bottleneck whose 3×3 convolution is deformable: Zhu et al. 2018, https://arxiv.org/abs/1811.11168."""
+    x = conv_bn(x, filters, 1, f"{name}_1")
+    x = deform_conv(x, filters, 3, f"{name}_2_conv", stride=stride)
+    x = layers.ReLU(name=f"{name}_2_relu")(norm(x, f"{name}_2_norm"))
+    return conv_bn(x, 4 * filters, 1, f"{name}_3", activation=None)
 
 
-def residual(x, block: str, filters: int, stride: int, name: str):
+BLOCKS = {"basic": basic, "bottleneck": bottleneck, "deformable": deformable}
+
+
+def residual(x, block: str, filters: int, stride: Stride, name: str):
     """The block's output added to its input, which is projected where the shapes differ (eq. 1 and 2)."""
     y = BLOCKS[block](x, filters, stride, name)
     if stride != 1 or x.shape[-1] != y.shape[-1]:
@@ -36,7 +47,9 @@ def residual(x, block: str, filters: int, stride: int, name: str):
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
 
-def resnet(image, block: str, depths: tuple[int, ...], width: int = 64):
+def resnet(
+    image, block: str, depths: tuple[int, ...], width: int = 64, rectangular: bool = False, later: str | None = None
+):
     """[C2, C3, C4, C5] of a normalised image (B, H, W, 3).
 
     Args:
@@ -44,6 +57,8 @@ def resnet(image, block: str, depths: tuple[int, ...], width: int = 64):
         block: a key of `BLOCKS`.
         depths: residual blocks in each stage.
         width: filters of the first stage; each stage doubles them.
+        rectangular: the last three stages halve the height only: C5 is (B, H/32, W/4, C).
+        later: the block of all stages but the first, if that is another.
     """
     x = conv_bn(image, width, 7, "stem", stride=2)
     # Pixels after a ReLU are not negative, so zeros pad a maximum as well as minus infinity does.
@@ -51,7 +66,8 @@ def resnet(image, block: str, depths: tuple[int, ...], width: int = 64):
     features = []
     for stage, depth in enumerate(depths):
         for index in range(depth):
-            stride = 2 if stage and not index else 1
-            x = residual(x, block, width * 2**stage, stride, f"stage{stage + 1}_block{index + 1}")
+            stride: Stride = 1 if index or not stage else (2, 1) if rectangular else 2
+            kind = later if later and stage else block
+            x = residual(x, kind, width * 2**stage, stride, f"stage{stage + 1}_block{index + 1}")
         features.append(x)
     return features

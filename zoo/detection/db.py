@@ -21,16 +21,20 @@ from zoo.layers import Upsample, conv_bn, norm, normalize
 MEAN, STD = (0.798, 0.785, 0.772), (0.264, 0.2749, 0.287)
 
 
-def pyramid(features: list, channels: int):
-    """[C2, C3, C4, C5] → (B, H/4, W/4, channels): lateral sums from the top down, smoothed, enlarged, joined."""
+def levels(features: list, channels: int) -> list:
+    """[C2, C3, C4, C5] → four maps (B, H/4, W/4, channels / 4): lateral sums from the top down, smoothed, enlarged."""
     lateral = [conv_bn(x, channels, 1, f"lateral{level}") for level, x in enumerate(features, 2)]
     merged = lateral[-1:]
     for level, x in zip((4, 3, 2), reversed(lateral[:-1]), strict=True):
         larger = Upsample(2, name=f"topdown{level}")(merged[0])
         merged.insert(0, layers.Add(name=f"merge{level}")([larger, x]))
     smooth = [conv_bn(x, channels // 4, 3, f"smooth{level}") for level, x in enumerate(merged, 2)]
-    enlarged = [Upsample(2**index, name=f"enlarge{index + 2}")(x) if index else x for index, x in enumerate(smooth)]
-    return layers.Concatenate(name="fused")(enlarged)
+    return [Upsample(2**index, name=f"enlarge{index + 2}")(x) if index else x for index, x in enumerate(smooth)]
+
+
+def pyramid(features: list, channels: int):
+    """[C2, C3, C4, C5] → (B, H/4, W/4, channels): the levels joined."""
+    return layers.Concatenate(name="fused")(levels(features, channels))
 
 
 def head(x, name: str, output: str):
