@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ class Page(NamedTuple):
     image: np.ndarray
     polygons: np.ndarray
     ignore: np.ndarray
+    lengths: np.ndarray | None = None  # (N,) characters of each word, where they are known
 
 
 class Task:
@@ -121,14 +122,18 @@ make = Task
 def synthetic(rng: np.random.Generator) -> Page:
     """A synthetic document or scene."""
     sample = documents.scene(rng) if rng.random() < SCENES else documents.document(rng)
-    return Page(sample.image, sample.polygons, np.zeros(len(sample.polygons), bool))
+    return Page(sample.image, sample.polygons, np.zeros(len(sample.polygons), bool), _lengths(sample.texts))
+
+
+def _lengths(texts: Sequence[str]) -> np.ndarray:
+    return np.array([len(text) for text in texts], int)
 
 
 def labelled(entry: datasets.Entry) -> Page:
     """A real page with its words; lines are cut into words where their gaps tell, else they do not count."""
     picture = entry.read()
-    polygons, _, illegible = datasets.words(entry, picture)
-    return Page(picture, polygons, illegible)
+    polygons, texts, illegible = datasets.words(entry, picture)
+    return Page(picture, polygons, illegible, _lengths(texts))
 
 
 def varied(page: Page, rng: np.random.Generator) -> Page:
@@ -137,14 +142,14 @@ def varied(page: Page, rng: np.random.Generator) -> Page:
     if rng.random() < 0.5:
         image, homography = augment.seen(image, rng, 6.0, 0.03)
         polygons = augment.move(polygons, homography)
-    return Page(augment.degrade(image, rng, 0.5), polygons, page.ignore)
+    return page._replace(image=augment.degrade(image, rng, 0.5), polygons=polygons)
 
 
 def scaled(page: Page, scale: float) -> Page:
     """The page with its sides multiplied."""
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(page.image, None, fx=scale, fy=scale, interpolation=how)
-    return Page(image, page.polygons * np.float32(scale), page.ignore)
+    return page._replace(image=image, polygons=page.polygons * np.float32(scale))
 
 
 def crop(page: Page, size: tuple[int, int], rng: np.random.Generator) -> Page:
@@ -161,4 +166,5 @@ def crop(page: Page, size: tuple[int, int], rng: np.random.Generator) -> Page:
     image[: window.shape[0], : window.shape[1]] = window
     polygons = page.polygons - np.array([x, y], np.float32)
     inside = (polygons.max(1) > 0).all(1) & (polygons.min(1) < extent).all(1) if len(polygons) else np.zeros(0, bool)
-    return Page(image, polygons[inside], page.ignore[inside])
+    lengths = None if page.lengths is None else page.lengths[inside]
+    return Page(image, polygons[inside], page.ignore[inside], lengths)
