@@ -8,8 +8,10 @@ import pytest
 keras = pytest.importorskip("keras")
 
 import zoo  # noqa: E402
+from zoo import weights  # noqa: E402
 from zoo.backbones import BACKBONES, backbone  # noqa: E402
 from zoo.detection.db import pyramid  # noqa: E402
+from zoo.recognition import svtr  # noqa: E402
 from zoo.recognition.crnn import sequence  # noqa: E402
 
 RNG = np.random.default_rng(11)
@@ -65,7 +67,10 @@ def test_a_sequence_goes_from_left_to_right():
         assert steps[0, column].tolist() == expected
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.names("recognition") if name.startswith("crnn_")])
+CTC = [name for name in zoo.names("recognition") if "decoding" not in zoo.card(name).reading]
+
+
+@pytest.mark.parametrize("name", [name for name in CTC if name.startswith("crnn_")])
 def test_a_step_for_every_four_pixels_of_any_width(name, small):
     for width in (4, 32, 36, 200):
         logits = small(name)(np.zeros((1, 32, width, 3), "uint8"))["logits"]
@@ -82,6 +87,80 @@ def test_steps_see_both_sides(small):
         other[:, :, columns] = 255 - other[:, :, columns]
         change = np.abs(np.asarray(network(other)["logits"])[0] - before).max(-1)
         assert change[0] > 0 and change[-1] > 0
+
+
+CRNN = {"features": "resnet_test_r", "charset": "digits", "units": 8}
+
+
+@pytest.mark.parametrize(
+    ("rnn", "direction", "sees"),
+    [("gru", "both", (True, True)), ("lstm", "forward", (False, True)), ("gru", "backward", (True, False))],
+)
+def test_recurrent_layers_read_in_their_direction(rnn, direction, sees):
+    """Whether the first step knows of the last one, and the last of the first; features alone see a few columns."""
+    network = zoo.build("crnn_resnet34", **CRNN, rnn=rnn, direction=direction, depth=1)
+    assert sum(layer.name.startswith("recurrent") for layer in network.layers) == 1
+    strip = RNG.integers(0, 256, (1, 32, 240, 3)).astype("uint8")
+    before = np.asarray(network(strip)["logits"])[0]
+    other = strip.copy()
+    other[:, :, -8:] = 255 - other[:, :, -8:]
+    first = np.abs(np.asarray(network(other)["logits"])[0] - before)[0].max() > 0
+    other = strip.copy()
+    other[:, :, :8] = 255 - other[:, :, :8]
+    last = np.abs(np.asarray(network(other)["logits"])[0] - before)[-1].max() > 0
+    assert (first, last) == sees
+
+
+def test_paths_of_the_usual_crnn_stay(small):
+    paths = {variable.path for variable in small("crnn_mobilenet_v3_small").weights}
+    assert {"recurrent2/backward_lstm/lstm_cell/recurrent_kernel", "logits/kernel"} <= paths
+
+
+def test_an_unknown_option_of_a_crnn_is_told():
+    for wrong, message in (({"rnn": "tcn"}, "no 'tcn'; there are: lstm, gru"), ({"decoder": "beam"}, "ctc, attention")):
+        with pytest.raises(ValueError, match=message):
+            zoo.build("crnn_mobilenet_v3_small", **CRNN, **wrong)
+
+
+@pytest.mark.parametrize("rnn", ["lstm", "gru"])
+def test_attention_writes_what_its_training_graph_says_of_its_own_text(rnn):
+    """Told the characters that the reader wrote, the training graph gives the reader's logits."""
+    options = CRNN | {"decoder": "attention", "longest": 6, "rnn": rnn}
+    reader = zoo.build("crnn_mobilenet_v3_small", **options)
+    for variable in reader.weights:
+        variable.assign(variable + RNG.normal(0, 0.3, variable.shape))
+    teacher = zoo.build("crnn_mobilenet_v3_small", **options, teacher=True)
+    assert weights.assign(teacher, {variable.path: np.asarray(variable) for variable in reader.weights}) == []
+    strip = RNG.integers(0, 256, (3, 32, 64, 3)).astype("uint8")
+    alone = np.asarray(reader(strip, training=False)["logits"])
+    end, start = 10, 11
+    written = alone.argmax(-1)
+    tokens = np.concatenate([np.full((3, 1), start), written[:, :-1]], 1).astype("int32")
+    told = np.asarray(teacher({"image": strip, "tokens": tokens}, training=False)["logits"])
+    for row in range(3):
+        ends = np.flatnonzero(written[row] == end)
+        count = ends[0] + 1 if len(ends) else 7
+        np.testing.assert_allclose(told[row, :count], alone[row, :count], rtol=1e-4, atol=1e-4)
+        assert not alone[row, count:].any()
+    assert np.abs(alone[:, 0] - alone[:, 1]).max() > 1e-3
+
+
+def test_places_around():
+    """Of a map of 8 x 16, place (0, 0) sees 4 rows of 6 columns, place (4, 8) all of 7 x 11."""
+    seen = svtr.around(8, 16).reshape(8, 16, 8, 16)
+    assert seen[0, 0].sum() == 4 * 6 and seen[0, 0, :4, :6].all()
+    assert seen[4, 8].sum() == 7 * 11 and seen[4, 8, 1:8, 3:14].all()
+
+
+def test_mixing_around_and_everywhere():
+    """A change far away reaches a place by mixing everywhere alone."""
+    x = RNG.normal(0, 1, (1, 8 * 16, 4)).astype("float32")
+    other = x.copy()
+    other[0, -1] += 1  # the last column, which the first place does not see
+    for grid, reached in (((8, 16), False), ((), True)):
+        layer = svtr.Mixing(2, 4, grid)
+        change = np.abs(np.asarray(layer(other)) - np.asarray(layer(x)))[0]
+        assert (change[0].max() > 0) == reached and change[-1].max() > 0
 
 
 # ---------------------------------------------------------------- backbones

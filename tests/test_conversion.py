@@ -262,7 +262,7 @@ def test_a_network_that_docTR_does_not_have(tmp_path):
         ConversionError, match=r"there is no table of docTR's names for it; there are tables for .*crnn"
     ):
         conversion.table(tmp_path)
-    with pytest.raises(ConversionError, match="known for backbones by mobilenet_v3, resnet, vgg, not for textnet_tiny"):
+    with pytest.raises(ConversionError, match="backbones by densenet, mobilenet_v3, resnet, vgg, not for textnet_tiny"):
         list(trunk("textnet_tiny"))
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zoo import beam
+
 ASCII = string.digits + string.ascii_letters + string.punctuation
 CURRENCY = "£€¥¢฿"
 
@@ -111,8 +113,7 @@ class Charset:
         Raises:
             ValueError: K is not the size of the alphabet and the blank.
         """
-        if logits.shape[-1] != len(self) + 1:
-            raise ValueError(f"logits have {logits.shape[-1]} classes; the alphabet and the blank are {len(self) + 1}")
+        self._check(logits)
         best = logits.argmax(-1)  # (B, T)
         top = np.take_along_axis(logits, best[..., None], -1)
         score = 1 / np.exp(logits - top).sum(-1)  # (B, T): softmax at its maximum
@@ -120,6 +121,28 @@ class Charset:
             self._collapse(row[:length], scores[:length])
             for row, scores, length in zip(best, score, steps or [logits.shape[1]] * len(logits), strict=True)
         ]
+
+    def decode_beam(self, logits: np.ndarray, width: int) -> list[Reading]:
+        """The likeliest text of each row of CTC logits (B, T, K), all its ways summed up; see `zoo.beam`.
+
+        Scores are as of `decode`, taken along the likeliest way to write the text.
+
+        Raises:
+            ValueError: K is not the size of the alphabet and the blank, or the width is below 1.
+        """
+        self._check(logits)
+        readings = []
+        for row in logits.astype("float64"):
+            logs = row - row.max(-1, keepdims=True)
+            logs -= np.log(np.exp(logs).sum(-1, keepdims=True))
+            labels, _ = beam.search(logs, width, self.blank)
+            scores = beam.peaks(logs, labels, self.blank)
+            readings.append(Reading(self.text(labels), float(np.prod(scores)), tuple(scores)))
+        return readings
+
+    def _check(self, logits: np.ndarray) -> None:
+        if logits.shape[-1] != len(self) + 1:
+            raise ValueError(f"logits have {logits.shape[-1]} classes; the alphabet and the blank are {len(self) + 1}")
 
     def decode_ended(self, logits: np.ndarray) -> list[Reading]:
         """The best class of each step of logits (B, T, K) up to the first that is no character: that ends the text.

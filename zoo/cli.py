@@ -237,6 +237,7 @@ def add_read(subparsers) -> None:
     command.add_argument(
         "--min-confidence", metavar="P", type=_share, default=0.0, help="leave out words below it, 0..1"
     )
+    command.add_argument("--beam", metavar="N", type=_positive, default=0, help="search for the likeliest text: 8, say")
     place = command.add_mutually_exclusive_group()
     place.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
     place.add_argument("--server", metavar="HOST:PORT", help="model server that runs the networks")
@@ -285,6 +286,8 @@ def _reader(args: argparse.Namespace) -> Reader:
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
     if args.recognize_only:
         chosen["detection"] = None
+    if args.beam:
+        chosen["beam"] = args.beam
     return reader(**chosen, runtime=args.runtime, server=args.server, min_confidence=args.min_confidence)
 
 

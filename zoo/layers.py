@@ -20,7 +20,7 @@ def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, 
     return layers.Rescaling(scale, offset, name="normalize")(image)
 
 
-Kernel = int | tuple[int, int]  # the side of a square window, or its height and width
+Kernel = int | tuple[int, int]  # the side of a square window, or its height and width; so strides
 
 
 def pad(x, kernel: Kernel, name: str):
@@ -29,13 +29,13 @@ def pad(x, kernel: Kernel, name: str):
     return layers.ZeroPadding2D((height // 2, width // 2), name=f"{name}_pad")(x)
 
 
-def conv(x, filters: int, kernel: Kernel, name: str, *, stride: int = 1, bias: bool = False, dilation: int = 1):
+def conv(x, filters: int, kernel: Kernel, name: str, *, stride: Kernel = 1, bias: bool = False, dilation: int = 1):
     """A convolution padded by kernel // 2 on all sides: (B, H, W, C) → (B, ⌈H / stride⌉, ⌈W / stride⌉, filters).
 
     A kernel (1, k) looks along the line, (k, 1) across it; a dilated one leaves `dilation` - 1 pixels between its own,
     and takes no stride.
     """
-    if kernel not in (1, (1, 1)) and stride > 1:
+    if kernel not in (1, (1, 1)) and stride not in (1, (1, 1)):
         x, padding = pad(x, kernel, name), "valid"
     else:
         padding = "same"
@@ -87,7 +87,7 @@ def conv_bn(
     kernel: Kernel,
     name: str,
     *,
-    stride: int = 1,
+    stride: Kernel = 1,
     dilation: int = 1,
     activation: str | None = "relu",
     **options,

@@ -94,7 +94,8 @@ def trunk(name: str) -> dict[str, np.ndarray]:
     features = torchvision.models.feature_extraction.create_feature_extractor(module, {last: "map"})
     x = torch.from_numpy(seeded.image(seeded.TRUNK_CASE).astype("float32") / 255 - 0.5).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        answer = features(x)["map"].permute(0, 2, 3, 1).numpy()
+        answer = features(x)["map"].clamp(min=0 if name.startswith("densenet") else None, max=torch.inf)
+        answer = answer.permute(0, 2, 3, 1).numpy()
     print(f"{name}: mean {answer.mean():.3g}, deviation {answer.std():.3g}")
     shapes = {key: list(value.shape) for key, value in state.items()}
     made = f"torch {torch.__version__}, torchvision {torchvision.__version__}"

@@ -134,7 +134,7 @@ CASES = {
     "vit_det_m": SQUARES,
 }
 # Backbones of torchvision's classifiers, by name, and what they are given.
-TRUNKS = ("mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16_bn")
+TRUNKS = ("densenet121", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16_bn")
 TRUNK_CASE = (1, 64, 96, 3)
 
 

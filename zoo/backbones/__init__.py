@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from zoo.backbones.densenet import densenet
 from zoo.backbones.mobilenet_v3 import mobilenet_v3
 from zoo.backbones.resnet import resnet
 from zoo.backbones.starnet import starnet
@@ -17,6 +18,10 @@ from zoo.backbones.vgg import vgg
 TINY_VGG = ((1, 4), (1, 4), (1, 8), (1, 8), (1, 8))
 
 BACKBONES: dict[str, Callable] = {
+    "densenet121": partial(densenet, depths=(6, 12, 24, 16)),
+    "densenet121_r": partial(densenet, depths=(6, 12, 24, 16), rectangular=True),
+    "densenet_test": partial(densenet, depths=(1, 1, 1, 2), growth=4, width=8),
+    "densenet_test_r": partial(densenet, depths=(1, 1, 1, 2), growth=4, width=8, rectangular=True),
     "mobilenet_v3_small": partial(mobilenet_v3, variant="small"),
     "mobilenet_v3_large": partial(mobilenet_v3, variant="large"),
     "mobilenet_v3_small_r": partial(mobilenet_v3, variant="small", rectangular=True),
@@ -27,9 +32,11 @@ BACKBONES: dict[str, Callable] = {
     "resnet34": partial(resnet, block="basic", depths=(3, 4, 6, 3)),
     "resnet50": partial(resnet, block="bottleneck", depths=(3, 4, 6, 3)),
     "resnet34_wide": partial(resnet, block="basic", depths=(3, 4, 6, 3), width=128),
+    "resnet34_r": partial(resnet, block="basic", depths=(3, 4, 6, 3), rectangular=True),
     "resnet50_dcn": partial(resnet, block="bottleneck", depths=(3, 4, 6, 3), later="deformable"),
     "resnet_dcn_test": partial(resnet, block="bottleneck", depths=(1, 1, 1, 1), width=4, later="deformable"),
     "resnet_test": partial(resnet, block="bottleneck", depths=(1, 1, 1, 1), width=4),
+    "resnet_test_r": partial(resnet, block="basic", depths=(1, 1, 1, 1), width=4, rectangular=True),
     "starnet_s3": partial(starnet, size="starnet_s3"),
     "starnet_test": partial(starnet, size="starnet_test", width=8),
     "textnet_tiny": partial(textnet, variant="tiny"),

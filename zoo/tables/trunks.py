@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from zoo.backbones import BACKBONES
+from zoo.backbones.densenet import densenet
 from zoo.backbones.mobilenet_v3 import BLOCKS, mobilenet_v3
 from zoo.backbones.resnet import resnet
 from zoo.backbones.vgg import CONFIGURATION_D, vgg
@@ -73,4 +74,20 @@ def _resnet(block: str, depths: tuple[int, ...], width: int = 64) -> Rows:
                 yield from conv_norm(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}_shortcut")
 
 
-TRUNKS: dict[Callable, Callable[..., Rows]] = {mobilenet_v3: _mobilenet_v3, resnet: _resnet, vgg: _vgg}
+def _densenet(depths: tuple[int, ...], growth: int = 32, width: int = 64) -> Rows:
+    """The first normalization of a layer stands before its convolution; the last of all closes the trunk."""
+    yield from conv_norm(f"{TRUNK}.conv0", f"{TRUNK}.norm0", "stem")
+    for stage, depth in enumerate(depths, 1):
+        for index in range(1, depth + 1):
+            theirs, ours = f"{TRUNK}.denseblock{stage}.denselayer{index}", f"stage{stage}_layer{index}"
+            for part in (1, 2):
+                yield from conv_norm(f"{theirs}.conv{part}", f"{theirs}.norm{part}", f"{ours}_{part}")
+        if stage < len(depths):
+            theirs = f"{TRUNK}.transition{stage}"
+            yield from conv_norm(f"{theirs}.conv", f"{theirs}.norm", f"stage{stage}_transition")
+    yield from norm(f"{TRUNK}.norm5", "last_norm")
+
+
+TRUNKS: dict[Callable, Callable[..., Rows]] = {
+    densenet: _densenet, mobilenet_v3: _mobilenet_v3, resnet: _resnet, vgg: _vgg,
+}  # fmt: skip

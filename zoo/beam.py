@@ -1,0 +1,91 @@
+"""The likeliest text of CTC's logits, summed over all ways to write it: prefix beam search.
+
+Graves and Jaitly 2014, http://proceedings.mlr.press/v32/graves14.html, algorithm 1; Hannun et al. 2014,
+https://arxiv.org/abs/1408.2873. A greedy decoding takes the likeliest way instead, which may write another text. NumPy
+only, and for one strip at a time: the search stands outside of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+NEVER = -np.inf
+
+
+def search(logs: np.ndarray, width: int, blank: int) -> tuple[tuple[int, ...], float]:
+    """The likeliest labels and the logarithm of their probability, a lower bound unless the beam holds all prefixes.
+
+    Args:
+        logs: logarithms of probabilities (T, K).
+        width: prefixes kept after each step; as many of the likeliest classes are tried to extend each.
+        blank: class of CTC's blank.
+
+    Raises:
+        ValueError: the width is below 1.
+    """
+    if width < 1:
+        raise ValueError(f"a beam of width {width} holds nothing; give 1 or more")
+    # By prefix: the logarithms of the probability of the ways that end in a blank, and of those that do not.
+    beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, NEVER)}
+    for row in logs:
+        likely = np.argsort(-row, kind="stable")[: width + 1].tolist()
+        following: dict[tuple[int, ...], tuple[float, float]] = {}
+
+        def arrive(prefix: tuple[int, ...], blanked: float, written: float, into: dict = following) -> None:
+            before = into.get(prefix, (NEVER, NEVER))
+            into[prefix] = _sum(before[0], blanked), _sum(before[1], written)
+
+        for prefix, (blanked, written) in beam.items():
+            both = _sum(blanked, written)
+            arrive(prefix, both + row[blank], written + row[prefix[-1]] if prefix else NEVER)
+            for label in likely:
+                if label == blank:
+                    continue
+                longer = (*prefix, label)
+                # A label after itself needs a blank in between, else it is the same one still.
+                ways = blanked if prefix and prefix[-1] == label else both
+                if ways > NEVER:
+                    arrive(longer, NEVER, ways + row[label])
+        best = sorted(following.items(), key=lambda entry: -_sum(*entry[1]))[:width]
+        beam = dict(best)
+    prefix, ways = max(beam.items(), key=lambda entry: _sum(*entry[1]))
+    return prefix, float(_sum(*ways))
+
+
+def _sum(a: float, b: float) -> float:
+    """ln(eᵃ + eᵇ)."""
+    high, low = (a, b) if a > b else (b, a)
+    return high if low == NEVER else high + float(np.log1p(np.exp(low - high)))
+
+
+def peaks(logs: np.ndarray, labels: Sequence[int], blank: int) -> list[float]:
+    """The highest probability of each label in its run of steps, in the likeliest way to write the labels.
+
+    Args:
+        logs: logarithms of probabilities (T, K).
+        labels: that can be written in T steps.
+        blank: class of CTC's blank.
+    """
+    states = [blank]
+    for label in labels:
+        states += [label, blank]
+    # Viterbi: from each state to itself, the next, or over a blank between two different labels.
+    skips = np.array([i >= 2 and s != blank and s != states[i - 2] for i, s in enumerate(states)])
+    score = np.full(len(states), NEVER)
+    score[:2] = logs[0, states[:2]]
+    came = np.zeros((len(logs), len(states)), int)
+    for step in range(1, len(logs)):
+        one = np.concatenate([[NEVER], score[:-1]])
+        two = np.where(skips, np.concatenate([[NEVER, NEVER], score[:-2]])[: len(states)], NEVER)
+        choices = np.stack([score, one, two])
+        came[step] = choices.argmax(0)
+        score = choices.max(0) + logs[step, states]
+    state = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2
+    result = [NEVER] * len(labels)
+    for step in range(len(logs) - 1, -1, -1):
+        if state % 2:
+            result[state // 2] = max(result[state // 2], logs[step, states[state]])
+        state -= came[step, state]
+    return np.exp(result).tolist()
