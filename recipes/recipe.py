@@ -40,6 +40,13 @@ class Recipe:
     decay: float = 1e-4  # weight decay of AdamW
     clip: float = 5.0  # norm to which the gradient is clipped
     ema: float = 0.999  # momentum of the average of the weights; 0 is none
+    precision: str = "float32"  # of the network's layers; or mixed_float16, mixed_bfloat16
+    accumulate: int = 1  # parts in which a device goes through its share of a batch, for want of memory
+
+    freeze: tuple[str, ...] = ()  # layers that stay as they are: names, or patterns such as block1*
+    layer_decay: float = 1.0  # the rate of each group of layers, counted from the outputs, over that of the next
+    unfreeze_every: int = 0  # steps after which one more group, counted from the outputs, begins to learn
+    pull: float = 0.0  # weight of the squared distance to the weights at the start
 
     checkpoint_every: int = 200  # steps; a kill loses no more than these
     validate_every: int = 1000  # steps, a multiple of checkpoint_every

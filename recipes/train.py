@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import fnmatch
 import functools
 import importlib
 import json
@@ -18,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import zoo
+from recipes import optimizer as optimizers
 from recipes import origin, plots
-from recipes.data import pipeline
+from recipes import step as steps
 from recipes.recipe import Recipe
 from zoo import registry, weights
 from zoo.files import replacing
@@ -45,61 +47,16 @@ class RunError(RuntimeError):
     """A run that cannot begin or go on; the message says why and what would do."""
 
 
-class Learner(keras.Model):
-    """A network with a task's loss: what `fit` trains. The network itself holds none."""
-
-    def __init__(self, network: keras.Model, loss):
-        super().__init__(name="learner")
-        self.network, self.task_loss = network, loss
-
-    def call(self, pixels, training=None):
-        return self.network(pixels, training=training)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return ops.mean(self.task_loss(y, y_pred))
-
-
-class AdamW(keras.optimizers.AdamW):
-    """AdamW whose average of the weights forgets the random beginning: its momentum rises as n / (10 + n)."""
-
-    def _update_model_variables_moving_average(self, trainable_variables):
-        if not self.use_ema:
-            return
-        steps = ops.cast(self.iterations, "float32")
-        momentum = ops.minimum(self.ema_momentum, steps / (10 + steps))
-        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
-            average.assign(momentum * average + (1 - momentum) * variable)
-
-
-class Averaged:
-    """The exponential average of a network's weights, taken for the time of a `with` block.
-
-    Batch-norm statistics are averages already and stay.
-    """
-
-    def __init__(self, network: keras.Model, optimizer: keras.Optimizer):
-        self.network, self.optimizer = network, optimizer
-
-    def __enter__(self) -> None:
-        self.raw = [ops.convert_to_numpy(variable) for variable in self.network.trainable_variables]
-        if self.optimizer.use_ema and int(ops.convert_to_numpy(self.optimizer.iterations)) > 0:
-            self.optimizer._overwrite_model_variables_with_average_value(self.network.trainable_variables)
-
-    def __exit__(self, *_: Any) -> None:
-        for variable, value in zip(self.network.trainable_variables, self.raw, strict=True):
-            variable.assign(value)
-
-
 class Checkpoint:
-    """All variables of a learner in one file, keyed by path, with the number of steps done."""
+    """All variables of a network and its optimizer in one file, keyed by path, with the number of steps done."""
 
-    def __init__(self, path: Path, learner: Learner):
-        self.path, self.learner = path, learner
+    def __init__(self, path: Path, network: keras.Model, optimizer: keras.Optimizer):
+        self.path, self.network, self.optimizer = path, network, optimizer
 
     def _variables(self) -> dict[str, Any]:
-        named = {f"network/{variable.path}": variable for variable in self.learner.network.variables}
+        named = {f"network/{variable.path}": variable for variable in self.network.variables}
         # Optimizers number their slots: their order is that of the network's variables, equal in every build.
-        named |= {f"optimizer/{i}": variable for i, variable in enumerate(self.learner.optimizer.variables)}
+        named |= {f"optimizer/{i}": variable for i, variable in enumerate(self.optimizer.variables)}
         return _stable(named)
 
     def save(self, step: int, best: float) -> None:
@@ -134,18 +91,23 @@ def _stable(named: dict[str, Any]) -> dict[str, Any]:
     return {new.get(name, name): value for name, value in named.items()}
 
 
-class Guard(keras.callbacks.Callback):
+class Guard:
     """Stops at a signal after the step in flight, and at once at a loss that is no number."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.stopped = False
 
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
+    def check(self, loss: float) -> None:
+        """To be called after each step.
+
+        Raises:
+            RunError: the loss is no finite number.
+            KeyboardInterrupt: a signal asked to stop.
+        """
+        if not math.isfinite(loss):
             raise RunError("the loss is no finite number any more: lower the rate (--set rate=…) or clip harder")
         if self.stopped:
-            self.model.stop_training = True
+            raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -170,46 +132,14 @@ class Guard(keras.callbacks.Callback):
                 signal.signal(number, handler)
 
 
-def fuse_batch_norm(network: keras.Model) -> None:
-    """Lets TensorFlow run each batch normalization over (B, H, W, C) as one operation instead of a dozen.
-
-    The values are the same; a training step on a CPU takes a fifth less time. Other backends fuse by themselves.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    def call(layer, x, training=None, mask=None):
-        if not training or not layer.trainable or x.dtype != tf.float32:
-            return keras.layers.BatchNormalization.call(layer, x, training=training, mask=mask)
-        fused = tf.compat.v1.nn.fused_batch_norm
-        y, mean, variance = fused(x, layer.gamma, layer.beta, epsilon=layer.epsilon, is_training=True)
-        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
-        return y
-
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.call = functools.partial(call, layer)
-
-
-def schedule(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up to `rate`, then a cosine down to `floor` of it at the last step."""
-    return keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, recipe.steps - recipe.warmup),
-        alpha=recipe.floor,
-        warmup_target=recipe.rate,
-        warmup_steps=recipe.warmup,
-    )
-
-
 def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
     """The task of a recipe: its `batch(step)`, `loss`, and `validate`."""
     return importlib.import_module(recipe.task).make(recipe, card, data)
 
 
-def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool = True) -> Path:
+def train(
+    recipe: Recipe, run: Path, data: Path | None = None, *, devices: Sequence[str] = (), verbose: bool = True
+) -> Path:
     """The folder of the finished run, which `zoo.load` takes.
 
     The same call goes on after a kill, from the last checkpoint, as if nothing had happened.
@@ -218,51 +148,53 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
         recipe: what to train.
         run: the folder; made if it is not there.
         data: folder that holds the real data sets of the recipe; None trains on synthetic samples alone.
+        devices: to train on, as "GPU:0"; by default all accelerators of the machine. See `recipes.step.devices`.
         verbose: progress on the terminal.
 
     Raises:
-        RunError: the folder holds another recipe's run, or the loss is no number any more.
+        RunError: the folder holds another recipe's run, the batch cannot be shared by the devices, the loss is no
+            number any more, or another worker is gone.
         KeyboardInterrupt: SIGINT or SIGTERM asked to stop; the last checkpoint is kept.
     """
+    strategy = steps.devices(devices)
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
     keras.utils.set_random_seed(recipe.seed)
     options = {key: value for key, value in recipe.options.items() if key != TEACHER}
     card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
-    network = registry.build(recipe.model, **recipe.options)
-    reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network
-    if recipe.start:
-        weights.assign(network, weights.read(_start(recipe.start)))
+    with steps.scope(strategy), precision(recipe.precision):
+        network = registry.build(recipe.model, **recipe.options)
+        reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network
+        if recipe.start:
+            _begin(network, _start(recipe.start))
+        freeze(network, recipe.freeze)
+        optimizer = optimizers.make(recipe, network)
     task = make_task(recipe, card, data)
-
-    fuse_batch_norm(network)
-    learner = Learner(network, task.loss)
-    learner.compile(_optimizer(recipe), jit_compile=False)
-    learner.build(network.input_shape)
-    learner.optimizer.build(network.trainable_variables)
-    checkpoint = Checkpoint(run / CHECKPOINT, learner)
+    step = steps.make(network, task.loss, optimizer, strategy, recipe.accumulate)
+    if recipe.batch % (step.replicas * recipe.accumulate):
+        raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
+    tune(network, step.replicas)
+    checkpoint = Checkpoint(run / CHECKPOINT, network, optimizer)
     done, best = checkpoint.restore()
     guard = Guard()
-    progress = (1 if sys.stderr.isatty() else 2) if verbose else 0
     started, before = time.monotonic(), _seconds(run)
+    if verbose:
+        print(plan(recipe, network, step.replicas), flush=True)
 
     with guard.listening():
         while done < recipe.steps:
             stop = min(done + recipe.checkpoint_every, recipe.steps)
             if verbose:
                 print(f"{recipe.model}: step {done} to {stop} of {recipe.steps}", flush=True)
-            batches = _batches(task, done, stop)
-            history = learner.fit(
-                batches, steps_per_epoch=stop - done, verbose=progress, shuffle=False, callbacks=[guard]
-            )
-            if guard.stopped:  # part of the interval is done: exact resume starts at its beginning
-                raise KeyboardInterrupt
+            row: dict[str, Any] = {"step": stop, "loss": _steps(step, task, done, stop, guard, verbose)}
             done = stop
-            row: dict[str, Any] = {"step": done, "loss": history.history["loss"][-1]}
-            row["rate"] = float(schedule(recipe)(done))
+            row["rate"] = float(optimizers.schedule(recipe)(done))
             row["seconds"] = round(before + time.monotonic() - started, 1)
+            step.sync()
+            if not step.chief:
+                continue
             if done % recipe.validate_every == 0 or done == recipe.steps:
-                with Averaged(network, learner.optimizer):
+                with optimizers.Averaged(network, optimizer):
                     if reader is not network:
                         weights.assign(reader, {v.path: ops.convert_to_numpy(v) for v in network.weights})
                     row |= task.validate(reader, run / "samples.png")
@@ -277,28 +209,90 @@ def train(recipe: Recipe, run: Path, data: Path | None = None, *, verbose: bool 
     return run
 
 
-def _optimizer(recipe: Recipe) -> keras.Optimizer:
-    averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
-    optimizer = AdamW(schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, **averaged)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> float:
+    """The mean loss of the steps from `start` to `stop`, which are done."""
+    shown = keras.utils.Progbar(stop - start, verbose=(1 if sys.stderr.isatty() else 2) if verbose else 0)
+    losses: list[float] = []
+    try:
+        for batch in step.batches(task, start, stop):
+            losses.append(step(batch))
+            shown.update(len(losses), [("loss", losses[-1])])
+            guard.check(losses[-1])
+    except step.gone as error:
+        raise RunError("another worker is gone: start the same command on all of them to go on") from error
+    return math.fsum(losses) / len(losses)
 
 
-def _batches(task, start: int, stop: int):
-    """What `fit` takes on this backend: a tf.data.Dataset, or a generator of the same batches.
+def plan(recipe: Recipe, network: keras.Model, replicas: int) -> str:
+    """What a run does, in a line."""
+    learnt, frozen = map(optimizers.parameters, (network.trainable_variables, network.non_trainable_variables))
+    share = recipe.batch // (replicas * recipe.accumulate)
+    return (
+        f"{recipe.model}: {learnt:,} parameters learn, {frozen:,} do not; {recipe.steps} steps of {recipe.batch} = "
+        f"{replicas} devices x {recipe.accumulate} parts x {share}; rate {recipe.rate:g}, {recipe.precision}"
+    )
 
-    A task may have its network `told` some of the targets beside the pixels.
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """A block in which layers are made that compute in "float32", "mixed_float16" or "mixed_bfloat16"."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def freeze(network: keras.Model, patterns: Sequence[str]) -> None:
+    """Keeps the layers of these names, patterns as of a shell ("stem*"), as they are, batch statistics included.
+
+    Raises:
+        RunError: a pattern fits no layer, or all layers with weights.
     """
+    names = [layer.name for layer in network.layers if layer.weights]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise RunError(
+                f"freeze={pattern}: no layer of {network.name} with weights has such a name: {', '.join(names)}"
+            )
+        for name in fnmatch.filter(names, pattern):
+            network.get_layer(name).trainable = False
+    if not network.trainable_variables:
+        raise RunError(f"freeze={','.join(patterns)} leaves nothing to learn in {network.name}")
 
-    def told(pixels, targets):
-        return {"image": pixels, **{name: targets[name] for name in task.told}}, targets
 
-    names = getattr(task, "told", ())
-    if keras.backend.backend() == "tensorflow":
-        batches = pipeline.dataset(task.batch, start, stop)
-        return batches.map(told) if names else batches
-    stream = pipeline.stream(task.batch, start, stop)
-    return (told(*pair) for pair in stream) if names else stream
+def tune(network: keras.Model, replicas: int) -> None:
+    """Lets batch normalizations see the whole batch of several devices, or run as one operation on one."""
+    if replicas == 1:
+        fuse_batch_norm(network)
+        return
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def fuse_batch_norm(network: keras.Model) -> None:
+    """Lets TensorFlow run each batch normalization over (B, H, W, C) as one operation instead of a dozen.
+
+    The values are the same; a training step on a CPU takes a fifth less time. Other backends fuse by themselves.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    def call(layer, x, training=None, mask=None):
+        if not training or not layer.trainable or x.dtype != tf.float32 or len(x.shape) != 4:
+            return keras.layers.BatchNormalization.call(layer, x, training=training, mask=mask)
+        fused = tf.compat.v1.nn.fused_batch_norm
+        y, mean, variance = fused(x, layer.gamma, layer.beta, epsilon=layer.epsilon, is_training=True)
+        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+        return y
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.call = functools.partial(call, layer)
 
 
 def _claim(run: Path, recipe: Recipe) -> None:
@@ -324,6 +318,19 @@ def _start(name: str) -> Path:
     if found is None:
         raise RunError(f"start={name!r}: this card has no weights; give a run's folder or a file")
     return found
+
+
+def _begin(network: keras.Model, path: Path) -> None:
+    """Gives a network the tensors of a file, which may hold its backbone alone; the rest stays random, and is counted.
+
+    Raises:
+        ValueError: a tensor has no variable of its path and shape.
+    """
+    tensors = weights.read(path)
+    own = {variable.path for variable in network.weights}
+    weights.assign(network, tensors, strict=not tensors.keys() < own)
+    if random := len(own - tensors.keys()):
+        print(f"{path}: {random} of {len(own)} variables are not in it and begin at random", file=sys.stderr)
 
 
 def _seconds(run: Path) -> float:

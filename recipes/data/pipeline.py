@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -57,36 +57,45 @@ def stream(batch: Callable[[int], Batch], start: int, stop: int, ahead: int = 4)
         thread.join()
 
 
-def dataset(batch: Callable[[int], Batch], start: int, stop: int, *, shard: tuple[int, int] = (0, 1), threads: int = 2):
-    """A `tf.data.Dataset` of batches `start` to `stop` in order, of which each worker takes its rows.
+def dataset(
+    batch: Callable[[int], Batch],
+    start: int,
+    stop: int,
+    *,
+    replicas: Sequence[int] = (0,),
+    count: int = 1,
+    threads: int = 2,
+):
+    """A `tf.data.Dataset` of batches `start` to `stop` in order, of each the rows of one replica after the other.
 
     Args:
         batch: makes the global batch of a step; its arrays may differ in any side but the number of axes.
         start: first step.
         stop: after the last.
-        shard: (index, count): the worker gets rows index, index + count, … of every batch.
+        replicas: those of this process; replica r gets rows r, r + count, … of every batch.
+        count: of all replicas.
         threads: batches made at the same time.
     """
     import tensorflow as tf
 
-    index, count = shard
     pixels, targets = batch(start)
     names = sorted(targets)
 
     def make(step) -> list[np.ndarray]:
         images, values = batch(int(step))
-        return [array[index::count] for array in (images, *(values[name] for name in names))]
+        return [np.stack([array[r::count] for r in replicas]) for array in (images, *(values[name] for name in names))]
 
     examples = [pixels, *(targets[name] for name in names)]
 
     def load(step):
         arrays = tf.numpy_function(make, [step], [tf.as_dtype(example.dtype) for example in examples], stateful=False)
         for array, example in zip(arrays, examples, strict=True):
-            array.set_shape([None] * example.ndim if example.ndim < 4 else [None, None, None, example.shape[3]])
+            sides = [None] * example.ndim if example.ndim < 4 else [None, None, None, example.shape[3]]
+            array.set_shape([len(replicas), *sides])
         return arrays[0], dict(zip(names, arrays[1:], strict=True))
 
     steps = tf.data.Dataset.range(start, stop)
-    return steps.map(load, num_parallel_calls=threads, deterministic=True).prefetch(2)
+    return steps.map(load, num_parallel_calls=threads, deterministic=True).unbatch().prefetch(2)
 
 
 def cached(make: Callable[[Any], Any], size: int) -> Callable[[Any], Any]:

@@ -65,12 +65,15 @@ def test_dataset_is_the_stream():
         np.testing.assert_array_equal(targets["ids"], values["ids"])
 
 
-def test_shards_are_disjoint_and_together_the_whole():
-    shards = [list(pipeline.dataset(numbered, 2, 6, shard=(index, 3))) for index in range(3)]
-    for step, parts in zip(range(2, 6), zip(*shards, strict=True), strict=True):
+def test_replicas_rows_are_disjoint_and_together_the_whole():
+    """Of two processes the first has replicas 0 and 1, the other 2 and 3; a batch has four rows."""
+    first, second = (list(pipeline.dataset(numbered, 2, 6, replicas=own, count=4)) for own in ((0, 1), (2, 3)))
+    assert len(first) == len(second) == 8
+    for step in range(4):
+        parts = [*first[2 * step : 2 * step + 2], *second[2 * step : 2 * step + 2]]
         rows = [tuple(row) for _, targets in parts for row in targets["ids"].numpy().tolist()]
-        assert sorted(rows) == [(step, row) for row in range(4)]
-        assert [len(pixels) for pixels, _ in parts] == [2, 1, 1]
+        assert rows == [(step + 2, row) for row in range(4)]
+        assert [len(pixels) for pixels, _ in parts] == [1, 1, 1, 1]
 
 
 def test_an_error_ends_a_dataset():

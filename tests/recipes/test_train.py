@@ -19,7 +19,7 @@ from tensorflow import make_ndarray
 from tensorflow.compat.v1.train import summary_iterator
 
 import zoo
-from recipes import recipe, train
+from recipes import optimizer, recipe, train
 from recipes.recipe import Recipe
 from recipes.recognition import task as recognition
 from zoo import registry, weights
@@ -171,15 +171,16 @@ def test_a_kill_between_log_and_checkpoint_repeats_the_interval(plain, tmp_path,
 def test_a_signal_stops_after_the_step(plain, tmp_path, monkeypatch, capsys, number):
     train.train(SMALL, tmp_path / "whole", verbose=False)
     handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
-    end = train.Guard.on_train_batch_end
+    check, checks = train.Guard.check, []
 
-    def signalled(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == 3:
+    def signalled(self, loss):
+        checks.append(loss)
+        if len(checks) == 3:
             os.kill(os.getpid(), number)
-        end(self, batch, logs)
+        check(self, loss)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Guard, "on_train_batch_end", signalled)
+        patch.setattr(train.Guard, "check", signalled)
         with pytest.raises(KeyboardInterrupt):
             train.train(SMALL, tmp_path / "parts", verbose=False)
     assert "the last checkpoint is kept" in capsys.readouterr().err
@@ -236,28 +237,26 @@ def test_a_loss_that_is_no_number_ends_the_run(plain, tmp_path, monkeypatch):
 
 
 def test_the_rate_rises_in_a_line_and_falls_as_a_cosine():
-    rate = train.schedule(replace(SMALL, steps=100, warmup=20, rate=1.0, floor=0.1))
+    rate = optimizer.schedule(replace(SMALL, steps=100, warmup=20, rate=1.0, floor=0.1))
     values = [float(rate(step)) for step in (0, 10, 20, 60, 100, 200)]
     np.testing.assert_allclose(values, [0, 0.5, 1, 0.55, 0.1, 0.1], atol=1e-6)
-    assert float(train.schedule(replace(SMALL, steps=100, warmup=0, rate=1.0))(0)) == 1
+    assert float(optimizer.schedule(replace(SMALL, steps=100, warmup=0, rate=1.0))(0)) == 1
 
 
 @pytest.mark.parametrize("ema", [0.75, 0.1])
 def test_the_average_of_weights_stands_in_for_them_for_a_while(ema):
     """Its momentum is 0, 1/11, 2/12 … up to `ema`: it begins with the first step's weights."""
     network = toy()
-    learner = train.Learner(network, recognition.Task.loss)
-    learner.compile(train._optimizer(replace(SMALL, ema=ema)))
-    learner.optimizer.build(network.trainable_variables)
+    adam = optimizer.make(replace(SMALL, ema=ema), network)
     kernel = network.get_layer("classes").kernel
     gradients = [np.ones(variable.shape, "float32") for variable in network.trainable_variables]
     average = np.zeros(1)
     for step in range(4):
-        learner.optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)))
+        adam.apply(list(map(keras.ops.convert_to_tensor, gradients)))
         momentum = min(ema, step / (10 + step))
         average = momentum * average + (1 - momentum) * np.asarray(kernel)
     last = np.asarray(kernel).copy()
-    with train.Averaged(network, learner.optimizer):
+    with optimizer.Averaged(network, adam):
         inside = np.asarray(kernel).copy()
     np.testing.assert_array_equal(np.asarray(kernel), last)
     np.testing.assert_allclose(inside, average, atol=1e-6)

@@ -1,0 +1,135 @@
+"""The optimizer of every recipe: AdamW with an average of the weights, layer-wise rates and a pull to the start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from recipes.recipe import Recipe
+
+
+def schedule(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up to `rate`, then a cosine down to `floor` of it at the last step."""
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, recipe.steps - recipe.warmup),
+        alpha=recipe.floor,
+        warmup_target=recipe.rate,
+        warmup_steps=recipe.warmup,
+    )
+
+
+def make(recipe: Recipe, network: keras.Model) -> keras.Optimizer:
+    """The optimizer of a recipe, built for the weights of a network that are not frozen."""
+    averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
+    optimizer = AdamW(
+        schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, pull=recipe.pull, **averaged
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    variables = network.trainable_variables
+    if recipe.layer_decay < 1 or recipe.unfreeze_every:
+        depths = depth(network)
+        optimizer.factors = [recipe.layer_decay ** depths[variable.path] for variable in variables]
+        optimizer.begins = [recipe.unfreeze_every * depths[variable.path] for variable in variables]
+    if keras.config.dtype_policy().name == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    return optimizer
+
+
+def inner(optimizer: keras.Optimizer) -> AdamW:
+    """The optimizer within one that scales losses, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+class AdamW(keras.optimizers.AdamW):
+    """AdamW. Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
+
+    - Its average of the weights forgets the random beginning: the momentum rises as n / (10 + n).
+    - `factors` and `begins`, one for each variable, scale the rate and hold it at zero before a step: layer-wise rates
+      and gradual unfreezing (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
+    - `pull` draws weights to where they began: the gradient 2 · pull · (w - w_start) of the penalty
+      pull · |w - w_start|² (L2-SP, Li et al. 2018, https://arxiv.org/abs/1802.01483, eq. 3) is added.
+    - Gradients are taken as they are given: the step has averaged them over devices before they are clipped here.
+    """
+
+    factors: Sequence[float] = ()
+    begins: Sequence[int] = ()
+
+    def __init__(self, *args: Any, pull: float = 0.0, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.pull = pull
+
+    def build(self, variables) -> None:
+        super().build(variables)
+        self.starts = []
+        if self.pull:
+            for variable in variables:
+                start = self.add_variable_from_reference(variable, name="start")
+                start.assign(ops.convert_to_tensor(variable))
+                self.starts.append(start)
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        if self.pull:
+            gradient = gradient + 2 * self.pull * (ops.convert_to_tensor(variable) - self.starts[index])
+        if self.factors:
+            begun = ops.cast(self.iterations >= self.begins[index], "float32")
+            learning_rate = learning_rate * self.factors[index] * begun
+        super().update_step(gradient, variable, learning_rate)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        if not self.use_ema:
+            return
+        steps = ops.cast(self.iterations, "float32")
+        momentum = ops.minimum(self.ema_momentum, steps / (10 + steps))
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            average.assign(momentum * average + (1 - momentum) * variable)
+
+
+class Averaged:
+    """The exponential average of a network's weights, taken for the time of a `with` block.
+
+    Batch-norm statistics are averages already and stay.
+    """
+
+    def __init__(self, network: keras.Model, optimizer: keras.Optimizer):
+        self.network, self.optimizer = network, inner(optimizer)
+
+    def __enter__(self) -> None:
+        self.raw = [ops.convert_to_numpy(variable) for variable in self.network.trainable_variables]
+        if self.optimizer.use_ema and int(ops.convert_to_numpy(self.optimizer.iterations)) > 0:
+            self.optimizer._overwrite_model_variables_with_average_value(self.network.trainable_variables)
+
+    def __exit__(self, *_: Any) -> None:
+        for variable, value in zip(self.network.trainable_variables, self.raw, strict=True):
+            variable.assign(value)
+
+
+def depth(network: keras.Model) -> dict[str, int]:
+    """Groups of layers counted from the outputs, by variable path: 0 for the last.
+
+    A group is what bears one name up to the first "_": "stem", "block1", "block2" …
+    """
+    groups: dict[str, None] = {}
+    for layer in network.layers:
+        for variable in layer.trainable_variables:
+            groups.setdefault(_group(variable.path))
+    order = {name: len(groups) - 1 - index for index, name in enumerate(groups)}
+    return {variable.path: order[_group(variable.path)] for variable in network.trainable_variables}
+
+
+def _group(path: str) -> str:
+    return path.partition("/")[0].partition("_")[0]
+
+
+def parameters(variables: Sequence) -> int:
+    """How many numbers the variables hold."""
+    return int(sum(np.prod(variable.shape) for variable in variables))

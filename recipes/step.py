@@ -1,0 +1,231 @@
+"""One training step on the devices at hand: the only code that knows how a backend differentiates and distributes.
+
+    step = make(network, loss, optimizer, …)
+    for batch in step.batches(task, start, stop):
+        loss = step(batch)
+    step.sync()  # the network's variables hold what was learnt
+
+A step's batch is the global one. Each of the R devices, on all machines, gets rows r, r + R, … of it, and does its
+share in `accumulate` parts, whose gradients are averaged before the optimizer sees them: the outcome is that of one
+device with room for the whole batch. Only batch normalization sees less: a part, of all devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from recipes.data import pipeline
+
+Targets = dict[str, np.ndarray]
+
+
+def make(network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strategy: Any, accumulate: int = 1):
+    """The step for the backend that Keras uses.
+
+    Args:
+        network: to train; what it was built under decides its precision.
+        loss: (targets, outputs) → (B,).
+        optimizer: built for the trainable variables of the network.
+        strategy: what `devices` gave.
+        accumulate: parts into which a device divides its share of the batch.
+    """
+    kind = {"tensorflow": TensorFlow, "jax": Jax}[keras.backend.backend()]
+    return kind(network, loss, optimizer, strategy, accumulate)
+
+
+def devices(names: Sequence[str] = ()):
+    """What to train on: a `tf.distribute.Strategy`, or a list of JAX devices.
+
+    Without names, all accelerators of this machine, or the processor. On TensorFlow, an environment whose TF_CONFIG
+    names several workers makes this process one of them: all start with the same command.
+
+    Args:
+        names: of TensorFlow devices, as "GPU:0"; all of one machine.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.local_devices()
+    import tensorflow as tf
+
+    if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ())) > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    chosen = list(names) or [device.name.removeprefix("/physical_device:") for device in _accelerators()]
+    return tf.distribute.MirroredStrategy(chosen) if len(chosen) > 1 else tf.distribute.get_strategy()
+
+
+def scope(strategy):
+    """The context in which a network and its optimizer are built for `devices`."""
+    return contextlib.nullcontext() if isinstance(strategy, list) else strategy.scope()
+
+
+def _accelerators() -> list:
+    import tensorflow as tf
+
+    return tf.config.list_physical_devices("GPU")
+
+
+def _told(task, batch: tuple[np.ndarray, Targets]) -> tuple[Any, Targets]:
+    """The network's inputs and the targets: a task may have its network told some of the targets beside the pixels."""
+    pixels, targets = batch
+    names = getattr(task, "told", ())
+    return ({"image": pixels, **{name: targets[name] for name in names}} if names else pixels), targets
+
+
+def _part(array, part: int, parts: int):
+    """The rows of one of several parts: the same of the whole batch, however many devices share it."""
+    size = keras.ops.shape(array)[0] // parts
+    return array[part * size : (part + 1) * size]
+
+
+class TensorFlow:
+    """A step under a `tf.distribute.Strategy`."""
+
+    def __init__(self, network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strategy, accumulate: int):
+        import tensorflow as tf
+
+        self.network, self.loss, self.optimizer = network, loss, optimizer
+        self.strategy, self.accumulate = strategy, accumulate
+        self.replicas = strategy.num_replicas_in_sync
+        self._step = tf.function(self._replicas)
+        self._gradients = tf.function(self._differentiate)
+
+    @property
+    def gone(self) -> tuple[type[Exception], ...]:
+        """What is raised where another worker is gone."""
+        import tensorflow as tf
+
+        return tf.errors.UnavailableError, tf.errors.AbortedError
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes what a run leaves: the first of the workers."""
+        resolver = self.strategy.cluster_resolver
+        return resolver is None or not resolver.task_id
+
+    def batches(self, task, start: int, stop: int) -> Iterator:
+        """Batches `start` to `stop` in order, each device's rows where it takes them from."""
+        local = self.replicas // getattr(self.strategy.extended, "_num_workers", 1)
+
+        def rows(context):
+            first = context.input_pipeline_id * local if context else 0
+            return pipeline.dataset(task.batch, start, stop, replicas=range(first, first + local), count=self.replicas)
+
+        return (_told(task, batch) for batch in self.strategy.distribute_datasets_from_function(rows))
+
+    def __call__(self, batch) -> float:
+        """The mean loss over the batch, after which the weights have moved."""
+        return float(self._step(*batch))
+
+    def sync(self) -> None:
+        """Nothing: the variables are those that the step changes."""
+
+    def _replicas(self, inputs, targets):
+        return self.strategy.reduce("MEAN", self.strategy.run(self._replica, (inputs, targets)), axis=None)
+
+    def _replica(self, inputs, targets):
+        import tensorflow as tf
+
+        # A function of its own is traced once for all parts; devices cannot meet inside of one.
+        differentiate = self._gradients if self.replicas == 1 else self._differentiate
+        parts = []
+        for part in range(self.accumulate):
+            own = tf.nest.map_structure(lambda array, part=part: _part(array, part, self.accumulate), (inputs, targets))
+            parts.append(differentiate(*own))
+        losses, gradients = zip(*parts, strict=True)
+        gradients = [sum(parts[1:], parts[0]) / self.accumulate for parts in zip(*gradients, strict=True)]
+        context = tf.distribute.get_replica_context()
+        if self.replicas > 1:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        self.optimizer.apply(gradients, self.network.trainable_variables)
+        return sum(losses) / self.accumulate
+
+    def _differentiate(self, inputs, targets):
+        import tensorflow as tf
+
+        variables = [variable.value for variable in self.network.trainable_variables]
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(self.loss(targets, self.network(inputs, training=True)))
+            scaled = self.optimizer.scale_loss(loss)
+        zero = tf.UnconnectedGradients.ZERO  # an output that the loss does not look at has weights without a gradient
+        return loss, tape.gradient(scaled, variables, unconnected_gradients=zero)
+
+
+class Jax:
+    """A step on JAX: one compiled function, the batch's rows spread over the devices of this machine.
+
+    The network's variables hold what was learnt only after `sync`.
+    """
+
+    chief = True
+    gone: tuple[type[Exception], ...] = ()
+
+    def __init__(self, network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strategy, accumulate: int):
+        import jax
+
+        self.network, self.loss, self.optimizer, self.accumulate = network, loss, optimizer, accumulate
+        self.replicas = len(strategy)
+        mesh = jax.sharding.Mesh(np.array(strategy), ("batch",))
+        self._everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        self._spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+        self._gradient = jax.value_and_grad(self._forward, has_aux=True)
+        self._step = jax.jit(self._update, donate_argnums=0)
+        self._state: Any = None
+
+    def batches(self, task, start: int, stop: int) -> Iterator:
+        """Batches `start` to `stop` in order, made by a thread ahead of their use."""
+        return (_told(task, batch) for batch in pipeline.stream(task.batch, start, stop))
+
+    def __call__(self, batch) -> float:
+        """The mean loss over the batch."""
+        import jax
+
+        if self._state is None:  # `sync` gave it back, or this is the first step
+            values = [[variable.value for variable in group] for group in self._variables()]
+            copies = jax.tree.map(jax.numpy.copy, values)  # each step writes over its state
+            self._state = jax.device_put(copies, self._everywhere)
+        inputs, targets = jax.device_put(batch, self._spread)
+        loss, self._state = self._step(self._state, inputs, targets)
+        return float(loss)
+
+    def sync(self) -> None:
+        """Writes what was learnt into the variables of the network and the optimizer."""
+        if self._state is None:
+            return
+        for group, values in zip(self._variables(), self._state, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+        self._state = None
+
+    def _variables(self) -> tuple[list, list, list]:
+        network = self.network
+        return network.trainable_variables, network.non_trainable_variables, self.optimizer.variables
+
+    def _forward(self, trained, kept, scale, inputs, targets):
+        outputs, kept = self.network.stateless_call(trained, kept, inputs, training=True)
+        loss = keras.ops.mean(self.loss(targets, outputs))
+        return loss * scale, (loss, kept)
+
+    def _update(self, state, inputs, targets):
+        import jax
+
+        trained, kept, slots = state
+        with keras.StatelessScope(list(zip(self.optimizer.variables, slots, strict=True))):
+            scale = self.optimizer.scale_loss(keras.ops.convert_to_tensor(1.0))
+        total, gradients = 0.0, None
+        for part in range(self.accumulate):
+            take = functools.partial(jax.tree.map, lambda array, part=part: _part(array, part, self.accumulate))
+            (_, (loss, kept)), new = self._gradient(trained, kept, scale, take(inputs), take(targets))
+            total += loss / self.accumulate
+            gradients = new if gradients is None else jax.tree.map(lambda a, b: a + b, gradients, new)
+        gradients = jax.tree.map(lambda gradient: gradient / self.accumulate, gradients)
+        trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
+        return total, (trained, kept, slots)

@@ -1,0 +1,234 @@
+"""Steps on one device, in parts, on two devices, on two machines, in other precisions: the same outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import optimizer, step, train
+from recipes.recipe import Recipe
+
+HERE = Path(__file__).parent
+HOW = Recipe(model="", task="", rate=0.1, warmup=0, steps=10, ema=0.5, clip=1.0, decay=0.01)
+
+
+def lines() -> keras.Model:
+    """A network without batch statistics or chance: (B, 4) → (B, 3)."""
+    x = keras.Input((4,), name="image")
+    y = keras.layers.Dense(5, activation="tanh", name="hidden")(x)
+    return keras.Model(x, {"logits": keras.layers.Dense(3, dtype="float32", name="classes")(y)}, name="lines")
+
+
+def squares(targets, outputs):
+    return keras.ops.mean((outputs["logits"] - targets["y"]) ** 2, -1)
+
+
+class Task:
+    """Batches of eight rows of random numbers."""
+
+    told = ()
+
+    def batch(self, number: int):
+        rng = np.random.default_rng(number)
+        return rng.normal(size=(8, 4)).astype("float32"), {"y": rng.normal(size=(8, 3)).astype("float32")}
+
+
+def run(how: Recipe, steps: int = 4) -> tuple[list[float], keras.Model, keras.Optimizer]:
+    """Losses, network and optimizer after some steps from seed 0."""
+    keras.utils.set_random_seed(0)
+    network = lines()
+    adam = optimizer.make(how, network)
+    one = step.make(network, squares, adam, step.devices(), how.accumulate)
+    losses = [one(batch) for batch in one.batches(Task(), 0, steps)]
+    one.sync()
+    return losses, network, adam
+
+
+def assert_equal_weights(network: keras.Model, other: keras.Model, tolerance: float = 1e-6) -> None:
+    for one, two in zip(network.weights, other.weights, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=tolerance, rtol=0, err_msg=one.path)
+
+
+@pytest.mark.parametrize("parts", [2, 8])
+def test_parts_of_a_batch_are_worth_the_whole(parts):
+    """Also with clipping and an average of the weights, which come after the parts are together."""
+    losses, network, adam = run(HOW)
+    parted, other, slots = run(replace(HOW, accumulate=parts))
+    np.testing.assert_allclose(parted, losses, rtol=1e-5)
+    assert_equal_weights(network, other)
+    for one, two in zip(adam.variables, slots.variables, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=1e-6)
+    assert len(set(losses)) == 4
+
+
+def test_a_step_is_adamw_by_hand():
+    """One step from zero moments: each weight moves by the rate against the sign of its gradient, after decay."""
+    keras.utils.set_random_seed(0)
+    network = lines()
+    before = {v.path: np.asarray(v).copy() for v in network.weights}
+    one = step.make(network, squares, optimizer.make(replace(HOW, clip=1e9), network), step.devices())
+    for batch in one.batches(Task(), 0, 1):
+        one(batch)
+    one.sync()
+    kernel = np.asarray(network.get_layer("classes").kernel)
+    decayed = before["classes/kernel"] * (1 - 0.1 * 0.01)
+    np.testing.assert_allclose(np.abs(kernel - decayed), 0.1, rtol=1e-3)
+    np.testing.assert_allclose(np.abs(np.asarray(network.get_layer("classes").bias)), 0.1, rtol=1e-3)
+
+
+def test_rates_fall_from_the_outputs_and_layers_thaw_one_after_the_other():
+    network = lines()
+    assert optimizer.depth(network) == {
+        "hidden/kernel": 1, "hidden/bias": 1, "classes/kernel": 0, "classes/bias": 0,
+    }  # fmt: skip
+    _, start, _ = run(HOW, 0)
+    _, slow, _ = run(replace(HOW, layer_decay=0.1, decay=0.0, ema=0.0), 1)
+    move = {
+        v.path: np.abs(np.asarray(v) - np.asarray(w)).mean() for v, w in zip(slow.weights, start.weights, strict=True)
+    }
+    assert move["classes/kernel"] == pytest.approx(0.1, rel=1e-2) and move["hidden/kernel"] == pytest.approx(
+        0.01, rel=1e-2
+    )
+    how = replace(HOW, unfreeze_every=2, decay=0.0, ema=0.0)
+    _, held, _ = run(how, 2)
+    _, thawed, _ = run(how, 3)
+    hidden = [np.asarray(network.get_layer("hidden").kernel) for network in (start, held, thawed)]
+    np.testing.assert_array_equal(hidden[0], hidden[1])
+    assert np.abs(hidden[2] - hidden[0]).max() > 0.01
+
+
+def test_weights_are_drawn_to_where_they_began():
+    """With a strong pull the weights end nearer to the start, which stays in the optimizer."""
+    _, start, _ = run(HOW, 0)
+    _, free, _ = run(replace(HOW, decay=0.0, rate=0.02), 30)
+    _, held, adam = run(replace(HOW, decay=0.0, rate=0.02, pull=100.0), 30)
+
+    def moved(network):
+        return max(
+            np.abs(np.asarray(v) - np.asarray(w)).max() for v, w in zip(network.weights, start.weights, strict=True)
+        )
+
+    assert moved(held) < 0.5 * moved(free)
+    np.testing.assert_array_equal(np.asarray(adam.starts[0]), np.asarray(start.get_layer("hidden").kernel))
+    assert any(v is adam.starts[0] for v in adam.variables)  # a checkpoint holds it
+
+
+def test_half_precision_learns_nearly_the_same():
+    losses, network, _ = run(HOW)
+    with train.precision("mixed_float16"):
+        halved, other, adam = run(HOW)
+        assert other.get_layer("hidden").compute_dtype == "float16"
+    assert isinstance(adam, keras.optimizers.LossScaleOptimizer)
+    np.testing.assert_allclose(halved, losses, rtol=2e-2)
+    assert other.get_layer("hidden").kernel.dtype == "float32" and keras.config.dtype_policy().name == "float32"
+    assert (
+        np.abs(np.asarray(network.get_layer("hidden").kernel) - np.asarray(other.get_layer("hidden").kernel)).max() > 0
+    )
+
+
+def test_a_loss_too_large_for_half_precision_skips_a_step_and_lowers_the_scale():
+    with train.precision("mixed_float16"):
+        network = lines()
+        adam = optimizer.make(HOW, network)
+        one = step.make(network, lambda *args: 1e6 * squares(*args), adam, step.devices())
+        before = np.asarray(network.get_layer("classes").kernel).copy()
+        batches = list(one.batches(Task(), 0, 2))
+        one(batches[0])
+        one.sync()
+        np.testing.assert_array_equal(np.asarray(network.get_layer("classes").kernel), before)
+        assert float(keras.ops.convert_to_numpy(adam.dynamic_scale)) < adam.initial_scale
+
+
+def test_layers_are_frozen_by_name_and_a_name_that_fits_none_is_an_error():
+    network = lines()
+    train.freeze(network, ["hid*"])
+    assert [v.path for v in network.trainable_variables] == ["classes/kernel", "classes/bias"]
+    with pytest.raises(train.RunError, match="freeze=block1: no layer of lines .* hidden, classes"):
+        train.freeze(network, ["block1"])
+    with pytest.raises(train.RunError, match="leaves nothing to learn"):
+        train.freeze(network, ["*"])
+
+
+# ---------------------------------------------------------------- slow: several devices, several processes
+
+
+def script(arguments: list[str], **environment: str) -> subprocess.Popen:
+    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "devices.py"), *arguments],
+        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_two_devices_are_worth_one(tmp_path):
+    """With batch normalization over both, parts, clipping and an average of the weights, all at once."""
+    found = result(script(["mirrored", str(tmp_path / "float32")]))
+    assert found["replicas"] == 2 and found["difference"] < 1e-6 and found["moved"] > 1e-2, found
+    np.testing.assert_allclose(found["losses"][0], found["losses"][1], rtol=1e-5)
+    # Without oneDNN, which dies on virtual machines that hide the matrix unit of their processor.
+    halved = result(script(["bfloat16", str(tmp_path / "bfloat16")], TF_ENABLE_ONEDNN_OPTS="0"))
+    np.testing.assert_allclose(halved["losses"], found["losses"][1], rtol=0.2)
+    assert halved["losses"] != found["losses"][1]
+
+
+def result(process: subprocess.Popen) -> dict:
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return json.loads(output.splitlines()[-1])
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def workers(folder: Path, *arguments: str) -> list[subprocess.Popen]:
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    return [
+        script(
+            ["worker", str(folder), *arguments],
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(2)
+    ]
+
+
+@pytest.mark.slow
+def test_two_machines_go_on_after_one_is_killed(tmp_path):
+    whole = workers(tmp_path / "whole")
+    outputs = [process.communicate(timeout=600)[0] for process in whole]
+    assert [process.returncode for process in whole] == [0, 0], outputs
+
+    first, second = workers(tmp_path / "parts", "0.3")
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "parts/checkpoint.safetensors").is_file():
+        assert time.monotonic() < deadline and second.poll() is None, second.communicate()[0]
+        time.sleep(0.05)
+    second.kill()
+    output, _ = first.communicate(timeout=300)
+    second.communicate()
+    assert first.returncode not in (0, None) and "another worker is gone" in output, output
+
+    again = workers(tmp_path / "parts")
+    outputs = [process.communicate(timeout=600)[0] for process in again]
+    assert [process.returncode for process in again] == [0, 0], outputs
+    one, other = ((tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "parts"))
+    losses = [[float(line.split(",")[1]) for line in lines[1:]] for lines in (one, other)]
+    assert len(losses[0]) == 5
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
