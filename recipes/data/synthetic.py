@@ -60,6 +60,19 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
     return trim(canvas), np.array(centres) - (drawn[0] if len(drawn) else 0)
 
 
+def inked(text: str, rng: Rng, common: float) -> tuple[np.ndarray, np.ndarray]:
+    """What `mask` gives for a font that has ink for the text: fonts may hold empty glyphs for rare characters.
+
+    Raises:
+        ValueError: none of the fonts drawn has.
+    """
+    for _ in range(16):
+        coverage, centres = mask(text, fonts.font(fonts.any_path(rng, common), GLYPHS), rng)
+        if coverage.any():
+            return coverage, centres
+    raise ValueError(f"no font has ink for {text!r}; take an alphabet that they draw")
+
+
 def trim(coverage: np.ndarray) -> np.ndarray:
     """Without empty rows and columns around the ink; at least one pixel stays."""
     rows, columns = np.flatnonzero(coverage.any(1)), np.flatnonzero(coverage.any(0))
@@ -150,7 +163,7 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0) -> Strip:
         rng: draws all else.
         difficulty: from 0, clean print in everyday fonts, to 1, all that can happen to a word.
     """
-    coverage, centres = mask(text, fonts.font(fonts.any_path(rng, 0.9 - 0.5 * difficulty), GLYPHS), rng)
+    coverage, centres = inked(text, rng, 0.9 - 0.5 * difficulty)
     if rng.random() < difficulty:
         coverage = pen_weight(coverage, rng)
     if rng.random() < 0.06 * difficulty and len(text) > 2:

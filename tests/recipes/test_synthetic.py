@@ -142,3 +142,20 @@ def test_fonts_without_latin_letters_are_left_out(tmp_path, monkeypatch):
             fonts.families()
     finally:
         fonts.families.cache_clear()
+
+
+def test_a_font_without_ink_for_a_text_is_passed_over(monkeypatch):
+    """Some fonts hold empty glyphs: their mask has no pixel, which no picture can be warped from."""
+    mask, empty = synthetic.mask, np.zeros((0, 0), np.uint8)
+    calls = []
+
+    def sometimes(text, font, rng):
+        calls.append(text)
+        return (empty, np.zeros(len(text))) if len(calls) < 3 else mask(text, font, rng)
+
+    monkeypatch.setattr(synthetic, "mask", sometimes)
+    strip = synthetic.draw_word("Ab", np.random.default_rng(0))
+    assert len(calls) == 3 and strip.text == "Ab" and strip.image.std() > 0
+    monkeypatch.setattr(synthetic, "mask", lambda text, font, rng: (empty, np.zeros(0)))
+    with pytest.raises(ValueError, match="no font has ink for 'Ab'"):
+        synthetic.draw_word("Ab", np.random.default_rng(0))
