@@ -137,17 +137,22 @@ def polygons(
     outer = [contour[:, 0] for contour, node in zip(contours, tree.reshape(-1, 4), strict=True) if node[3] < 0]
     owners = [int(labels[contour[0, 1], contour[0, 0]]) for contour in outer]
     kept = [(contour, owner) for contour, owner in zip(outer, owners, strict=True) if keep[owner]]
-    boxes = _rectangles([contour for contour, _ in kept], unclip, shrunk)
+    boxes = rectangles([contour for contour, _ in kept], unclip, shrunk)
     limit = np.array(probability.shape[::-1], "float32")
     return boxes.clip(0, limit), scores[[owner for _, owner in kept]].astype("float32")
 
 
-def _rectangles(contours: Sequence[np.ndarray], unclip: float, shrunk: float | None) -> np.ndarray:
-    """The grown rectangle of each contour (M, 2) of pixel indices: (N, 4, 2) float32."""
+def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float | None = None) -> np.ndarray:
+    """The grown rectangle of each region, given by its contour (M, 2) of pixel indices or by all: (N, 4, 2) float32.
+
+    Args:
+        contours: each (M, 2) int, x then y.
+        unclip, shrunk: as `polygons` takes them.
+    """
     if not contours:
         return np.zeros((0, 4, 2), "float32")
-    rectangles = [cv2.minAreaRect(contour)[1:] for contour in contours]
-    lengths, turns = np.array([size for size, _ in rectangles]) + 1, np.array([turn for _, turn in rectangles])
+    least = [cv2.minAreaRect(contour)[1:] for contour in contours]
+    lengths, turns = np.array([size for size, _ in least]) + 1, np.array([turn for _, turn in least])
     turns = (turns + 45) % 90 - 45  # the edge nearest to the horizontal
     telling = lengths.max(1) > TELLING * lengths.min(1)
     if telling.any():

@@ -1,4 +1,6 @@
-"""Words from CRAFT's maps: characters that are linked. Baek et al. 2019, https://arxiv.org/abs/1904.01941, sect. 3.3."""
+"""Words from CRAFT's maps: characters that are linked. Baek et al. 2019, https://arxiv.org/abs/1904.01941,
+section 3.3.
+"""
 
 from __future__ import annotations
 
