@@ -15,13 +15,16 @@ from zoo.layers import conv, norm
 CONFIGURATION_D = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # table 1 of the paper: (convolutions, filters)
 
 
-def vgg(image, blocks: tuple[tuple[int, int], ...] = CONFIGURATION_D, rectangular: bool = False):
+def vgg(
+    image, blocks: tuple[tuple[int, int], ...] = CONFIGURATION_D, rectangular: bool = False, pools: int = 5
+) -> list:
     """[C2, C3, C4, C5] of a normalised image (B, H, W, 3), each after its pool.
 
     Args:
         image: pixels of about unit variance.
         blocks: convolutions and filters of each of the five blocks.
         rectangular: the last three pools are (2, 1): C5 is (B, H/32, W/4, C).
+        pools: 4 leaves the last one out: C5 has stride 16.
     """
     x, features = image, []
     for index, (depth, filters) in enumerate(blocks, 1):
@@ -31,6 +34,7 @@ def vgg(image, blocks: tuple[tuple[int, int], ...] = CONFIGURATION_D, rectangula
             x = norm(x, f"{name}_norm")
             x = layers.ReLU(name=f"{name}_relu")(x)
         pool = (2, 1) if rectangular and index > 2 else (2, 2)
-        x = layers.MaxPooling2D(pool, name=f"block{index}_pool")(x)
+        if index <= pools:
+            x = layers.MaxPooling2D(pool, name=f"block{index}_pool")(x)
         features.append(x)
     return features[-4:]
