@@ -89,8 +89,8 @@ def maps(polygons: np.ndarray, ignore: np.ndarray, size: tuple[int, int]) -> dic
         side[window] = np.where(held, offset, side[window])
         side_mask[window] = np.where(held, np.abs(offset) <= NEAR, side_mask[window])
     mask = np.where((text == 0) & (best >= NEGATIVE), 0, mask)
-    vertical = vertical.reshape(*shape[:2], -1)
-    return {"text": text, "mask": mask, "vertical": vertical, "side": side, "side_mask": side_mask * text}
+    flat = vertical.reshape(*shape[:2], -1)
+    return {"text": text, "mask": mask, "vertical": flat, "side": side, "side_mask": side_mask * text}
 
 
 def pieces(polygon: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -100,16 +100,16 @@ def test_pieces_of_one_line_need_not_touch():
 def test_of_proposals_in_a_column_the_best_stays():
     column = np.array([3, 3, 3, 4])
     top, bottom = np.array([10.0, 12, 40, 10]), np.array([30.0, 32, 60, 30])
-    given_ = decoding.Proposals(column, top, bottom, np.zeros(4), np.array([0.8, 0.9, 0.7, 0.6]))
-    np.testing.assert_array_equal(sorted(decoding.unique(given_, 0.2)), [1, 2, 3])
+    pieces = decoding.Proposals(column, top, bottom, np.zeros(4), np.array([0.8, 0.9, 0.7, 0.6]))
+    np.testing.assert_array_equal(sorted(decoding.unique(pieces, 0.2)), [1, 2, 3])
 
 
 def test_neighbours_must_prefer_each_other():
     """The piece in column 1 prefers the better of two in column 2; the other one begins a line of its own."""
     column, score = np.array([1, 2, 2]), np.array([0.9, 0.8, 0.95])
     top, bottom = np.array([10.0, 8, 13]), np.array([30.0, 28, 33])
-    given_ = decoding.Proposals(column, top, bottom, np.zeros(3), score)
-    assert sorted(map(sorted, decoding.chains(given_, 1, 0.7))) == [[0, 2], [1]]
+    pieces = decoding.Proposals(column, top, bottom, np.zeros(3), score)
+    assert sorted(map(sorted, decoding.chains(pieces, 1, 0.7))) == [[0, 2], [1]]
 
 
 def test_words_are_joined_into_lines():

@@ -1,6 +1,7 @@
 """CTPN: lines of text as rows of narrow pieces. Tian et al. 2016, https://arxiv.org/abs/1609.03605.
 
-    image (B, H, W, 3) → VGG-16 without its last pool (B, H/16, W/16, 512) → 3×3 convolution
+    image (B, H, W, 3) → VGG-16 with batch normalization, without its last pool (B, H/16, W/16, 512)
+      window: 3×3 convolution
       rows:  a bidirectional LSTM along each row, dense layer         (B, H/16, W/16, 512)
       heads: "logits" (B, H/16, W/16, k), "vertical" (B, H/16, W/16, 2·k), "side" (B, H/16, W/16, k)
 
