@@ -81,6 +81,33 @@ def classes(target, logits):
     return ops.sparse_categorical_crossentropy(ops.cast(target, "int32"), logits, from_logits=True)
 
 
+def segments(target: dict, outputs: dict, beta: float = 1.0, coarse: float = 0.4):
+    """L = L_entropy + β·L_dice of the classes of pixels, and the same of "coarse" logits where there are any.
+
+    L_entropy is the mean over the pixels, L_dice the mean over the classes that a picture shows of 1 minus the dice of
+    each (Milletari et al. 2016, arXiv:1606.04797): a small region counts as much as a large one.
+
+    Args:
+        target: "class" (B, H, W) int32.
+        outputs: "logits" and, from OCRNet, "coarse", each (B, H, W, K).
+        beta: weight of L_dice.
+        coarse: weight of the second loss (Yuan et al. 2020, https://arxiv.org/abs/1909.11065, section 4.2).
+    """
+    loss = _segments(target["class"], outputs["logits"], beta)
+    return loss + coarse * _segments(target["class"], outputs["coarse"], beta) if "coarse" in outputs else loss
+
+
+def _segments(truth, logits, beta: float):
+    truth = ops.cast(truth, "int32")
+    entropy = ops.mean(ops.sparse_categorical_crossentropy(truth, logits, from_logits=True), (1, 2))
+    true, found = ops.one_hot(truth, logits.shape[-1]), ops.softmax(logits, -1)
+    true = ops.cast(true, "float32")
+    size = ops.sum(true, (1, 2))  # (B, K)
+    overlap = 2 * ops.sum(true * found, (1, 2)) / ops.maximum(size + ops.sum(found, (1, 2)), 1e-6)
+    there = ops.cast(size > 0, "float32")
+    return entropy + beta * ops.sum((1 - overlap) * there, 1) / ops.sum(there, 1)
+
+
 def binary_cross_entropy(target, logits):
     """Cross-entropy of each pixel, stable for large logits: max(z, 0) - z·t + log(1 + e^-|z|)."""
     return ops.maximum(logits, 0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
@@ -177,6 +204,12 @@ def hardest(probability, text, mask, ratio: int):
     chosen = ops.logical_or(scores >= last, (count == 0)[:, None])
     chosen = ops.reshape(ops.cast(chosen, "float32"), ops.shape(text))
     return ops.maximum(text, chosen)
+
+
+def smooth(difference):
+    """The smooth L1 distance: half of the square up to 1, then linear. Girshick 2015, https://arxiv.org/abs/1504.08083."""
+    size = ops.abs(difference)
+    return ops.where(size < 1, 0.5 * size**2, size - 0.5)
 
 
 def mean(values, weight):

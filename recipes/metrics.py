@@ -111,3 +111,24 @@ def edits(read: str, true: str) -> int:
 def cer(read: Sequence[str], true: Sequence[str]) -> float:
     """Character error rate: edits over characters of the truth, summed over the texts."""
     return sum(map(edits, read, true)) / max(1, sum(map(len, true)))
+
+
+def confusion(found: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
+    """(K, K) pixels of each true class (rows) that were found to be of each class (columns)."""
+    pairs = true.astype(np.int64).ravel() * classes + found.astype(np.int64).ravel()
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def miou(counts: np.ndarray) -> dict[str, float]:
+    """Mean over the classes of intersection over union, and share of the pixels that are right.
+
+    A class that neither stands in the truth nor was found does not count.
+
+    Args:
+        counts: (K, K) of `confusion`, summed over the pages.
+    """
+    right = np.diag(counts)
+    union = counts.sum(0) + counts.sum(1) - right
+    there = union > 0
+    shares = right[there] / union[there]
+    return {"miou": float(shares.mean()) if len(shares) else 1.0, "pixels": float(right.sum() / max(1, counts.sum()))}

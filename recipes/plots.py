@@ -61,6 +61,33 @@ def regions(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: Pa
         sheet.save(temporary)
 
 
+COLOURS = np.array(  # of classes of pixels; the first, the background, is not painted
+    [[0, 0, 0], [33, 150, 243], [244, 67, 54], [76, 175, 80], [255, 193, 7], [156, 39, 176], [0, 188, 212]], "uint8"
+)
+
+
+def segments(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: Path) -> None:
+    """Writes pictures side by side, each with its found classes painted over, and with the true ones below.
+
+    Args:
+        shown: (picture (H, W, 3) uint8, found (H, W), true (H, W)) of each.
+        path: of a PNG file.
+    """
+    columns = []
+    for pixels, *maps in shown:
+        for classes in maps:
+            paint = COLOURS[classes % len(COLOURS)]
+            mixed = np.where(classes[..., None] > 0, pixels // 2 + paint // 2, pixels)
+            picture = Image.fromarray(mixed)
+            picture.thumbnail((400, 500))
+            columns.append(picture)
+    sheet = Image.new("RGB", (408 * len(shown), 2 * 508), "white")
+    for index, picture in enumerate(columns):
+        sheet.paste(picture, (index // 2 * 408, index % 2 * 508))
+    with replacing(path) as temporary:
+        sheet.save(temporary)
+
+
 def curves(log: Path, path: Path) -> bool:
     """Writes loss and scores over the steps of log.csv as a PNG; False where matplotlib is not installed."""
     try:

@@ -27,6 +27,8 @@ def pixels(card: zoo.Card, batch: int) -> np.ndarray:
 def promised(card: zoo.Card, network, image: np.ndarray) -> dict[str, tuple[int, ...]]:
     """The shapes of the outputs for an image batch. What a detector gives besides its logits has their shape."""
     batch, height, width, _ = image.shape
+    if card.task == "segmentation":
+        return {key: (batch, height, width, card.test_options["classes"]) for key in network.output}
     if card.task == "classification":
         return {"logits": (batch, card.test_options["classes"])}
     if card.task == "recognition":

@@ -19,6 +19,13 @@ from recipes.data import augment, corpus, fonts, synthetic
 Rng = np.random.Generator
 
 
+class Regions(NamedTuple):
+    """A page (H, W, 3) uint8 and the class of each pixel (H, W) uint8: 0, or one more than the place in `LABELS`."""
+
+    image: np.ndarray
+    classes: np.ndarray
+
+
 class Sample(NamedTuple):
     """A page (H, W, 3) uint8, its words' polygons (N, 4, 2) float32 in pixels and their texts."""
 
@@ -50,6 +57,7 @@ class Sheet:
     ink: tuple[int, int, int]
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    regions: list[tuple[str, tuple[float, float, float, float]]] = field(default_factory=list)  # label, box
 
     def __post_init__(self) -> None:
         self.draw = ImageDraw.Draw(self.image)
@@ -230,7 +238,28 @@ def picture(sheet: Sheet) -> None:
     else:
         blotch = synthetic.background((size, size), rng.uniform(0, 255, 3), rng)
         sheet.image.paste(Image.fromarray(np.clip(blotch, 0, 255).astype(np.uint8)), (int(x), int(y)))
+    wide, tall = (2 * size, size / 2) if 0.3 <= kind < 0.6 else (size, size)
+    sheet.regions.append(("figure", (x, y, x + wide, y + tall)))
     sheet.y += size + 0.4 * sheet.size
+
+
+LABELS = ("text", "title", "list", "table", "figure")  # of regions
+LABEL: dict[Callable[[Sheet], None], str] = {
+    heading: "title", paragraph: "text", fields: "text", items: "list", table: "table",
+}  # fmt: skip
+
+
+def put(block: Callable[[Sheet], None], sheet: Sheet) -> None:
+    """Lets a block draw itself, and notes the region of its words."""
+    before, top = len(sheet.boxes), sheet.y
+    block(sheet)
+    new = sheet.boxes[before:]
+    if block in LABEL and new:
+        left, upper, right, lower = np.array(new).T
+        box = left.min(), upper.min(), right.max(), lower.max()
+        if block is table:  # the grid has edges beyond its words
+            box = min(box[0], sheet.left), min(box[1], top), max(box[2], sheet.right), box[3]
+        sheet.regions.append((LABEL[block], tuple(map(float, box))))
 
 
 KINDS: dict[str, dict[Callable[[Sheet], None], float]] = {
@@ -273,9 +302,9 @@ def sheet(kind: str, rng: Rng) -> Sheet:
     for index in range(columns):
         page.left = margin + index * (column + gutter)
         page.right, page.y = page.left + column, margin
-        heading(page)
+        put(heading, page)
         while not page.full:
-            blocks[int(rng.choice(len(blocks), p=weights / weights.sum()))](page)
+            put(blocks[int(rng.choice(len(blocks), p=weights / weights.sum()))], page)
             if rng.random() < 0.1:
                 page.face, page.size = fonts.any_path(rng, 0.75), max(10, int(page.size * rng.uniform(0.85, 1.2)))
             page.feed(rng.uniform(0, 0.8))
@@ -295,18 +324,40 @@ def corners(boxes: list[tuple[float, float, float, float]]) -> np.ndarray:
 def document(rng: Rng, kind: str | None = None) -> Sample:
     """A document as a scanner or a camera shows it."""
     page = sheet(kind or corpus.pick(rng, list(KINDS)), rng)
-    image, polygons = np.asarray(page.image), corners(page.boxes)
-    photographed = rng.random() < 0.4
-    angle, skew, margin = (10.0, 0.06, 0.06) if photographed else (2.0, 0.005, 0.0)
-    if rng.random() < 0.75:
-        homography, size = augment.perspective(image.shape[:2], rng, angle, skew, rng.uniform(0, margin))
-        desk = synthetic.background(size, rng.uniform(0, 255, 3), rng)
-        desk = np.clip(desk, 0, 255).astype(np.uint8)
-        image = cv2.warpPerspective(
-            image, homography, size[::-1], desk, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
-        )
+    image, homography = shown(page, rng)
+    polygons = corners(page.boxes)
+    if homography is not None:
         polygons = augment.move(polygons, homography)
     return Sample(augment.degrade(image, rng, 0.8), polygons, tuple(page.texts))
+
+
+def layout(rng: Rng, kind: str | None = None) -> Regions:
+    """A document as a scanner or a camera shows it, and what each pixel is part of."""
+    page = sheet(kind or corpus.pick(rng, list(KINDS)), rng)
+    image, homography = shown(page, rng)
+    classes = np.zeros(image.shape[:2], np.uint8)
+    for label, (left, top, right, bottom) in page.regions:
+        outline = np.array([[[left, top], [right, top], [right, bottom], [left, bottom]]], np.float32)
+        if homography is not None:
+            outline = augment.move(outline, homography)
+        cv2.fillPoly(classes, [np.round(outline[0]).astype(np.int32)], LABELS.index(label) + 1)
+    return Regions(augment.degrade(image, rng, 0.8), classes)
+
+
+def shown(page: Sheet, rng: Rng) -> tuple[np.ndarray, np.ndarray | None]:
+    """A sheet (H, W, 3) uint8 as it lies before the camera, and the homography (3, 3) that moved it, if one did."""
+    image = np.asarray(page.image)
+    photographed = rng.random() < 0.4
+    angle, skew, margin = (10.0, 0.06, 0.06) if photographed else (2.0, 0.005, 0.0)
+    if rng.random() >= 0.75:
+        return image, None
+    homography, size = augment.perspective(image.shape[:2], rng, angle, skew, rng.uniform(0, margin))
+    desk = synthetic.background(size, rng.uniform(0, 255, 3), rng)
+    desk = np.clip(desk, 0, 255).astype(np.uint8)
+    image = cv2.warpPerspective(
+        image, homography, size[::-1], desk, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    )
+    return image, homography
 
 
 def scene(rng: Rng, size: tuple[int, int] = (512, 640)) -> Sample:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from zoo.backbones.densenet import densenet
+from zoo.backbones.hrnet import hrnet
 from zoo.backbones.mobilenet_v3 import mobilenet_v3
 from zoo.backbones.resnet import resnet
 from zoo.backbones.starnet import starnet
@@ -22,6 +23,8 @@ BACKBONES: dict[str, Callable] = {
     "densenet121_r": partial(densenet, depths=(6, 12, 24, 16), rectangular=True),
     "densenet_test": partial(densenet, depths=(1, 1, 1, 2), growth=4, width=8),
     "densenet_test_r": partial(densenet, depths=(1, 1, 1, 2), growth=4, width=8, rectangular=True),
+    "hrnet_w18": partial(hrnet, width=18),
+    "hrnet_test": partial(hrnet, width=4, modules=(1, 1, 1), stem=4, depth=1),
     "mobilenet_v3_small": partial(mobilenet_v3, variant="small"),
     "mobilenet_v3_large": partial(mobilenet_v3, variant="large"),
     "mobilenet_v3_small_r": partial(mobilenet_v3, variant="small", rectangular=True),
@@ -49,12 +52,12 @@ BACKBONES: dict[str, Callable] = {
 }
 
 
-def backbone(name: str, image) -> list:
-    """[C2, C3, C4, C5] of `image` by the backbone `name`.
+def backbone(name: str, image, **options) -> list:
+    """[C2, C3, C4, C5] of `image` by the backbone `name`, whose function may take options.
 
     Raises:
         ValueError: no backbone has this name.
     """
     if name not in BACKBONES:
         raise ValueError(f"no backbone is named {name!r}; there are: {', '.join(BACKBONES)}")
-    return BACKBONES[name](image)
+    return BACKBONES[name](image, **options)

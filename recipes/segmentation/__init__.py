@@ -1,0 +1,1 @@
+"""Recipes of networks that tell the class of each pixel."""

@@ -1,0 +1,104 @@
+"""What segmenters learn from, their loss and score by hand-worked values, and that one learns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import zoo
+from recipes import losses, metrics, recipe, train
+from recipes.data import documents
+from recipes.data.documents import Regions
+from recipes.segmentation import targets, task
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_words_lie_in_regions(seed):
+    """The same page with words and with regions: almost every word's middle is in a region, and not all of it is."""
+    words = documents.document(np.random.default_rng(seed))
+    page = documents.layout(np.random.default_rng(seed))
+    np.testing.assert_array_equal(page.image, words.image)
+    height, width = page.classes.shape
+    middles = words.polygons.mean(1).round().astype(int)
+    inside = [page.classes[y, x] > 0 for x, y in middles if 0 <= x < width and 0 <= y < height]
+    assert np.mean(inside) > 0.98 and 0.05 < (page.classes > 0).mean() < 0.95
+
+
+def test_every_label_is_drawn():
+    seen = {label for kind in documents.KINDS for seed in range(3)
+            for label in np.unique(documents.layout(np.random.default_rng(seed), kind).classes)}  # fmt: skip
+    assert seen == set(range(len(documents.LABELS) + 1))
+
+
+def test_a_page_is_fitted_and_its_classes_stay_whole():
+    """40 x 20 into 32 x 32: 32 high, 16 wide, black and background beside it."""
+    page = Regions(np.full((40, 20, 3), 200, np.uint8), np.full((40, 20), 4, np.uint8))
+    fitted = targets.fitted(page, (32, 32))
+    assert (fitted.image[:, :16] == 200).all() and not fitted.image[:, 16:].any()
+    assert (fitted.classes[:, :16] == 4).all() and not fitted.classes[:, 16:].any()
+
+
+def test_classes_without_a_name_are_text():
+    given = np.arange(6, dtype=np.uint8)  # background, text, title, list, table, figure
+    assert targets.merged(given, ("background", "text", "table")).tolist() == [0, 1, 1, 1, 2, 1]
+    assert targets.merged(given, targets.NAMES).tolist() == given.tolist()
+    for wrong in (("text", "background"), ("background", "text", "stamp")):
+        with pytest.raises(ValueError, match="or the first two and some others"):
+            targets.merged(given, wrong)
+
+
+def test_loss_of_pixels():
+    """Two pixels, two classes, probabilities 3/4 for what is true of both.
+
+    Cross-entropy ln(4/3). Dice of each class: 2 · 3/4 / (1 + 1) = 3/4, so 1/4 is lost.
+    """
+    logits = np.log([[[[3.0, 1.0], [1.0, 3.0]]]]).astype("float32")
+    target = {"class": np.array([[[0, 1]]])}
+    expected = math.log(4 / 3) + 0.25
+    assert np.asarray(losses.segments(target, {"logits": logits})) == pytest.approx([expected], rel=1e-5)
+    both = np.asarray(losses.segments(target, {"logits": logits, "coarse": logits}))
+    assert both == pytest.approx([1.4 * expected], rel=1e-5)
+    # Both pixels of class 0: its dice is 2 · (3/4 + 1/4) / (2 + 1) = 2/3; class 1 is not there and does not count.
+    target = {"class": np.array([[[0, 0]]])}
+    expected = (math.log(4 / 3) + math.log(4)) / 2 + 1 / 3
+    assert np.asarray(losses.segments(target, {"logits": logits})) == pytest.approx([expected], rel=1e-5)
+
+
+def test_intersection_over_union():
+    """Classes 0 and 1 of three pixels: 0 right, 0 found as 1, 1 right; the third class stands nowhere."""
+    counts = metrics.confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert metrics.miou(counts) == pytest.approx({"miou": 0.5, "pixels": 2 / 3})
+    assert metrics.miou(np.zeros((2, 2), int))["miou"] == 1.0
+
+
+def test_batches_depend_on_the_seed_and_the_step_alone():
+    how = replace(recipe.find("segmentation.unet"), batch=2, size=(64, 64))
+    one, again = (task.make(how, zoo.card("unet"), None) for _ in range(2))
+    again.batch(0)
+    for ours, theirs in zip(one.batch(2), again.batch(2), strict=True):
+        for a, b in zip(*(x.values() if isinstance(x, dict) else [x] for x in (ours, theirs)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    card = replace(zoo.card("unet"), options={"classes": 5})
+    with pytest.raises(ValueError, match="has classes=5; its reading names 6"):
+        task.make(how, card, None)
+
+
+@pytest.mark.slow
+def test_a_segmenter_learns_pages(tmp_path, monkeypatch):
+    """Two pages over and over: at first every pixel is as likely of any class."""
+    monkeypatch.setattr(task.Task, "page", lambda self, seed, real=task.Task.page: real(self, (7, seed[-1] % 2)))
+    how = replace(
+        recipe.find("segmentation.unet"),
+        options={"width": 8, "depth": 3}, size=(128, 128), batch=2, steps=240, rate=5e-3, warmup=10, ema=0.9,
+        checkpoint_every=240, validate_every=240, validation=2,
+    )  # fmt: skip
+    small = replace(zoo.card("unet"), reading=zoo.card("unet").reading | {"size": [128, 128]})
+    monkeypatch.setattr(
+        train.registry, "card", lambda name, real=train.registry.card: small if name == "unet" else real(name)
+    )
+    train.train(how, tmp_path / "run", verbose=False)
+    assert zoo.card(tmp_path / "run").results["validation"]["miou"] > 0.7
