@@ -11,7 +11,8 @@
 "serving_default" prepares a picture as the reading path does. A detector letterboxes it to the card's size (it lies at
 the top left; zeros below and on the right) and also returns "scale" (B, 2): a point (x, y) of it, times this, is one of
 the picture. A recognizer brings it to its height and puts zeros on the right up to the next of the card's
-widths. JPEG, PNG, GIF and BMP are decoded; an EXIF orientation is not applied.
+widths. JPEG (turned as its EXIF orientation says), PNG, GIF and BMP are
+decoded.
 
 Two traps of Keras 3 are avoided. A SavedModel that tracks Keras variables loads in the C++ server and then fails every
 request, and Keras' own export writes all weights twice; so a plain `tf.Module` tracks the TensorFlow variables. Every
@@ -27,7 +28,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from serving import wire
+from serving import graph, graph_strips, wire
 from serving.models import version_numbers
-from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable
-from zoo import decoding, registry
+from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable, StatusError
+from zoo import decoding, registry, runtime
+from zoo.charset import Charset
 from zoo.files import sha256
 
 PIXELS = "pixels"  # the signature of images that are already prepared
@@ -50,6 +52,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "recognition": {"height": 32, "widths": [64, 128, 256, 512]},
 }
 TOLERANCE = 1e-3  # of the largest logit: the graph may sum in another order than the network
+DETECTION, RECOGNITION = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"  # that read pages unless others are named
 MULTIPLE = 32  # of a detector's height and width
 
 
@@ -98,14 +101,23 @@ def export(
         zoo.registry.UnknownName, zoo.weights.WeightsError: from loading.
     """
     plan = plan_of(network, weights, reading)
-    home = Path(folder) / plan.name
+
+    def fill(temporary: Path) -> None:
+        write(plan, temporary)
+        facts = {"name": plan.name, "task": plan.task, "reading": plan.reading, "card": plan.card}
+        _write_manifest(temporary, facts, plan.network.variables, verify(temporary, plan))
+
+    return _make(Path(folder) / plan.name, version, fill)
+
+
+def _make(home: Path, version: int | None, fill: Callable[[Path], None]) -> Path:
+    """The folder of a model's new version, which `fill` has filled."""
     if version is not None and (home / str(version)).exists():
         raise ExportError(f"{home / str(version)} exists; give another version, or none to count up")
     temporary = home / f".tmp-{secrets.token_hex(4)}"  # not a number, so that no server takes it for a version
     try:
         temporary.mkdir(parents=True)
-        write(plan, temporary)
-        _write_manifest(plan, temporary, verify(temporary, plan))
+        fill(temporary)
         return _publish(temporary, home, version)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -136,17 +148,134 @@ def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] |
     return Plan(name, task, keras.Model(network.inputs, kept, name=name), chosen, known)
 
 
+# --- the whole reading path ------------------------------------------------------------------------------------------
+
+
+def export_ocr(
+    detection: str | os.PathLike = DETECTION,
+    recognition: str | os.PathLike = RECOGNITION,
+    folder: str | os.PathLike = "saved_models",
+    *,
+    name: str = "ocr",
+    version: int | None = None,
+) -> Path:
+    """The folder of a new version of a model that reads pages: see `serving.graph`.
+
+    Args:
+        detection, recognition: names of the zoo, or folders of runs.
+        folder: of all models.
+        name: of the model.
+        version: None counts up from the highest that is there, beginning with 1.
+
+    Raises:
+        ExportError: the version exists, the networks cannot be put together so, or what was written answers otherwise
+            when it is served.
+    """
+    return make_ocr(reading_of(detection, recognition), _cards(detection, recognition), folder, name, version)
+
+
+def make_ocr(
+    reading: graph.Reading, cards: Mapping[str, Any], folder: str | os.PathLike, name: str, version: int | None = None
+) -> Path:
+    """As `export_ocr`, of networks at hand."""
+    variables = [*reading.detector.variables, *reading.recognizer.variables]
+    functions = {
+        key: tf.function(function, input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        for key, function in graph.signatures(reading).items()
+    }
+    functions[DEFAULT_SIGNATURE] = functions["read"]
+    height, width = reading.size
+    crop = _png(reading.height, 3 * reading.height)
+    examples = {"read": [_png(height // 2, width)], "detect": [_png(height // 2, width)], "recognize": [crop]}
+    requests = [_request(name, key, {"image_bytes": pictures}) for key, pictures in examples.items()]
+
+    def fill(temporary: Path) -> None:
+        _save(name, variables, functions, requests, temporary)
+        signatures = _verify_ocr(temporary, name, functions, examples)
+        values = {"detection": dict(reading.detection), "recognition": dict(reading.recognition)}
+        facts = {"name": name, "task": "reading", "reading": values, "card": dict(cards)}
+        _write_manifest(temporary, facts, variables, signatures)
+
+    return _make(Path(folder) / name, version, fill)
+
+
+def reading_of(detection: str | os.PathLike, recognition: str | os.PathLike) -> graph.Reading:
+    """The networks of two cards, and how pages are read by them.
+
+    Raises:
+        ExportError: a graph cannot do what a card asks for.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(f"an export needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
+    chosen = {"detection": registry.card(detection), "recognition": registry.card(recognition)}
+    for task, card in chosen.items():
+        if card.task != task:
+            raise ExportError(f"{card.name} is for {card.task}; one for {task} is needed: zoo list --task {task}")
+    decode = chosen["detection"].reading.get("decode")
+    if decode:
+        raise ExportError(
+            f"{chosen['detection'].name}: a graph makes boxes of maps of text, not by {decode}; take another detector"
+        )
+    detector, recognizer = (runtime.inference(registry.load(name)) for name in (detection, recognition))
+    return graph.Reading(
+        detector,
+        recognizer,
+        {**DEFAULTS["detection"], **chosen["detection"].reading},
+        {**DEFAULTS["recognition"], **chosen["recognition"].reading},
+        Charset(chosen["recognition"].options["charset"]),
+    )
+
+
+def _cards(*names: str | os.PathLike) -> dict[str, Any]:
+    cards = [asdict(registry.card(name)) for name in names]
+    return {card["task"]: {key: value for key, value in card.items() if key != "folder"} for card in cards}
+
+
+def _verify_ocr(
+    folder: Path, name: str, functions: Mapping[str, Any], examples: Mapping[str, list[bytes]]
+) -> dict[str, Any]:
+    """The signatures of an export that, loaded by the C++ loader, answers as its functions do here.
+
+    Raises:
+        ExportError: it does not.
+    """
+    try:
+        served = Servable(folder)
+        for signature, pictures in examples.items():
+            answer = served.predict(signature, {"image_bytes": wire.encode(pictures)})
+            expected = {key: value.numpy() for key, value in functions[signature](tf.constant(pictures)).items()}
+            for key in expected:
+                _same(f'{name}: "{signature}", {key}', answer[key], expected[key])
+    except (tf.errors.OpError, StatusError, ValueError, OSError) as error:
+        raise ExportError(f"{name}: the export fails in the C++ server: {error}") from error
+    return served.signatures
+
+
+def _same(what: str, answer: np.ndarray, expected: np.ndarray) -> None:
+    if answer.shape != expected.shape:
+        raise ExportError(f"{what} has shape {answer.shape} when it is served; here it has {expected.shape}")
+    near = np.array_equal(answer, expected) if expected.dtype == object else np.allclose(answer, expected, atol=0.05)
+    if not near:
+        raise ExportError(f"{what} is another when it is served")
+
+
 # --- signatures ------------------------------------------------------------------------------------------------------
 
 
 def write(plan: Plan, folder: Path) -> None:
     """Writes the SavedModel and its warm-up requests into a folder."""
-    module = tf.Module(plan.name)
-    module.tensors = [variable.value for variable in plan.network.variables]  # never the Keras variables: see above
-    tf.saved_model.save(module, str(folder), signatures=_signatures(plan))
+    _save(plan.name, plan.network.variables, _signatures(plan), _requests(plan), folder)
+
+
+def _save(
+    name: str, variables: Sequence[Any], signatures: Mapping[str, Any], requests: Iterable[Any], folder: Path
+) -> None:
+    module = tf.Module(name)
+    module.tensors = [variable.value for variable in variables]  # never the Keras variables: see above
+    tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / WARMUP).parent.mkdir()
     with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
-        for request in _requests(plan):
+        for request in requests:
             log = wire.PredictionLog()
             log.predict_log.request.CopyFrom(request)
             writer.write(log.SerializeToString())
@@ -185,12 +314,11 @@ def preparation(plan: Plan) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
 
 def _letterboxes(data: tf.Tensor, size: tuple[int, int]) -> dict[str, tf.Tensor]:
     def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = _decode(encoded)
+        image = graph_strips.decode(encoded)
         sides = tf.shape(image)[:2]
-        factor = tf.reduce_min(tf.constant(size, tf.float64) / tf.cast(sides, tf.float64))
-        inner = tf.clip_by_value(tf.cast(tf.round(tf.cast(sides, tf.float64) * factor), tf.int32), 1, size)
-        scale = tf.cast(sides / inner, tf.float32)[::-1]  # x, y
-        return _pad(_resize(image, inner), size), scale
+        inner = graph_strips.inner_size(sides, size)
+        scale = tf.reverse(tf.cast(sides / inner, tf.float32), [0])  # x, y
+        return tf.ensure_shape(graph_strips.pad(graph_strips.resize(image, inner), size), (*size, 3)), scale
 
     specs = (tf.TensorSpec((*size, 3), tf.uint8), tf.TensorSpec((2,), tf.float32))
     image, scale = tf.map_fn(one, data, fn_output_signature=specs)
@@ -202,48 +330,15 @@ def _strips(data: tf.Tensor, height: int, widths: list[int]) -> tf.Tensor:
     widest = widths[-1]
 
     def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = _decode(encoded)
-        sides = tf.cast(tf.shape(image), tf.float64)
-        inner = tf.clip_by_value(tf.cast(tf.round(sides[1] * height / sides[0]), tf.int32), 1, widest)
-        return _pad(_resize(image, tf.stack([height, inner])), (height, widest)), inner
+        image = graph_strips.decode(encoded)
+        inner = tf.minimum(graph_strips.strip_width(tf.shape(image)[:2], height), widest)
+        resized = graph_strips.resize(image, tf.stack([height, inner]))
+        return tf.ensure_shape(graph_strips.pad(resized, (height, widest)), (height, widest, 3)), inner
 
     specs = (tf.TensorSpec((height, widest, 3), tf.uint8), tf.TensorSpec((), tf.int32))
     strips, inner = tf.map_fn(one, data, fn_output_signature=specs)
     enough = tf.boolean_mask(widths, tf.constant(widths) >= tf.reduce_max(inner))
     return strips[:, :, : enough[0]]
-
-
-def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    """(H, W, 3) uint8; grey becomes RGB, and a PNG's alpha is laid over white."""
-    image = tf.io.decode_image(encoded, channels=0, expand_animations=False)  # (H, W, 1 to 4)
-    count = tf.shape(image)[2]
-    # Other formats have no alpha; the fourth channel of a BMP is unused, and often zero.
-    clear = tf.logical_and(tf.strings.substr(encoded, 0, 4) == b"\x89PNG", count % 2 == 0)
-    colour = tf.cond(count < 3, lambda: tf.repeat(image[..., :1], 3, 2), lambda: image[..., :3])
-    return tf.ensure_shape(
-        tf.cond(clear, lambda: _over_white(colour, image[..., -1:]), lambda: colour), (None, None, 3)
-    )
-
-
-def _over_white(colour: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-    opaque = tf.cast(alpha, tf.float32) / 255
-    return tf.cast(tf.round(tf.cast(colour, tf.float32) * opaque + 255 * (1 - opaque)), tf.uint8)
-
-
-def _resize(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """As `zoo.image.resize`: averages where it shrinks, interpolates linearly where it grows."""
-    shrinks = tf.reduce_prod(size) < tf.reduce_prod(tf.shape(image)[:2])
-    resized = tf.cond(
-        shrinks,
-        lambda: tf.image.resize(image, size, tf.image.ResizeMethod.AREA),
-        lambda: tf.image.resize(image, size, tf.image.ResizeMethod.BILINEAR),
-    )
-    return tf.cast(tf.round(resized), tf.uint8)
-
-
-def _pad(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    height, width = tf.unstack(tf.shape(image)[:2])
-    return tf.ensure_shape(tf.pad(image, [[0, size[0] - height], [0, size[1] - width], [0, 0]]), (*size, 3))
 
 
 # --- warm-up, gate, manifest, publishing -----------------------------------------------------------------------------
@@ -252,12 +347,15 @@ def _pad(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 def _requests(plan: Plan) -> Iterator[Any]:
     """Requests that take a server through the shapes it will see."""
     for inputs, signature in _examples(plan):
-        request = wire.PredictRequest()
-        request.model_spec.name = plan.name
-        request.model_spec.signature_name = signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(wire.encode(value))
-        yield request
+        yield _request(plan.name, signature, inputs)
+
+
+def _request(model: str, signature: str, inputs: Mapping[str, Any]) -> Any:
+    request = wire.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = model, signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(wire.encode(value))
+    return request
 
 
 def _examples(plan: Plan) -> Iterator[tuple[dict[str, Any], str]]:
@@ -271,8 +369,11 @@ def _examples(plan: Plan) -> Iterator[tuple[dict[str, Any], str]]:
     for size in prepared:
         yield {"image": _picture(*size)[None]}, PIXELS
     for sizes in batches:
-        pngs = [cv2.imencode(".png", _picture(*size))[1].tobytes() for size in sizes]
-        yield {"image_bytes": pngs}, DEFAULT_SIGNATURE
+        yield {"image_bytes": [_png(*size) for size in sizes]}, DEFAULT_SIGNATURE
+
+
+def _png(height: int, width: int) -> bytes:
+    return cv2.imencode(".png", _picture(height, width))[1].tobytes()
 
 
 def _picture(height: int, width: int) -> np.ndarray:
@@ -320,20 +421,19 @@ def _compare(what: str, name: str, answer: Mapping[str, np.ndarray], expected: n
         raise ExportError(f"{what} differs from the network by {difference:.3g}; at most {limit:.3g} is allowed")
 
 
-def _write_manifest(plan: Plan, folder: Path, signatures: Mapping[str, Any]) -> None:
+def _write_manifest(
+    folder: Path, facts: Mapping[str, Any], variables: Sequence[Any], signatures: Mapping[str, Any]
+) -> None:
     manifest = {
-        "name": plan.name,
-        "task": plan.task,
+        **facts,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "software": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
-        "parameters": int(sum(np.prod(variable.shape) for variable in plan.network.variables)),
-        "reading": plan.reading,
+        "parameters": int(sum(np.prod(variable.shape) for variable in variables)),
         "signatures": {
             name: {"inputs": _describe(signature.inputs), "outputs": _describe(signature.outputs)}
             for name, signature in signatures.items()
-            if name in (DEFAULT_SIGNATURE, PIXELS)  # TensorFlow adds one of its own
+            if not name.startswith("__")  # TensorFlow's own
         },
-        "card": plan.card,
         "sha256": {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n", "utf-8")

@@ -1,0 +1,319 @@
+"""The whole reading path as one TensorFlow graph: pictures in, words out.
+
+    "read"       encoded images (B,) string ─► polygons, texts, scores, … of the words of each page, in reading order
+    "detect"     encoded images (B,) string ─► polygons, scores
+    "recognize"  encoded crops (B,) string  ─► texts, scores
+
+    image_bytes ─► for each page: decode ─► letterbox ─► detector ─► regions ─► boxes ─► strips ┐
+                                                                                                ▼ of all pages
+                                    lines ◄─ texts ◄─ steps ◄─ recognizer, up to `BATCH` of one width at once
+
+All operations are TensorFlow's own, so that any TensorFlow Serving runs the graph. It does what `zoo.reader` does, with
+three exceptions: a very large page is not decoded at a part of its size; columns of running text are read across (the
+client may lay the words out anew: `zoo.page.assemble`); and only detectors whose outputs are a map of text are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from serving import graph_regions, graph_strips, graph_text
+from serving.graph_strips import Places
+from zoo.charset import Charset
+from zoo.reading import BATCH, TALL
+
+REGIONS = ("threshold", "box_threshold", "unclip", "shrunk", "min_size")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The two networks, and how the reading path uses them.
+
+    Attributes:
+        detector, recognizer: from (B, H, W, 3) pixels to {"logits"}.
+        detection, recognition: the cards' values for reading.
+        charset: of the recognizer.
+    """
+
+    detector: keras.Model
+    recognizer: keras.Model
+    detection: Mapping[str, Any]
+    recognition: Mapping[str, Any]
+    charset: Charset
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.detection["size"]
+        return height, width
+
+    @property
+    def height(self) -> int:
+        return self.recognition["height"]
+
+    @property
+    def widths(self) -> list[int]:
+        return sorted(self.recognition["widths"])
+
+    @property
+    def ctc(self) -> bool:
+        return self.recognition.get("decoding", "ctc") == "ctc"
+
+
+class Found(NamedTuple):
+    """What stands on pages, of all of them one after the other.
+
+    Attributes:
+        counts: (B,) int32 words of each page.
+        sizes: (B, 2) int32 height and width of each page.
+        polygons: (N, 4, 2) float32 page pixels.
+        scores: (N,) float32 of the detector.
+        items: (M, 2) int32 what is to be read: a word, and how its crop is turned. The words themselves come first on
+            each page, then those that may run upwards or downwards, either way.
+        strips: (S, height, widest, 3) uint8.
+        owners, starts, wanted: (S,) int32 of each strip its item, its first column, the width that it needs.
+    """
+
+    counts: tf.Tensor
+    sizes: tf.Tensor
+    polygons: tf.Tensor
+    scores: tf.Tensor
+    items: tf.Tensor
+    strips: tf.Tensor
+    owners: tf.Tensor
+    starts: tf.Tensor
+    wanted: tf.Tensor
+
+
+def signatures(reading: Reading) -> dict[str, Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
+    """The functions of encoded images, or crops, (B,) string."""
+    return {
+        "read": lambda data: read(reading, data),
+        "detect": lambda data: detect(reading, data),
+        "recognize": lambda data: recognize(reading, data),
+    }
+
+
+def detect(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The places of words on pages."""
+    found = _pages(reading, data, _no_strips)
+    splits = tf.cumsum(found.counts, exclusive=True)
+    return {
+        "polygons": _padded(found.polygons, found.counts, splits),
+        "detection": _padded(found.scores, found.counts, splits),
+        "counts": found.counts,
+        "sizes": found.sizes,
+    }
+
+
+def recognize(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The texts of crops, each of one word or line."""
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        image = graph_strips.decode(data[number])
+        cut, starts = graph_strips.strips(image, reading.height, reading.widths[-1], reading.ctc)
+        wanted = graph_strips.strip_width(tf.shape(image)[:2], reading.height)
+        return cut, starts, tf.repeat(number, tf.size(starts)), tf.repeat(wanted, tf.size(starts))
+
+    shapes = (_strip_shape(reading), [None], [None], [None])
+    kinds = (tf.uint8, tf.int32, tf.int32, tf.int32)
+    cut, starts, owners, wanted = _joined(tf.size(data), step, kinds, shapes)
+    texts, scores, _ = _texts(reading, cut, owners, starts, wanted, tf.size(data))
+    return {"texts": texts, "scores": scores}
+
+
+def read(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The words of pages, in reading order; where nothing was read there is no word."""
+    found = _pages(reading, data, _page_strips)
+    total = tf.shape(found.items)[0]
+    texts, scores, lengths = _texts(reading, found.strips, found.owners, found.starts, found.wanted, total)
+    chosen, turns = _best(found, scores, lengths)
+    words = tf.stack([tf.roll(found.polygons, turn, 1) for turn in (0, 1, -1)], 1)
+    polygons = tf.gather(words, turns, batch_dims=1)
+    texts, scores = tf.gather(texts, chosen), tf.gather(scores, chosen)
+
+    pages = tf.repeat(tf.range(tf.size(found.counts)), found.counts)
+    some = tf.strings.length(texts) > 0
+    pages, polygons, texts, scores, sure = (
+        tf.boolean_mask(values, some) for values in (pages, polygons, texts, scores, found.scores)
+    )
+    counts = tf.math.bincount(pages, minlength=tf.size(data), maxlength=tf.size(data))
+    splits = tf.cumsum(counts, exclusive=True)
+    order, lines = _in_order(polygons, counts, splits)
+    outputs = {"polygons": polygons, "texts": texts, "scores": scores, "detection": sure}
+    result = {name: _padded(tf.gather(values, order), counts, splits) for name, values in outputs.items()}
+    return result | {"lines": _padded(lines, counts, splits), "counts": counts, "sizes": found.sizes}
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+
+def _pages(reading: Reading, data: tf.Tensor, cut: Callable[..., tuple[tf.Tensor, ...]]) -> Found:
+    """What the detector finds on the pages; `cut` takes a page and its boxes to items and strips."""
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        page = graph_strips.decode(data[number])
+        polygons, scores = _boxes(reading, page)
+        items, strips, owners, starts, wanted = cut(reading, page, polygons)
+        lengths = [tf.shape(values)[:1] for values in (polygons, items, strips)]
+        return *lengths, tf.shape(page)[None, :2], polygons, scores, items, strips, owners, starts, wanted
+
+    one = [None]
+    shapes = (one, one, one, [None, 2], [None, 4, 2], one, [None, 2], _strip_shape(reading), one, one, one)
+    kinds = (*(tf.int32,) * 4, tf.float32, tf.float32, tf.int32, tf.uint8, *(tf.int32,) * 3)
+    words, items, strips, *fields = _joined(tf.size(data), step, kinds, shapes, parallel=1)
+    found = Found(words, *fields)
+    # On each page words and items were counted from 0.
+    of_items = tf.repeat(tf.cumsum(words, exclusive=True), items)
+    owners = found.owners + tf.repeat(tf.cumsum(items, exclusive=True), strips)
+    return found._replace(items=found.items + tf.stack([of_items, tf.zeros_like(of_items)], 1), owners=owners)
+
+
+def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    batch, inner = graph_strips.letterbox(page, reading.size, reading.detection.get("multiple", 256))
+    given = tf.cast(batch[None], reading.detector.inputs[0].dtype)
+    logits = reading.detector(given, training=False)["logits"][0, :, :, 0]
+    stride = tf.cast(tf.shape(batch)[0] / tf.shape(logits)[0], tf.float32)
+    used = tf.cast(tf.math.ceil(tf.cast(inner, tf.float32) / stride), tf.int32)
+    probability = 0.5 + 0.5 * tf.tanh(0.5 * logits[: used[0], : used[1]])
+    options = {key: reading.detection[key] for key in REGIONS if key in reading.detection}
+    boxes, scores = graph_regions.boxes(probability, **options)
+    sides = tf.cast(tf.shape(page)[:2], tf.float32)
+    scale = tf.reverse(sides / tf.cast(inner, tf.float32), [0])
+    return tf.clip_by_value(boxes * stride * scale, 0.0, tf.reverse(sides, [0])), scores
+
+
+def _no_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    none = tf.zeros([0], tf.int32)
+    return tf.zeros([0, 2], tf.int32), tf.zeros([0, *_strip_shape(reading)[1:]], tf.uint8), none, none, none
+
+
+def _page_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    places = graph_strips.places(polygons, page)
+    sizes = places.sizes
+    tall = tf.cast(tf.where(tf.cast(sizes[:, 0], tf.float32) > TALL * tf.cast(sizes[:, 1], tf.float32))[:, 0], tf.int32)
+    turns = tf.zeros_like(sizes[:, 0]), tf.ones_like(tall), -tf.ones_like(tall)
+    words = tf.concat([tf.range(tf.shape(sizes)[0]), tall, tall], 0)
+    items = tf.stack([words, tf.concat(turns, 0)], 1)
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        word = items[number, 0]
+        place = Places(*(values[word] for values in places))
+        image = graph_strips.turn(graph_strips.crop(page, place), items[number, 1])
+        cut, starts = graph_strips.strips(image, reading.height, reading.widths[-1], reading.ctc)
+        wanted = graph_strips.strip_width(tf.shape(image)[:2], reading.height)
+        return cut, tf.repeat(number, tf.size(starts)), starts, tf.repeat(wanted, tf.size(starts))
+
+    shapes = (_strip_shape(reading), [None], [None], [None])
+    kinds = (tf.uint8, tf.int32, tf.int32, tf.int32)
+    return items, *_joined(tf.shape(items)[0], step, kinds, shapes)
+
+
+def _strip_shape(reading: Reading) -> list[int | None]:
+    return [None, reading.height, reading.widths[-1], 3]
+
+
+def _joined(
+    count: tf.Tensor,
+    step: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
+    kinds: tuple,
+    shapes: tuple,
+    parallel: int = 10,
+) -> list[tf.Tensor]:
+    """What `step` gives for each number below `count`, one after the other along the first axis."""
+
+    def put(number: tf.Tensor, *arrays: tf.TensorArray) -> tuple:
+        values = step(number)
+        return number + 1, *(array.write(number, value) for array, value in zip(arrays, values, strict=True))
+
+    def start(kind: Any, shape: list) -> tf.TensorArray:
+        return tf.TensorArray(kind, count, infer_shape=False, element_shape=shape)
+
+    arrays = tuple(start(kind, shape) for kind, shape in zip(kinds, shapes, strict=True))
+    state = (tf.constant(0), *arrays)
+    _, *done = tf.while_loop(lambda number, *_: number < count, put, state, parallel_iterations=parallel)
+    return [tf.ensure_shape(array.concat(), shape) for array, shape in zip(done, shapes, strict=True)]
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _texts(
+    reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor, count: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Text, score and length of each of `count` items, whose strips stand one after the other."""
+    widest = reading.widths[-1]
+    length = reading.recognizer.compute_output_shape((None, reading.height, widest, 3))["logits"][1]
+    # The narrowest width that holds a strip; they are run by width, and then put back into their places.
+    widths = tf.constant(reading.widths)
+    kinds = tf.reduce_sum(tf.cast(wanted[:, None] > widths[None, :-1], tf.int32), 1)
+    order = tf.argsort(kinds, stable=True)
+    found = _run(reading, tf.gather(strips, order), tf.gather(kinds, order), length)
+    back = graph_text.inverse(order)
+    found = graph_text.Steps(*(tf.gather(values, back) for values in found))
+    if reading.ctc:
+        low, high = graph_text.cuts(found.blank, owners, starts * length // widest)
+    else:
+        low, high = tf.zeros_like(owners), tf.fill(tf.shape(owners), length)
+    return graph_text.texts(found, owners, count, low, high, reading.charset.characters, reading.ctc)
+
+
+def _run(reading: Reading, strips: tf.Tensor, kinds: tf.Tensor, length: int) -> graph_text.Steps:
+    """The recognizer's steps for strips in the order of their widths' numbers, up to `BATCH` of one width at once."""
+    counts = tf.math.bincount(kinds, minlength=len(reading.widths), maxlength=len(reading.widths))
+    ends = tf.cumsum(counts)
+    parts = -(-counts // BATCH)
+    of_part = tf.repeat(tf.range(len(reading.widths)), parts)
+    nth = tf.range(tf.size(of_part)) - tf.gather(tf.cumsum(parts, exclusive=True), of_part)
+    begins = tf.gather(ends - counts, of_part) + nth * BATCH
+    stops = tf.minimum(begins + BATCH, tf.gather(ends, of_part))
+    static = reading.widths[0] if len(reading.widths) == 1 else None
+    kind = reading.recognizer.inputs[0].dtype
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        width = tf.constant(reading.widths)[of_part[number]]
+        part = tf.cast(strips[begins[number] : stops[number], :, :width], kind)
+        part = tf.ensure_shape(part, (None, reading.height, static, 3))
+        logits = reading.recognizer(part, training=False)["logits"]
+        return graph_text.steps(logits, reading.charset.blank, length)
+
+    kinds_of = (tf.int32, tf.float32, tf.float32)
+    return graph_text.Steps(*_joined(tf.size(of_part), step, kinds_of, ([None, length],) * 3, parallel=1))
+
+
+def _best(found: Found, scores: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of each word the item that is read most surely, (N,) int32, and its turn: 0 none, 1 upwards, 2 downwards."""
+    count = tf.shape(found.polygons)[0]
+    sure = tf.where(lengths > 0, scores ** (1 / tf.cast(tf.maximum(lengths, 1), tf.float32)), tf.zeros_like(scores))
+    kind = tf.where(found.items[:, 1] < 0, 2, found.items[:, 1])
+    place = found.items[:, 0] * 3 + kind
+    table = tf.tensor_scatter_nd_update(-tf.ones([3 * count]), place[:, None], sure)
+    items = tf.tensor_scatter_nd_update(tf.zeros([3 * count], tf.int32), place[:, None], tf.range(tf.size(place)))
+    turns = tf.argmax(tf.reshape(table, [-1, 3]), 1, tf.int32)
+    return tf.gather(tf.reshape(items, [-1, 3]), turns, batch_dims=1), turns
+
+
+def _in_order(polygons: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The order of all words, page by page, and in it the line of each."""
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        begin = splits[number]
+        order, lines = graph_text.lines(polygons[begin : begin + counts[number]])
+        return order + begin, lines
+
+    order, lines = _joined(tf.size(counts), step, (tf.int32, tf.int32), ([None], [None]))
+    return order, lines
+
+
+def _padded(values: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+    """(B, most, …) of values (N, …) that stand page after page; zeros or empty texts where a page has fewer."""
+    most = tf.reduce_max(tf.concat([counts, [0]], 0))
+    place = tf.range(most)[None]
+    used = place < counts[:, None]
+    blank = tf.zeros(tf.concat([[1], tf.shape(values)[1:]], 0), values.dtype)
+    indices = tf.where(used, splits[:, None] + place, tf.shape(values)[0])
+    return tf.gather(tf.concat([values, blank], 0), indices)
