@@ -550,9 +550,12 @@ def add_export(subparsers) -> None:
     command = subparsers.add_parser(
         "export",
         help="write a model for a model server",
-        description="Writes FOLDER/NAME/VERSION, a SavedModel for `zoo serve` or TensorFlow Serving.",
+        description="Writes FOLDER/NAME/VERSION, a SavedModel for `zoo serve` or TensorFlow Serving. The name ocr is "
+        "that of a detector and a recognizer in one model, from pages to words.",
     )
-    command.add_argument("names", nargs="+", metavar="NAME", help="of a model, or the folder of a run")
+    command.add_argument("names", nargs="+", metavar="NAME", help="of a model, or the folder of a run, or ocr")
+    command.add_argument("--det", metavar="NAME", help="detector of ocr")
+    command.add_argument("--rec", metavar="NAME", help="recognizer of ocr")
     command.add_argument("--folder", type=Path, default=Path("saved_models"), help="default: saved_models")
     command.add_argument("--version", type=_positive, help="a number; default: one more than the highest there")
     command.add_argument("--weights", metavar="FILE", default="default", help="instead of the model's own")
@@ -566,10 +569,16 @@ def _positive(text: str) -> int:
 
 
 def export(args: argparse.Namespace) -> None:
-    from serving.export import export as write
+    from serving import export as exports
 
+    chosen = {key: name for key, name in (("detection", args.det), ("recognition", args.rec)) if name}
+    if chosen and "ocr" not in args.names:
+        raise ValueError("--det and --rec choose what `zoo export ocr` puts together")
     for name in args.names:
-        print(write(name, args.folder, version=args.version, weights=args.weights))
+        if name == "ocr":
+            print(exports.export_ocr(**chosen, folder=args.folder, version=args.version))
+        else:
+            print(exports.export(name, args.folder, version=args.version, weights=args.weights))
 
 
 # ---------------------------------------------------------------- serve
