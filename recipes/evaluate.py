@@ -68,7 +68,7 @@ def evaluate(
     Raises:
         ValueError: the split is empty, or the models do not suit the data.
     """
-    entries = chosen(datasets.read(folder, split), limit)
+    entries = datasets.spread(datasets.read(folder, split), limit)
     if not entries:
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
     folder = Path(folder)
@@ -77,13 +77,6 @@ def evaluate(
         *detector, recognizer = pair
         reader = zoo.reader(detector[0] if detector else None, recognizer, runtime=runtime)
         yield score(reader, entries, folder, title, pair, progress)
-
-
-def chosen(entries: list[datasets.Entry], limit: int) -> list[datasets.Entry]:
-    """`limit` of the entries in equal steps, or all for 0."""
-    if not limit or limit >= len(entries):
-        return entries
-    return [entries[index * len(entries) // limit] for index in range(limit)]
 
 
 def pairs(models: Sequence[str], crops: bool) -> list[tuple[str, ...]]:

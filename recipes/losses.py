@@ -76,6 +76,39 @@ def permuted(target: dict, logits):
     return ops.sum(entropy * inside, (1, 2)) / ops.sum(inside, (1, 2))
 
 
+def distillation(teacher, logits, temperature: float = 1.0):
+    """τ² · KL(teacher ‖ student) of softened classes, averaged over the steps. Hinton et al. 2015, arXiv:1503.02531.
+
+    τ² keeps gradients as large as those of labels, whatever the temperature (section 2).
+
+    Args:
+        teacher: logits (B, …, K); no gradient flows to them.
+        logits: (B, …, K).
+        temperature: τ, by which both are divided.
+    """
+    known = ops.log_softmax(ops.stop_gradient(teacher) / temperature)
+    divergence = ops.sum(ops.exp(known) * (known - ops.log_softmax(logits / temperature)), -1)
+    return temperature**2 * ops.mean(ops.reshape(divergence, (ops.shape(logits)[0], -1)), -1)
+
+
+def similarity(teacher, features):
+    """How differently two networks see which samples of a batch are alike. Tung and Mori 2019, arXiv:1907.09682, eq. 4.
+
+    G = F · Fᵀ of the samples' features F (B, all of a sample), each row brought to length 1; the squared distance of
+    both matrices, over B for each row. The paper divides by B² and sums the rows.
+
+    Args:
+        teacher: features (B, …), no gradient flows to them.
+        features: (B, …) of any size.
+    """
+
+    def alike(values):
+        rows = ops.reshape(values, (ops.shape(values)[0], -1))
+        return ops.normalize(ops.matmul(rows, ops.transpose(rows)), axis=-1)
+
+    return ops.mean((alike(ops.stop_gradient(teacher)) - alike(features)) ** 2, -1)
+
+
 def classes(target, logits):
     """Cross-entropy of one class for each sample: (B,) int32, (B, K) float32 → (B,)."""
     return ops.sparse_categorical_crossentropy(ops.cast(target, "int32"), logits, from_logits=True)

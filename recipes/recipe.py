@@ -26,6 +26,8 @@ class Recipe:
 
     real: tuple[str, ...] = ()  # data sets under --data whose `train` splits are mixed in
     real_share: float = 0.3  # part of the samples that is taken from them
+    few: int = 0  # pictures of each of them at most; 0 is all
+    replay: tuple[str, ...] = ()  # data sets of which half of the other samples are, so that they are not forgotten
     easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
@@ -43,6 +45,11 @@ class Recipe:
     precision: str = "float32"  # of the network's layers; or mixed_float16, mixed_bfloat16
     accumulate: int = 1  # parts in which a device goes through its share of a batch, for want of memory
 
+    teacher: str = ""  # a card or a run to learn from beside the labels; "" is none
+    teacher_share: float = 0.5  # part of the loss that is the distance to the teacher's logits
+    soften: float = 2.0  # temperature of both
+    alike: float = 0.0  # weight of the distance between how alike samples are by the features of both
+
     freeze: tuple[str, ...] = ()  # layers that stay as they are: names, or patterns such as block1*
     layer_decay: float = 1.0  # the rate of each group of layers, counted from the outputs, over that of the next
     unfreeze_every: int = 0  # steps after which one more group, counted from the outputs, begins to learn
@@ -51,6 +58,7 @@ class Recipe:
     checkpoint_every: int = 200  # steps; a kill loses no more than these
     validate_every: int = 1000  # steps, a multiple of checkpoint_every
     validation: int = 400  # samples at most
+    patience: int = 0  # validations in a row without a better score that end a run; 0 is never
 
     def __post_init__(self) -> None:
         if self.validate_every % self.checkpoint_every:

@@ -1,8 +1,8 @@
 """One training step on the devices at hand: the only code that knows how a backend differentiates and distributes.
 
     step = make(network, loss, optimizer, …)
-    for batch in step.batches(task, start, stop):
-        loss = step(batch)
+    for loss in step.losses(task, start, stop):
+        …
     step.sync()  # the network's variables hold what was learnt
 
 A step's batch is the global one. Each of the R devices, on all machines, gets rows r, r + R, … of it, and does its
@@ -73,11 +73,14 @@ def _accelerators() -> list:
     return tf.config.list_physical_devices("GPU")
 
 
-def _told(task, batch: tuple[np.ndarray, Targets]) -> tuple[Any, Targets]:
-    """The network's inputs and the targets: a task may have its network told some of the targets beside the pixels."""
-    pixels, targets = batch
+def _told(task) -> Callable:
+    """(pixels, targets) → inputs and targets: a task may have its network told some targets beside the pixels."""
     names = getattr(task, "told", ())
-    return ({"image": pixels, **{name: targets[name] for name in names}} if names else pixels), targets
+
+    def told(pixels, targets):
+        return ({"image": pixels, **{name: targets[name] for name in names}} if names else pixels), targets
+
+    return told
 
 
 def _part(array, part: int, parts: int):
@@ -111,25 +114,25 @@ class TensorFlow:
         resolver = self.strategy.cluster_resolver
         return resolver is None or not resolver.task_id
 
-    def batches(self, task, start: int, stop: int) -> Iterator:
-        """Batches `start` to `stop` in order, each device's rows where it takes them from."""
+    def losses(self, task, start: int, stop: int) -> Iterator[float]:
+        """Takes the steps `start` to `stop`, and gives the mean loss over the batch after each."""
         local = self.replicas // getattr(self.strategy.extended, "_num_workers", 1)
 
         def rows(context):
             first = context.input_pipeline_id * local if context else 0
-            return pipeline.dataset(task.batch, start, stop, replicas=range(first, first + local), count=self.replicas)
+            own = range(first, first + local)
+            return pipeline.dataset(task.batch, start, stop, replicas=own, count=self.replicas).map(_told(task))
 
-        return (_told(task, batch) for batch in self.strategy.distribute_datasets_from_function(rows))
-
-    def __call__(self, batch) -> float:
-        """The mean loss over the batch, after which the weights have moved."""
-        return float(self._step(*batch))
+        iterator = iter(self.strategy.distribute_datasets_from_function(rows))
+        for _ in range(start, stop):
+            yield float(self._step(iterator))
 
     def sync(self) -> None:
         """Nothing: the variables are those that the step changes."""
 
-    def _replicas(self, inputs, targets):
-        return self.strategy.reduce("MEAN", self.strategy.run(self._replica, (inputs, targets)), axis=None)
+    def _replicas(self, iterator):
+        # Batches are taken in here: their widths differ, but not the iterator's type, so that this is traced once.
+        return self.strategy.reduce("MEAN", self.strategy.run(self._replica, next(iterator)), axis=None)
 
     def _replica(self, inputs, targets):
         import tensorflow as tf
@@ -180,21 +183,18 @@ class Jax:
         self._step = jax.jit(self._update, donate_argnums=0)
         self._state: Any = None
 
-    def batches(self, task, start: int, stop: int) -> Iterator:
-        """Batches `start` to `stop` in order, made by a thread ahead of their use."""
-        return (_told(task, batch) for batch in pipeline.stream(task.batch, start, stop))
-
-    def __call__(self, batch) -> float:
-        """The mean loss over the batch."""
+    def losses(self, task, start: int, stop: int) -> Iterator[float]:
+        """Takes the steps `start` to `stop`, and gives the mean loss over the batch after each."""
         import jax
 
-        if self._state is None:  # `sync` gave it back, or this is the first step
+        if self._state is None:  # `sync` gave it back, or these are the first steps
             values = [[variable.value for variable in group] for group in self._variables()]
             copies = jax.tree.map(jax.numpy.copy, values)  # each step writes over its state
             self._state = jax.device_put(copies, self._everywhere)
-        inputs, targets = jax.device_put(batch, self._spread)
-        loss, self._state = self._step(self._state, inputs, targets)
-        return float(loss)
+        for batch in pipeline.stream(task.batch, start, stop):
+            inputs, targets = jax.device_put(_told(task)(*batch), self._spread)
+            loss, self._state = self._step(self._state, inputs, targets)
+            yield float(loss)
 
     def sync(self) -> None:
         """Writes what was learnt into the variables of the network and the optimizer."""

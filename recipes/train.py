@@ -29,11 +29,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import zoo
+from recipes import distil, origin, plots
 from recipes import optimizer as optimizers
-from recipes import origin, plots
 from recipes import step as steps
 from recipes.recipe import Recipe
+from recipes.surgery import graft
 from zoo import registry, weights
+from zoo.charset import Charset
 from zoo.files import replacing
 
 CHECKPOINT, WEIGHTS, CARD = "checkpoint.safetensors", "weights.safetensors", "card.toml"
@@ -166,11 +168,11 @@ def train(
         network = registry.build(recipe.model, **recipe.options)
         reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network
         if recipe.start:
-            _begin(network, _start(recipe.start))
+            _begin(network, recipe.start, card)
         freeze(network, recipe.freeze)
         optimizer = optimizers.make(recipe, network)
-    task = make_task(recipe, card, data)
-    step = steps.make(network, task.loss, optimizer, strategy, recipe.accumulate)
+        learner, task = distil.prepare(recipe, network, make_task(recipe, card, data))
+    step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate)
     if recipe.batch % (step.replicas * recipe.accumulate):
         raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
     tune(network, step.replicas)
@@ -182,7 +184,7 @@ def train(
         print(plan(recipe, network, step.replicas), flush=True)
 
     with guard.listening():
-        while done < recipe.steps:
+        while done < recipe.steps and not _enough(recipe, run):
             stop = min(done + recipe.checkpoint_every, recipe.steps)
             if verbose:
                 print(f"{recipe.model}: step {done} to {stop} of {recipe.steps}", flush=True)
@@ -214,10 +216,10 @@ def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> fl
     shown = keras.utils.Progbar(stop - start, verbose=(1 if sys.stderr.isatty() else 2) if verbose else 0)
     losses: list[float] = []
     try:
-        for batch in step.batches(task, start, stop):
-            losses.append(step(batch))
-            shown.update(len(losses), [("loss", losses[-1])])
-            guard.check(losses[-1])
+        for loss in step.losses(task, start, stop):
+            losses.append(loss)
+            shown.update(len(losses), [("loss", loss)])
+            guard.check(loss)
     except step.gone as error:
         raise RunError("another worker is gone: start the same command on all of them to go on") from error
     return math.fsum(losses) / len(losses)
@@ -309,48 +311,57 @@ def _claim(run: Path, recipe: Recipe) -> None:
         Path(temporary).write_text(text)
 
 
-def _start(name: str) -> Path:
-    """The weights file of a card, a run, or a path."""
-    path = Path(name)
-    if path.is_file():
-        return path
-    found = weights.find(registry.card(name))
-    if found is None:
-        raise RunError(f"start={name!r}: this card has no weights; give a run's folder or a file")
-    return found
+def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
+    """Gives a network the weights of a card, a run, or a file; those of another alphabet are moved to its own.
 
-
-def _begin(network: keras.Model, path: Path) -> None:
-    """Gives a network the tensors of a file, which may hold its backbone alone; the rest stays random, and is counted.
+    A file may hold the network's backbone alone; the rest stays random, and is counted.
 
     Raises:
+        RunError: the weights cannot be had.
         ValueError: a tensor has no variable of its path and shape.
     """
+    path, old = Path(start), card
+    if not path.is_file():
+        old = registry.card(start)
+        try:
+            path = weights.obtain(old)
+        except weights.WeightsError as error:
+            raise RunError(f"start={start!r}: {error}") from error
     tensors = weights.read(path)
+    if "charset" in old.options and "charset" in card.options:
+        before, after = (Charset(one.options["charset"]) for one in (old, card))
+        tensors = tensors if before.characters == after.characters else graft(network, tensors, before, after)
     own = {variable.path for variable in network.weights}
     weights.assign(network, tensors, strict=not tensors.keys() < own)
     if random := len(own - tensors.keys()):
         print(f"{path}: {random} of {len(own)} variables are not in it and begin at random", file=sys.stderr)
 
 
-def _seconds(run: Path) -> float:
-    """Seconds that the run took up to its last logged step."""
+def _enough(recipe: Recipe, run: Path) -> bool:
+    """Whether the last validations, as many as the recipe's `patience`, brought no better score than one before."""
+    scores = [float(row["score"]) for row in _rows(run) if row.get("score")]
+    return bool(recipe.patience) and len(scores) > recipe.patience and max(scores) > max(scores[-recipe.patience :])
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    """The rows of log.csv."""
     path = run / LOG
     if not path.is_file():
-        return 0.0
+        return []
     with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        return list(csv.DictReader(file))
+
+
+def _seconds(run: Path) -> float:
+    """Seconds that the run took up to its last logged step."""
+    rows = _rows(run)
     return float(rows[-1]["seconds"]) if rows else 0.0
 
 
 def _log(run: Path, row: dict[str, Any]) -> None:
     """Adds a row to log.csv, whose columns grow with the rows, and draws the curves anew."""
     path = run / LOG
-    rows = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            rows = [old for old in csv.DictReader(file) if int(old["step"]) < row["step"]]
-    rows.append(row)
+    rows = [old for old in _rows(run) if int(old["step"]) < row["step"]] + [row]
     columns = list(dict.fromkeys(key for old in rows for key in old))
     with replacing(path) as temporary, Path(temporary).open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)

@@ -12,6 +12,7 @@ This is the one module that may import all of `zoo`, `recipes` and `serving`; it
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -89,7 +90,8 @@ def add_list(subparsers) -> None:
 
 
 def list_models(args: argparse.Namespace) -> None:
-    rows = [_row(registry.card(name)) for name in registry.names(args.task)]
+    cards = [registry.card(name) for name in registry.names(args.task)]
+    rows = [_row(card) for card in sorted(cards, key=lambda card: (TASKS.index(card.task), card.name))]
     if args.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     elif args.update:
@@ -113,6 +115,7 @@ def _row(card: Card) -> dict[str, Any]:
         "name": card.name,
         "task": card.task,
         "params": card.params,
+        "gflops": card.gflops or None,
         "weights": state,
         "bytes": path.stat().st_size if path else card.weights.get("size"),
         "licence": card.licence,
@@ -132,11 +135,12 @@ def _headline(card: Card) -> str | None:
 def _cells(row: dict[str, Any]) -> list[str]:
     size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else ""
     params = f"{row['params'] / 1e6:.1f} M"
-    return [row["name"], row["task"], params, row["weights"], size, row["licence"], row["score"] or ""]
+    gflops = f"{row['gflops']:.3g}" if row["gflops"] else ""
+    return [row["name"], row["task"], params, gflops, row["weights"], size, row["licence"], row["score"] or ""]
 
 
-HEADS = ["name", "task", "parameters", "weights", "size", "licence", "score"]
-RIGHT = {"parameters", "size"}
+HEADS = ["name", "task", "parameters", "GFLOPs", "weights", "size", "licence", "score"]
+RIGHT = {"parameters", "GFLOPs", "size"}
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -196,15 +200,27 @@ def _lines(card: Card) -> Iterator[str]:
         "paper": card.paper,
         "licence": card.licence,
         "parameters": f"{card.params:_} trainable".replace("_", " "),
+        "GFLOPs": f"{card.gflops:g} for one picture of the size below" if card.gflops else "not counted",
         "builder": card.builder,
     }
     yield from _pairs(facts)
-    for title, table in (("options", card.options), ("reading", card.reading), ("weights", card.weights)):
+    yield from ("", "network", *(f"  {line}" for line in _drawing(card)))
+    parts = {"options": card.options, "reading": card.reading, "weights": card.weights}
+    parts |= {f"published by {project}": facts for project, facts in card.published.items()}
+    for title, table in parts.items():
         yield from ("", title)
         yield from _pairs(table or {"": f"none were released; zoo train {card.task}.{card.name} --run DIR trains them"})
     for title, scores in card.results.items():
         yield from ("", f"results on {title}")
         yield from _pairs(scores)
+
+
+def _drawing(card: Card) -> list[str]:
+    """The flow of data that the builder's file draws at its top, read without importing it."""
+    module = card.builder.partition(":")[0].split(".")[1:]
+    path = Path(registry.__file__).parent.joinpath(*module).with_suffix(".py")
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return [line[4:] for line in text.splitlines() if line.startswith("    ")]
 
 
 def _pairs(table: dict[str, Any]) -> Iterator[str]:
@@ -397,8 +413,16 @@ def add_train(subparsers) -> None:
     command.add_argument(
         "--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with"
     )
-    command.add_argument("--threads", metavar="N", type=_positive, default=0, help="default: one for each core")
+    _add_machine(command)
     command.set_defaults(run=train)
+
+
+def _add_machine(command: argparse.ArgumentParser) -> None:
+    """The options that say on what a run trains."""
+    command.add_argument("--threads", metavar="N", type=_positive, default=0, help="default: one for each core")
+    command.add_argument(
+        "--devices", metavar="NAME", nargs="+", default=[], help="GPU:0 GPU:1, say; default: all of this machine"
+    )
 
 
 def train(args: argparse.Namespace) -> None:
@@ -413,8 +437,49 @@ def train(args: argparse.Namespace) -> None:
 
         trainer.threads(args.threads)
     with redirect_stdout(sys.stderr):
-        trainer.train(chosen, args.folder, args.data)
+        trainer.train(chosen, args.folder, args.data, devices=args.devices)
     print(args.folder)
+
+
+# ---------------------------------------------------------------- finetune
+
+
+def add_finetune(subparsers) -> None:
+    command = subparsers.add_parser(
+        "finetune",
+        help="go on from a model with your own data",
+        description="Trains a model further on data sets, half of the time on what it knew before, and reports what it "
+        "learnt and forgot: DIR/report.md, also on the terminal. The same command goes on with a run that was stopped.",
+    )
+    command.add_argument("model", metavar="MODEL", help="name of a model, or the folder of a run")
+    command.add_argument(
+        "--data", metavar="FOLDER", nargs="+", type=Path, required=True, help="data sets, of which `train` is learnt"
+    )
+    command.add_argument("--run", dest="folder", metavar="DIR", type=Path, required=True, help="folder of the run")
+    command.add_argument(
+        "--replay", metavar="FOLDER", nargs="+", type=Path, default=[], help="data sets that must not be forgotten"
+    )
+    command.add_argument("--characters", metavar="TEXT", default="", help="to add to the alphabet, as " + repr(" ěř"))
+    command.add_argument("--test", action="store_true", help="report on the `test` splits, too")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="a field of the recipe: steps=500"
+    )
+    _add_machine(command)
+    command.set_defaults(run=finetune)
+
+
+def finetune(args: argparse.Namespace) -> None:
+    from contextlib import redirect_stdout
+
+    with _hushed(args.traceback):
+        from recipes import train as trainer
+        from recipes import transfer
+
+        trainer.threads(args.threads)
+    how = transfer.finetuning(args.model, args.data, args.replay, args.characters).override(args.set)
+    with redirect_stdout(sys.stderr):
+        report = transfer.finetune(how, args.folder, test=args.test, devices=args.devices)
+    print(report, end="")
 
 
 # ---------------------------------------------------------------- evaluate
@@ -668,8 +733,8 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 # ---------------------------------------------------------------- all
 
 COMMANDS = (
-    add_list, add_card, add_read, add_recipes, add_train, add_evaluate, add_release, add_data, add_convert,
-    add_export, add_serve,
+    add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_evaluate, add_release, add_data,
+    add_convert, add_export, add_serve,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -187,6 +187,37 @@ def held_out(entry: Entry, share: float = 0.1) -> bool:
     return hashlib.sha256(entry.path.name.encode()).digest()[0] < 256 * share
 
 
+def spread(entries: list[Entry], count: int) -> list[Entry]:
+    """`count` of the entries in equal steps, or all for 0."""
+    if not count or count >= len(entries):
+        return entries
+    return [entries[index * len(entries) // count] for index in range(count)]
+
+
+Named = dict[str, list[Entry]]
+
+
+def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[Named, Named]:
+    """The `train` splits of data sets, by name: those to train on, and those that choose between checkpoints.
+
+    Args:
+        data: folder that holds the data sets; without it there are none.
+        names: of folders in it, or paths.
+        few: entries of each at most to train on; 0 is all.
+    """
+    train, held = {}, {}
+    for name in names if data else ():
+        entries, title = read(Path(data or ".") / name, "train"), Path(name).name
+        train[title] = spread([entry for entry in entries if not held_out(entry)], few)
+        held[title] = [entry for entry in entries if held_out(entry)]
+    return train, held
+
+
+def sources(data: Path | None, names: Iterable[str]) -> list[str]:
+    """What a card says of the data sets that a run takes from."""
+    return [f"{Path(name).name}/train" for name in names] if data else []
+
+
 def crops(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
     """Each legible word of an entry as a picture (H, W, 3) uint8 and its text; lines are cut into words."""
     picture = entry.read()

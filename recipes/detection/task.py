@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,10 +53,9 @@ class Task:
         loss: Callable = losses.db,
     ):
         self.recipe, self.reading = recipe, card.reading
-        entries = [entry for name in recipe.real if data for entry in datasets.read(data / name, "train")]
-        self.real = [entry for entry in entries if not datasets.held_out(entry)]
-        self.held = [entry for entry in entries if datasets.held_out(entry)]
-        self.sources = ["synthetic pages"] + [f"{name}/train" for name in recipe.real if data]
+        self.real, self.held = map(_together, datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = map(_together, datasets.train_split(data, recipe.replay))
+        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
         self.page = cached(self._page, 2 * PAGES)
         self.maps, self.loss = maps, loss
 
@@ -64,9 +63,10 @@ class Task:
         """The page number `index` of the run, with its longer side as the card's size, more or less."""
         rng = np.random.default_rng((self.recipe.seed, 3, index))
         if self.real and rng.random() < self.recipe.real_share:
-            page = varied(labelled(self.real[int(rng.integers(len(self.real)))]), rng)
+            entries = self.real
         else:
-            page = synthetic(rng)
+            entries = self.kept if self.kept and rng.random() < 0.5 else []
+        page = varied(labelled(entries[int(rng.integers(len(entries)))]), rng) if entries else synthetic(rng)
         scale = max(self.reading["size"]) * np.exp(rng.uniform(np.log(0.6), np.log(1.5))) / max(page.image.shape[:2])
         return scaled(page, min(scale, 2.0))
 
@@ -90,30 +90,47 @@ class Task:
         """What validation reads: synthetic pages that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic(np.random.default_rng((VALIDATION_SEED, i))) for i in range(count)]}
-        if self.held:
-            sets["real"] = [labelled(entry) for entry in self.held[:: max(1, len(self.held) // count)][:count]]
+        for name, entries in (("real", self.held), ("replay", self.held_kept)):
+            if entries:
+                sets[name] = self.samples(name, entries[:: max(1, len(entries) // count)][:count])
         return sets
+
+    def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Page]:
+        """The pages of a data set, as `counts` takes them."""
+        return [labelled(entry) for entry in entries]
+
+    def counts(self, network, pages: Sequence[Page]) -> np.ndarray:
+        """(N, 3) for each page: boxes that match, were found, and are true."""
+        found = self.find(network, pages)
+        pairs = zip(found, pages, strict=True)
+        return np.array([metrics.matches(boxes, page.polygons, page.ignore) for boxes, page in pairs]).reshape(-1, 3)
+
+    def find(self, network, pages: Sequence[Page]) -> list[np.ndarray]:
+        """Polygons (N, 4, 2) that the network finds on each page, by the reading path."""
+        detector = Detector(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
+        return [detector(page.image)[0] for page in pages]
 
     def validate(self, network, picture: Path) -> dict[str, float]:
         """Precision, recall and hmean on each held-out set, found as on a user's pages; "score" is the mean hmean.
 
         Writes a picture of the first pages of each set with what was found.
         """
-        detector = Detector(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
         scores: dict[str, float] = {}
         shown, means = [], []
         for name, pages in self.held_out().items():
-            counts = np.zeros(3, int)
-            for index, page in enumerate(pages):
-                found, _ = detector(page.image)
-                counts += metrics.matches(found, page.polygons, page.ignore)
-                if index < 3:
-                    shown.append((page.image, found, page.polygons[~page.ignore]))
+            found = self.find(network, pages)
+            pairs = list(zip(found, pages, strict=True))
+            counts = np.sum([metrics.matches(boxes, page.polygons, page.ignore) for boxes, page in pairs], 0)
+            shown += [(page.image, boxes, page.polygons[~page.ignore]) for boxes, page in pairs[:3]]
             result = metrics.hmean(*map(int, counts))
             scores |= {f"{name}_{key}": value for key, value in result.items()}
             means.append(result["hmean"])
         plots.regions(shown, picture)
         return {"score": float(np.mean(means)), **scores}
+
+
+def _together(sets: datasets.Named) -> list[datasets.Entry]:
+    return [entry for entries in sets.values() for entry in entries]
 
 
 make = Task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from recipes.recipe import Recipe
 from recipes.recognition.targets import masks
 from zoo import image as images
 from zoo import runtime
-from zoo.charset import Charset
+from zoo.charset import Charset, Reading
 from zoo.reading import Recognizer
 from zoo.registry import Card
 
@@ -36,23 +37,22 @@ class Task:
         self.recipe, self.charset = recipe, Charset(card.options["charset"])
         self.height, self.widths = int(card.reading["height"]), tuple(card.reading["widths"])
         self.decoding = str(card.reading.get("decoding", "ctc"))
-        self.real, self.held = self._words(data) if data else ([], [])
+        self.real, self.held = map(self._all_words, datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = map(self._all_words, datasets.train_split(data, recipe.replay))
         self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
-        self.sources = ["synthetic words"] + [f"{name}/train" for name in recipe.real if data]
+        self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay)
 
-    def _words(self, data: Path) -> tuple[list, list]:
-        """Word crops of the real `train` splits: those to train on, and those that choose between checkpoints."""
-        train: list[synthetic.Strip] = []
-        held: list[synthetic.Strip] = []
-        for name in self.recipe.real:
-            for entry in datasets.read(data / name, "train"):
-                words = [
-                    synthetic.Strip(_shrink(picture, 2 * self.height), text)
-                    for picture, text in datasets.crops(entry)
-                    if self.usable(name, text)
-                ]
-                (held if datasets.held_out(entry) else train).extend(words)
-        return train, held
+    def _all_words(self, sets: datasets.Named) -> list[synthetic.Strip]:
+        return [word for name, entries in sets.items() for word in self.samples(name, entries)]
+
+    def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[synthetic.Strip]:
+        """The words of a data set's pictures that can be learnt from."""
+        return [
+            synthetic.Strip(_shrink(picture, 2 * self.height), text)
+            for entry in entries
+            for picture, text in datasets.crops(entry)
+            if self.usable(name, text)
+        ]
 
     def usable(self, name: str, text: str) -> bool:
         """Whether a label can be learnt from: its characters are known, and so is their case.
@@ -66,10 +66,14 @@ class Task:
     def sample(self, index: int) -> synthetic.Strip:
         """The sample number `index` of the run: a real word now and then, else a synthetic one."""
         rng = np.random.default_rng((self.recipe.seed, 1, index))
-        if not self.real or rng.random() >= self.recipe.real_share:
+        if self.real and rng.random() < self.recipe.real_share:
+            words = self.real
+        elif self.kept and rng.random() < 0.5:
+            words = self.kept
+        else:
             difficulty = min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0
             return synthetic.word_at(self.charset, self.recipe.seed, index, self.recipe.longest, difficulty)
-        word = self.real[int(rng.integers(len(self.real)))]
+        word = words[int(rng.integers(len(words)))]
         return synthetic.Strip(vary(word.image, rng), word.text)
 
     def batch(self, step: int) -> Batch:
@@ -132,23 +136,33 @@ class Task:
 
         Writes a picture of the first words of each set with what was read.
         """
-        run = runtime.in_process(network)
-        recognizer = Recognizer(run, self.charset, height=self.height, widths=self.widths, decoding=self.decoding)
         scores, shown = {}, []
         for name, samples in self.held_out().items():
-            readings = recognizer([sample.image for sample in samples])
+            readings = self.read(network, samples)
             right = [reading.text == sample.text for reading, sample in zip(readings, samples, strict=True)]
             scores[f"{name}_accuracy"] = float(np.mean(right))
             shown += [(s.image, r.text, s.text) for r, s in zip(readings[:60], samples, strict=False)]
         plots.words(shown, picture)
         return {"score": float(np.mean(list(scores.values()))), **scores}
 
+    def read(self, network, samples: Sequence[synthetic.Strip]) -> list[Reading]:
+        """What the network reads in the samples, by the reading path."""
+        run = runtime.in_process(network)
+        recognizer = Recognizer(run, self.charset, height=self.height, widths=self.widths, decoding=self.decoding)
+        return recognizer([sample.image for sample in samples])
+
+    def counts(self, network, samples: Sequence[synthetic.Strip]) -> np.ndarray:
+        """(N, 3) for each sample: words read right, read, and true, which is (1 or 0, 1, 1)."""
+        pairs = zip(self.read(network, samples), samples, strict=True)
+        return np.array([(reading.text == sample.text, 1, 1) for reading, sample in pairs], int).reshape(-1, 3)
+
     def held_out(self) -> dict[str, list[synthetic.Strip]]:
         """What validation reads: synthetic words that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic.word_at(self.charset, VALIDATION_SEED, i) for i in range(count)]}
-        if self.held:
-            sets["real"] = self.held[:: max(1, len(self.held) // count)][:count]
+        for name, words in (("real", self.held), ("replay", self.held_kept)):
+            if words:
+                sets[name] = words[:: max(1, len(words) // count)][:count]
         return sets
 
 

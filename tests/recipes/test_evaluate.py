@@ -131,8 +131,8 @@ def test_pages_without_places_have_scores_of_words(told, pages):
 
 def test_a_part_of_the_data_is_spread_over_it(tmp_path):
     entries = [datasets.Entry(tmp_path / str(i), "x", np.zeros((0, 4, 2))) for i in range(10)]
-    assert [entry.path.name for entry in evaluate.chosen(entries, 4)] == ["0", "2", "5", "7"]
-    assert evaluate.chosen(entries, 0) == evaluate.chosen(entries, 10) == entries
+    assert [entry.path.name for entry in datasets.spread(entries, 4)] == ["0", "2", "5", "7"]
+    assert datasets.spread(entries, 0) == datasets.spread(entries, 10) == entries
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def run(how: Recipe, steps: int = 4) -> tuple[list[float], keras.Model, keras.Op
     network = lines()
     adam = optimizer.make(how, network)
     one = step.make(network, squares, adam, step.devices(), how.accumulate)
-    losses = [one(batch) for batch in one.batches(Task(), 0, steps)]
+    losses = list(one.losses(Task(), 0, steps))
     one.sync()
     return losses, network, adam
 
@@ -57,6 +57,24 @@ def run(how: Recipe, steps: int = 4) -> tuple[list[float], keras.Model, keras.Op
 def assert_equal_weights(network: keras.Model, other: keras.Model, tolerance: float = 1e-6) -> None:
     for one, two in zip(network.weights, other.weights, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=tolerance, rtol=0, err_msg=one.path)
+
+
+def test_batches_of_other_sizes_are_not_traced_again():
+    class Growing(Task):
+        def batch(self, number: int):
+            pixels, targets = super().batch(number)
+            return np.repeat(pixels, number + 1, 0), {"y": np.repeat(targets["y"], number + 1, 0)}
+
+    network, traced = lines(), []
+
+    def counted(targets, outputs):
+        traced.append(1)
+        return squares(targets, outputs)
+
+    one = step.make(network, counted, optimizer.make(HOW, network), step.devices())
+    assert len(set(one.losses(Growing(), 0, 4))) == 4
+    list(one.losses(Growing(), 4, 6))
+    assert len(traced) <= 2
 
 
 @pytest.mark.parametrize("parts", [2, 8])
@@ -77,8 +95,7 @@ def test_a_step_is_adamw_by_hand():
     network = lines()
     before = {v.path: np.asarray(v).copy() for v in network.weights}
     one = step.make(network, squares, optimizer.make(replace(HOW, clip=1e9), network), step.devices())
-    for batch in one.batches(Task(), 0, 1):
-        one(batch)
+    list(one.losses(Task(), 0, 1))
     one.sync()
     kernel = np.asarray(network.get_layer("classes").kernel)
     decayed = before["classes/kernel"] * (1 - 0.1 * 0.01)
@@ -142,8 +159,7 @@ def test_a_loss_too_large_for_half_precision_skips_a_step_and_lowers_the_scale()
         adam = optimizer.make(HOW, network)
         one = step.make(network, lambda *args: 1e6 * squares(*args), adam, step.devices())
         before = np.asarray(network.get_layer("classes").kernel).copy()
-        batches = list(one.batches(Task(), 0, 2))
-        one(batches[0])
+        list(one.losses(Task(), 0, 1))
         one.sync()
         np.testing.assert_array_equal(np.asarray(network.get_layer("classes").kernel), before)
         assert float(keras.ops.convert_to_numpy(adam.dynamic_scale)) < adam.initial_scale

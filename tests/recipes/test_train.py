@@ -111,14 +111,15 @@ def test_a_run_is_a_model(built, tmp_path):
     assert zoo.reader(None, str(tmp_path / "run"), runtime="keras").read(strips[0])[0].height == 32
 
 
-def test_a_run_begins_with_the_weights_of_another(built, tmp_path):
+def test_a_run_begins_with_the_weights_of_another(built, tmp_path, monkeypatch):
     train.train(replace(SMALL, steps=4), tmp_path / "first", verbose=False)
     start = weights.read(tmp_path / "first" / "weights.safetensors")
     how = replace(SMALL, steps=2, warmup=100, rate=1e-9, ema=0.0, start=str(tmp_path / "first"))
     train.train(how, tmp_path / "second", verbose=False)
     second = weights.read(tmp_path / "second" / "weights.safetensors")
     np.testing.assert_allclose(second["columns/kernel"], start["columns/kernel"], atol=1e-6)
-    with pytest.raises(train.RunError, match="this card has no weights"):
+    monkeypatch.setenv("OCRZOO_OFFLINE", "1")
+    with pytest.raises(train.RunError, match=r"start='crnn_vgg16_bn': "):
         train.train(replace(how, start="crnn_vgg16_bn"), tmp_path / "third", verbose=False)
 
 
@@ -188,6 +189,17 @@ def test_a_signal_stops_after_the_step(plain, tmp_path, monkeypatch, capsys, num
     assert [row["step"] for row in rows(tmp_path / "parts")] == ["2"]
     train.train(SMALL, tmp_path / "parts", verbose=False)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_ends_when_validations_bring_nothing(plain, tmp_path, monkeypatch):
+    """The fourth and fifth are no better than the third; the same call again ends at once."""
+    scores = iter([0.1, 0.2, 0.4, 0.3, 0.4 - 1e-6, 0.9])
+    monkeypatch.setattr(recognition.Task, "validate", lambda *args: {"score": next(scores)})
+    how = replace(SMALL, steps=20, checkpoint_every=1, validate_every=1, patience=2)
+    train.train(how, tmp_path, verbose=False)
+    train.train(how, tmp_path, verbose=False)
+    assert [float(row["score"]) for row in rows(tmp_path)] == [0.1, 0.2, 0.4, 0.3, 0.4 - 1e-6]
+    assert zoo.card(tmp_path).results["validation"]["step"] == 3
 
 
 # ---------------------------------------------------------------- refusals

@@ -1,0 +1,77 @@
+"""Distillation: a network learns from a larger one's answers, beside labels. Hinton et al. 2015, arXiv:1503.02531.
+
+    zoo train recognition.crnn_mobilenet_v3_small --run runs/student --set teacher=crnn_vgg16_bn soften=2
+
+Both must answer with logits of one shape: the same alphabet, and as many steps for a strip of a width. Features may
+differ in their channels: not they are compared, but how alike a batch's samples are by them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from recipes import losses
+from recipes.data.pipeline import Batch
+from recipes.recipe import Recipe
+from zoo import registry
+
+FEATURES = "features"  # the output that is added to a network
+
+
+class Distilled:
+    """A task whose loss asks a teacher, too; all else is the task's own.
+
+    Args:
+        task: with labels.
+        teacher: the network to learn from; it stays as it is.
+        recipe: says how much the teacher counts beside the labels.
+    """
+
+    def __init__(self, task: Any, teacher: keras.Model, recipe: Recipe):
+        teacher.trainable = False
+        self.task, self.teacher, self.recipe = task, teacher, recipe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def batch(self, step: int) -> Batch:
+        """The task's batch, whose pixels are among the targets, too."""
+        pixels, targets = self.task.batch(step)
+        return pixels, {**targets, "image": pixels}
+
+    def loss(self, targets: dict, outputs: dict):
+        """(B,): (1 - w) · L_task + w · L_logits + v · L_features."""
+        known = self.teacher(targets["image"], training=False)
+        share = self.recipe.teacher_share
+        loss = (1 - share) * self.task.loss(targets, outputs)
+        loss += share * losses.distillation(known["logits"], outputs["logits"], self.recipe.soften)
+        if self.recipe.alike:
+            loss += self.recipe.alike * losses.similarity(known[FEATURES], outputs[FEATURES])
+        return loss
+
+
+def prepare(recipe: Recipe, network: keras.Model, task: Any) -> tuple[keras.Model, Any]:
+    """The network with its features as a further output, and the task that asks the teacher; both as they are without.
+
+    Raises:
+        ValueError: the teacher's logits do not fit.
+    """
+    if not recipe.teacher:
+        return network, task
+    teacher = registry.load(recipe.teacher)
+    ours, theirs = (one.output["logits"].shape[-1] for one in (network, teacher))
+    if ours != theirs:
+        raise ValueError(
+            f"teacher={recipe.teacher}: it has {theirs} classes and {recipe.model} {ours}; they must be the same"
+        )
+    return with_features(network, recipe.alike), Distilled(task, with_features(teacher, recipe.alike), recipe)
+
+
+def with_features(network: keras.Model, wanted: float) -> keras.Model:
+    """The network with what its last convolution gives as the output "features"; as it is where they are not wanted."""
+    if not wanted:
+        return network
+    last = [layer for layer in network.layers if len(getattr(layer.output, "shape", ())) == 4][-1]
+    return keras.Model(network.input, {**network.output, FEATURES: last.output}, name=network.name)

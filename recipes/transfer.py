@@ -1,0 +1,175 @@
+"""From a model to one for other documents: a recipe that starts from it, and what it learnt and forgot.
+
+    zoo finetune crnn_mobilenet_v3_small --data MINE --run runs/mine --replay THEIRS
+
+The new model learns from `MINE/train` with a share of samples of what the old one knew: synthetic ones and those of the
+sets to replay. Its report compares both models on held-out samples of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes import recipe, train
+from recipes.data import datasets
+from recipes.recipe import Recipe
+from zoo import registry
+from zoo.charset import Charset
+from zoo.files import replacing
+
+REPORT = "report.md"
+RESAMPLES = 2000
+
+
+# ---------------------------------------------------------------- recipes
+
+
+def recipe_of(model: str) -> Recipe:
+    """The recipe of a run's folder, or the first that is named after a card.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(model) / train.RECIPE
+    if path.is_file():
+        stored = json.loads(path.read_text())
+        known = {field.name for field in dataclasses.fields(Recipe)}
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        return Recipe(**{key: value for key, value in values.items() if key in known})
+    name = registry.card(model).name
+    named = [found for found in recipe.names() if found.rpartition(".")[2] == name]
+    if not named:
+        raise ValueError(f"no recipe is named after {name!r}; there are: {', '.join(recipe.names())}")
+    return recipe.find(named[0])
+
+
+def finetuning(model: str, data: Sequence[Path], replay: Sequence[Path] = (), characters: str = "") -> Recipe:
+    """The recipe to go on from a model with other data.
+
+    Half of the samples are from the data, the others from what the model knew: L = α·L_source + (1 - α)·L_target with
+    α = 1/2. The rate is a third of the usual, and training ends when four validations in a row brought nothing.
+
+    Args:
+        model: name of a card, or a run's folder.
+        data: folders of data sets, of which `train` is learnt.
+        replay: folders of data sets that stand for what the model knew, beside synthetic samples.
+        characters: to add to a recognizer's alphabet; those that it has stay where they are.
+    """
+    base = recipe_of(model)
+    if characters:
+        known = Charset(registry.card(model).options["charset"]).characters
+        added = "".join(character for character in dict.fromkeys(characters) if character not in known)
+        base = dataclasses.replace(base, options={**base.options, "charset": known + added})
+    return dataclasses.replace(
+        base,
+        start=model,
+        real=tuple(str(path.resolve()) for path in data),
+        replay=tuple(str(path.resolve()) for path in replay),
+        real_share=0.5,
+        easy=0,
+        steps=1000,
+        rate=base.rate / 3,
+        warmup=50,
+        ema=min(base.ema, 0.99),
+        checkpoint_every=50,
+        validate_every=100,
+        patience=4,
+    )
+
+
+# ---------------------------------------------------------------- what was gained and lost
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A score on a set before and after, and the interval that holds its change with 95 %."""
+
+    name: str
+    count: int
+    before: float
+    after: float
+    low: float
+    high: float
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
+
+
+def bootstrap(before: np.ndarray, after: np.ndarray, seed: int = 0) -> tuple[float, float, float, float]:
+    """Score before and after, and the 95 % interval of the change, of samples drawn again in pairs.
+
+    Efron and Tibshirani 1993, chapter 13: percentiles.
+
+    Args:
+        before: (N, 3) for each sample: right, found, true. The score is the harmonic mean of precision and recall over
+            all samples; for words it is the share that is read right.
+        after: the same of the same samples.
+        seed: of the draws.
+    """
+    drawn = np.random.default_rng(seed).integers(0, len(before), (RESAMPLES, len(before)))
+    changes = _scores(after[drawn].sum(1)) - _scores(before[drawn].sum(1))
+    low, high = np.percentile(changes, (2.5, 97.5))
+    return float(_scores(before.sum(0))), float(_scores(after.sum(0))), float(low), float(high)
+
+
+def _scores(counts: np.ndarray) -> np.ndarray:
+    """Harmonic means of (…, 3) counts: 2 · right / (found + true)."""
+    both = counts[..., 1] + counts[..., 2]
+    return np.where(both > 0, 2 * counts[..., 0] / np.maximum(both, 1), 1.0)
+
+
+def compare(model: str, run: Path, test: bool = False) -> list[Change]:
+    """How the run's model differs from the one it began with, on the same samples.
+
+    They are those of `train` that neither model has seen in this run, of each set; or, once at the very end, those of
+    `test`.
+
+    Args:
+        model: the start.
+        run: folder of the finished run.
+        test: of each real set the `test` split, as far as it has one.
+    """
+    how, cards = recipe_of(str(run)), [registry.card(model), registry.card(run)]
+    tasks = [train.make_task(dataclasses.replace(how, options={}), card, Path(".")) for card in cards]
+    networks = [registry.load(name) for name in (model, run)]
+    sets: dict[str, list[Any]] = dict(tasks[1].held_out())
+    if test:
+        for path in map(Path, how.real + how.replay):
+            if entries := datasets.read(path, "test"):
+                sets[f"{path.name}/test"] = tasks[1].samples(path.name, entries)
+    changes = []
+    for name, samples in sets.items():
+        before, after = (task.counts(network, samples) for task, network in zip(tasks, networks, strict=True))
+        changes.append(Change(name, len(samples), *bootstrap(before, after)))
+    return changes
+
+
+def write_report(changes: Sequence[Change], model: str, path: Path) -> str:
+    """The table of changes in Markdown, which is also written to the path."""
+    lines = [
+        f"# {path.parent.name}, which began as {Path(model).name}",
+        "",
+        "| set | samples | before | after | change | 95 % interval |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    lines += [
+        f"| {c.name} | {c.count} | {c.before:.3f} | {c.after:.3f} | {c.change:+.3f} | {c.low:+.3f} to {c.high:+.3f} |"
+        for c in changes
+    ]
+    text = "\n".join(lines) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return text
+
+
+def finetune(how: Recipe, run: Path, *, test: bool = False, devices: Sequence[str] = (), verbose: bool = True) -> str:
+    """Trains by a recipe of `finetuning`, and gives the report of what changed, which is in the run's folder, too."""
+    train.train(how, run, Path("."), devices=devices, verbose=verbose)
+    return write_report(compare(how.start, run, test), how.start, run / REPORT)

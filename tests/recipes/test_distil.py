@@ -1,0 +1,114 @@
+"""A network that learns from another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import distil, losses, optimizer, step
+from recipes.recipe import Recipe
+from zoo import registry
+
+HOW = Recipe(model="student", task="", rate=0.02, warmup=0, steps=200, ema=0, decay=0, teacher="teacher")
+
+
+def small(channels: int, classes: int = 4) -> keras.Model:
+    """(B, 8, 8, 3) → (B, 4, classes)."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(channels, 3, 2, "same", activation="relu", name="columns")(image)
+    x = keras.layers.Reshape((4, -1))(x)
+    return keras.Model(image, {"logits": keras.layers.Dense(classes, name="logits")(x)})
+
+
+class Task:
+    """Random pictures without a truth: whoever learns here learns from the teacher."""
+
+    sources = ("pictures",)
+
+    def batch(self, number: int):
+        return np.random.default_rng(number).normal(size=(16, 8, 8, 3)).astype("float32"), {
+            "y": np.zeros(16, "float32")
+        }
+
+    def loss(self, targets, outputs):
+        return keras.ops.mean(outputs["logits"], (1, 2)) ** 2 + targets["y"]
+
+
+@pytest.fixture
+def teacher(monkeypatch) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    network = small(8)
+    monkeypatch.setattr(registry, "load", lambda name: network)
+    return network
+
+
+# ---------------------------------------------------------------- losses
+
+
+def test_distillation_by_hand():
+    """p = (1/4, 3/4), q = (1/2, 1/2): 1/4 · ln 1/2 + 3/4 · ln 3/2; of two steps of which one agrees, half."""
+    teacher, logits = np.array([[[0, np.log(3)], [1, 2]]], "float32"), np.array([[[0, 0], [1, 2]]], "float32")
+    value = np.asarray(losses.distillation(teacher, logits))
+    np.testing.assert_allclose(value, [(0.25 * np.log(0.5) + 0.75 * np.log(1.5)) / 2], rtol=1e-5)
+
+
+def test_distillation_keeps_its_height_at_high_temperatures():
+    """For τ → ∞ it is the variance of the logits' differences over 2 K (section 2.1 of the paper)."""
+    rng = np.random.default_rng(0)
+    teacher, logits = rng.normal(size=(2, 1, 5, 7)).astype("float32")
+    difference = (teacher - teacher.mean(-1, keepdims=True)) - (logits - logits.mean(-1, keepdims=True))
+    wanted = (difference**2).sum(-1).mean(-1) / (2 * 7)
+    np.testing.assert_allclose(np.asarray(losses.distillation(teacher, logits, 300.0)), wanted, rtol=2e-2)
+
+
+def test_similarity_by_hand():
+    """Two samples that are one to the teacher, and nothing alike to the student: rows (1, 1)/√2 and (1, 0)."""
+    same, apart = np.array([[1, 0], [1, 0]], "float32"), np.array([[1, 0, 0], [0, 1, 0]], "float32")
+    a = 1 / np.sqrt(2)
+    wanted = [((a - 1) ** 2 + a**2) / 2] * 2
+    np.testing.assert_allclose(np.asarray(losses.similarity(same, apart)), wanted, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(losses.similarity(apart, 7 * apart[:, [1, 2, 0]])), [0, 0], atol=1e-6)
+
+
+# ---------------------------------------------------------------- learning
+
+
+def learn(how: Recipe, network: keras.Model, steps: int) -> None:
+    adam = optimizer.make(how, network)
+    learner, task = distil.prepare(how, network, Task())
+    list(step.make(learner, task.loss, adam, step.devices()).losses(task, 0, steps))
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5])
+def test_a_student_comes_to_answer_as_its_teacher(teacher, alike):
+    keras.utils.set_random_seed(2)
+    student, before = small(6), [np.asarray(v).copy() for v in teacher.weights]
+    pixels = Task().batch(999)[0]
+    wanted = np.asarray(teacher(pixels)["logits"])
+
+    def distance() -> float:
+        return float(np.mean(np.asarray(losses.distillation(wanted, np.asarray(student(pixels)["logits"])))))
+
+    start = distance()
+    learn(replace(HOW, teacher_share=1.0, alike=alike), student, 150)
+    assert distance() < 0.25 * start
+    for variable, value in zip(teacher.weights, before, strict=True):
+        np.testing.assert_array_equal(np.asarray(variable), value)
+    assert set(student.output) == {"logits"}
+
+
+def test_a_task_with_a_teacher_is_still_the_task(teacher):
+    network, task = distil.prepare(HOW, small(6), Task())
+    assert task.sources == ("pictures",) and set(network.output) == {"logits"}
+    pixels, targets = task.batch(3)
+    assert targets["image"] is pixels and set(targets) == {"y", "image"}
+    plain, own = distil.prepare(replace(HOW, teacher=""), network, Task())
+    assert plain is network and isinstance(own, Task)
+
+
+def test_a_teacher_of_another_alphabet_is_refused(teacher):
+    with pytest.raises(ValueError, match="teacher=teacher: it has 4 classes and student 5"):
+        distil.prepare(HOW, small(6, 5), Task())

@@ -1,0 +1,168 @@
+"""Another alphabet, going on from a model, and what it learnt and forgot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from recipes import surgery, train, transfer
+from recipes.data import folders
+from recipes.recipe import Recipe
+from recipes.recognition import task as recognition
+from zoo import registry, weights
+from zoo.charset import Charset
+
+SMALL = Recipe(
+    model="crnn_mobilenet_v3_small",
+    task="recipes.recognition.task",
+    options={"charset": "digits"},
+    batch=4, steps=2, rate=1e-2, warmup=1, ema=0.9, longest=4, widest=64,
+    checkpoint_every=2, validate_every=2, validation=4,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch):
+    """A recognizer of two layers that is traced at once stands in for every network; no pictures are drawn."""
+
+    def build(name, **options):
+        charset = (zoo.card(name).options | options)["charset"]
+        image = keras.Input((32, None, 3), name="image")
+        x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+        x = keras.layers.Conv2D(8, (32, 8), strides=(32, 4), padding="same", activation="relu", name="columns")(x)
+        x = keras.layers.Dense(len(Charset(charset)) + 1, dtype="float32", name="logits")(x)
+        classes = x.shape[-1]
+        return keras.Model(image, {"logits": keras.layers.Reshape((-1, classes), name="steps")(x)}, name="toy")
+
+    monkeypatch.setattr(registry, "build", build)
+    monkeypatch.setattr(train.plots, "curves", lambda *paths: None)
+    monkeypatch.setattr("recipes.recognition.task.plots.words", lambda *args: None)
+
+
+def head(characters: str, more: int = 1) -> keras.Model:
+    """(B, 3) → (B, characters + more)."""
+    x = keras.Input((3,), name="image")
+    y = keras.layers.Dense(4, name="hidden")(x)
+    return keras.Model(x, {"logits": keras.layers.Dense(len(characters) + more, name="logits")(y)})
+
+
+def tensors(network: keras.Model) -> dict[str, np.ndarray]:
+    return {v.path: np.asarray(v).copy() for v in network.weights}
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_what_was_learnt_of_a_character_stays_with_it(more):
+    """From "abe" to "éxba": é begins as e, x as the network made it, and the blank stays at the end."""
+    old, new = head("abe", more), head("éxba", more)
+    made = np.asarray(new.get_layer("logits").kernel).copy()
+    weights.assign(new, surgery.graft(new, tensors(old), Charset("abe"), Charset("éxba")))
+    given, kernel = np.asarray(old.get_layer("logits").kernel), np.asarray(new.get_layer("logits").kernel)
+    for ours, theirs in [(0, 2), (2, 1), (3, 0), *((4 + i, 3 + i) for i in range(more))]:
+        np.testing.assert_array_equal(kernel[:, ours], given[:, theirs])
+    np.testing.assert_array_equal(kernel[:, 1], made[:, 1])
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    before, after = np.asarray(old(x)["logits"]), np.asarray(new(x)["logits"])
+    np.testing.assert_allclose(after[:, [3, 2, 4]], before[:, [0, 1, 3]], atol=1e-6)
+
+
+def test_what_is_no_matter_of_the_alphabet_stays_an_error():
+    old, new = head("abe"), head("abcd")
+    wide = {**tensors(old), "hidden/kernel": np.zeros((3, 9), "float32")}
+    with pytest.raises(ValueError, match=r"hidden/kernel \(3, 4\) in the network, \(3, 9\) given"):
+        weights.assign(new, surgery.graft(new, wide, Charset("abe"), Charset("abcd")))
+
+
+def test_a_run_begins_with_another_alphabet(tmp_path):
+    """The digits' rows of a run that knew them stand in the network that knows letters, too."""
+    train.train(SMALL, tmp_path / "digits", verbose=False)
+    how = replace(
+        SMALL,
+        start=str(tmp_path / "digits"),
+        options={**SMALL.options, "charset": "0123456789ab "},
+        rate=1e-9,
+        decay=0.0,
+    )
+    train.train(how, tmp_path / "more", verbose=False)
+    old, new = (weights.read(tmp_path / name / "weights.safetensors") for name in ("digits", "more"))
+    assert old["logits/kernel"].shape[1] == 11 and new["logits/kernel"].shape[1] == 14
+    np.testing.assert_allclose(new["logits/kernel"][:, [*range(10), 13]], old["logits/kernel"], atol=1e-6)
+    assert zoo.card(tmp_path / "more").options["charset"] == "0123456789ab "
+
+
+def test_a_models_recipe_is_that_of_its_run_or_of_its_name(tmp_path):
+    train.train(SMALL, tmp_path, verbose=False)
+    assert transfer.recipe_of(str(tmp_path)) == SMALL
+    assert transfer.recipe_of("db_resnet50").model == "db_resnet50"
+    with pytest.raises(LookupError, match="no model is named"):
+        transfer.recipe_of("nothing")
+
+
+def test_characters_are_added_once_and_at_the_end(tmp_path):
+    how = transfer.finetuning("crnn_mobilenet_v3_small", [tmp_path], characters="ř éřA")
+    french = Charset("french").characters
+    assert how.options["charset"] == french + "ř "
+
+
+def test_finetuning_mixes_the_target_with_what_was_known(tmp_path):
+    mine, theirs = (
+        folders.write_words(tmp_path / name, seed, 40, "digits") for seed, name in enumerate(("mine", "theirs"))
+    )
+    how = replace(transfer.finetuning("crnn_mobilenet_v3_small", [mine], [theirs]), options=SMALL.options, few=5)
+    assert how.start == "crnn_mobilenet_v3_small" and how.real == (str(mine.resolve()),) and how.patience
+    task = recognition.Task(
+        how, replace(zoo.card(how.model), options=zoo.card(how.model).options | SMALL.options), Path(".")
+    )
+    assert len(task.real) == 5 and len(task.kept) > 20 and task.held and task.held_kept
+    assert task.sources == ["synthetic words", "mine/train", "theirs/train"]
+    known = {id(word): name for name in ("real", "kept") for word in getattr(task, name)}
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recognition, "vary", lambda image, rng: drawn.append(id(image)) or image)
+        for index in range(400):
+            task.sample(index)
+    images = {id(word.image): name for name in ("real", "kept") for word in getattr(task, name)}
+    counts = [sum(images[image] == name for image in drawn) for name in ("real", "kept")]
+    assert known and 160 < counts[0] < 240 and 70 < counts[1] < 130  # a half, and half of the rest
+
+
+# ---------------------------------------------------------------- gains and losses
+
+
+def test_an_interval_holds_no_change_for_equal_models():
+    counts = np.array([(1, 1, 1), (0, 1, 1)] * 20)
+    assert transfer.bootstrap(counts, counts) == (0.5, 0.5, 0.0, 0.0)
+
+
+def test_an_interval_is_that_of_the_binomial():
+    """40 of 200 words are read by the second model alone: the change has a standard error of sqrt(p q / n)."""
+    before, after = np.array([(0, 1, 1)] * 200), np.array([(1, 1, 1)] * 40 + [(0, 1, 1)] * 160)
+    score, better, low, high = transfer.bootstrap(before, after)
+    error = (0.2 * 0.8 / 200) ** 0.5
+    assert (score, better) == (0.0, 0.2)
+    assert low == pytest.approx(0.2 - 1.96 * error, abs=0.012) and high == pytest.approx(0.2 + 1.96 * error, abs=0.012)
+
+
+def test_a_page_counts_by_its_boxes():
+    """Two pages: 3 of 4 found where 5 are true, and 0 of 1 where 1 is: 2 · 3 / (5 + 6)."""
+    counts = np.array([(3, 4, 5), (0, 1, 1)])
+    assert transfer.bootstrap(counts, counts)[0] == pytest.approx(6 / 11)
+    nothing = np.zeros((3, 3), int)
+    assert transfer.bootstrap(nothing, nothing)[:2] == (1.0, 1.0)
+
+
+def test_a_finetuned_model_comes_with_a_report(tmp_path):
+    mine = folders.write_words(tmp_path / "mine", 3, 40, "digits")
+    train.train(SMALL, tmp_path / "start", verbose=False)
+    how = replace(transfer.finetuning(str(tmp_path / "start"), [mine]), steps=4, checkpoint_every=2, validate_every=2)
+    text = transfer.finetune(how, tmp_path / "run", verbose=False)
+    assert text == (tmp_path / "run/report.md").read_text()
+    assert "# run, which began as start" in text and "| synthetic | 4 |" in text and "| real |" in text
+    assert zoo.card(tmp_path / "run").weights["data"] == ["synthetic words", "mine/train"]
+    changes = transfer.compare(str(tmp_path / "start"), tmp_path / "start")
+    assert [change.change for change in changes] == [0.0]
+    assert registry.card(tmp_path / "run").options["charset"] == "digits"
