@@ -144,8 +144,8 @@ def loss(target: dict, outputs: dict, side_weight: float = 2.0, ratio: int = 3):
     entropy = losses.binary_cross_entropy(text, logits)
     ground = losses.hardest(ops.sigmoid(logits), text, mask, ratio) * (1 - text) * mask
     score = losses.mean(entropy, text * mask) / 2 + losses.mean(entropy, ground) / 2
-    vertical = smooth(_flat(outputs["vertical"], 2) - _flat(ops.cast(target["vertical"], "float32"), 2))
-    side = smooth(_flat(outputs["side"]) - _flat(ops.cast(target["side"], "float32")))
+    vertical = losses.smooth(_flat(outputs["vertical"], 2) - _flat(ops.cast(target["vertical"], "float32"), 2))
+    side = losses.smooth(_flat(outputs["side"]) - _flat(ops.cast(target["side"], "float32")))
     return score + losses.mean(ops.sum(vertical, -1), text) + side_weight * losses.mean(side, side_mask)
 
 
@@ -153,12 +153,6 @@ def _flat(x, last: int = 1):
     """(B, h, w, last·k) → (B, h·w, k), or with `last` values at the end."""
     shape = (ops.shape(x)[0], -1, x.shape[-1] // last)
     return ops.reshape(x, shape) if last == 1 else ops.reshape(x, (*shape, last))
-
-
-def smooth(difference):
-    """Half of the square up to 1, then linear: the smooth L1 distance."""
-    size = ops.abs(difference)
-    return ops.where(size < 1, 0.5 * size**2, size - 0.5)
 
 
 class Task(task.Task):

@@ -109,7 +109,8 @@ def chains(found: Proposals, reach: int, overlap: float) -> list[list[int]]:
         overlap: share of the lower height that both have in common.
     """
     following = {index: _neighbour(found, index, 1, reach, overlap) for index in range(len(found.column))}
-    lines, owner = [], {}
+    lines: list[list[int]] = []
+    owner: dict[int, int] = {}  # a proposal's line
     for index in np.argsort(found.column, kind="stable").tolist():
         line = owner.setdefault(index, len(lines))
         if line == len(lines):

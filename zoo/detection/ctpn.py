@@ -65,7 +65,7 @@ def ctpn(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x = vgg(normalize(image, *IMAGENET), tuple(map(tuple, blocks)), pools=4)[-1]
+    x = vgg(normalize(image, *IMAGENET), tuple((depth, filters) for depth, filters in blocks), pools=4)[-1]
     x = layers.ReLU(name="window_relu")(conv(x, channels, 3, "window", bias=True))
     x = Rows(units, name="rows")(x)
     x = layers.Dense(channels, activation="relu", name="dense")(x)
