@@ -20,14 +20,20 @@ Errors by kind; those with a star are tried again, until the attempts or the tim
 
 gRPC calls very different things UNAVAILABLE; they are told apart by their texts. A prediction changes nothing on the
 server, so that asking twice does no harm.
+
+Beside it: `serving.bulk` sends any number of pages with a bounded window, `serving.aio` is the same client for asyncio,
+`serving.http` the same over REST, where gRPC does not get through.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
@@ -171,7 +177,9 @@ class Client:
         address: "host:port", or "unix:path".
         timeout: seconds that a call may take, attempts and pauses included.
         retries: attempts after the first, for the errors that pass.
-        credentials: for TLS, from `grpc.ssl_channel_credentials`; None speaks plainly.
+        credentials: for TLS, from `tls`; None speaks plainly.
+        check: inputs are compared with what the model says it takes before they are sent, and numbers are given the
+            type that it takes where nothing is lost.
     """
 
     def __init__(
@@ -182,15 +190,16 @@ class Client:
         retries: int = 4,
         credentials: grpc.ChannelCredentials | None = None,
         options: Iterable[tuple[str, Any]] = (),
+        check: bool = False,
     ):
-        self.address, self.timeout, self.retries = address, timeout, retries
+        self.address, self.timeout, self.retries, self.check = address, timeout, retries, check
         arguments = [*OPTIONS, *options]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, arguments)
         else:
             self._channel = grpc.secure_channel(address, credentials, arguments)
         self._calls = {method: self._prepare(method) for method in (wire.PREDICT, wire.METADATA, wire.STATUS)}
-        self._inputs: dict[tuple[str, str, int | str | None], str] = {}
+        self._known: dict[tuple[str, int | str | None], dict[str, Signature]] = {}
         self._lock = threading.Lock()
 
     def _prepare(self, method: wire.Method) -> Callable[..., Any]:
@@ -209,17 +218,19 @@ class Client:
         version: int | str | None = None,
         outputs: Iterable[str] = (),
         timeout: float | None = None,
+        overloaded: Callable[[], object] | None = None,
     ) -> dict[str, np.ndarray]:
         """The outputs by name; strings as arrays of bytes.
 
         Args:
             model: its name on the server.
-            inputs: an array, number, text, bytes or list of these for each input by name; or one such value, if the
-                signature has one input (its name is asked for once).
+            inputs: an array, number, text, bytes, path of a file, Pillow image, or list of these for each input by
+                name; or one such value, if the signature has one input (its name is asked for once).
             signature: which of the model's functions.
             version: a number, or a label; None for the latest.
             outputs: names of those wanted; all if none is named.
             timeout: seconds, instead of the client's own.
+            overloaded: called whenever the server says that it has too much to do.
 
         Raises:
             ServingError: see the top of the module.
@@ -227,34 +238,30 @@ class Client:
         """
         started = time.monotonic()
         timeout = self.timeout if timeout is None else timeout
-        if not isinstance(inputs, Mapping):
-            inputs = {self._only_input(model, signature, version, timeout): inputs}
-        request = wire.PredictRequest(model_spec=_spec(model, version, signature), output_filter=outputs)
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(wire.encode(value))
-        response = self._call(wire.PREDICT, request, timeout - (time.monotonic() - started))
-        try:
-            return {name: wire.decode(tensor) for name, tensor in response.outputs.items()}
-        except ValueError as error:
-            raise InternalError(f"{self.address}: {model}: {error}", _Code.INTERNAL, str(error)) from None
+        known = None
+        if self.check or not isinstance(inputs, Mapping):
+            known = self._signature(model, signature, version, timeout)
+            inputs = named(model, signature, known, inputs)
+        if self.check and known:
+            try:
+                inputs = fitted(model, signature, known, inputs)
+            except InvalidRequest:  # perhaps another version is served by now
+                known = self._signature(model, signature, version, timeout, fresh=True)
+                inputs = fitted(model, signature, known, inputs)
+        request = predict_request(model, inputs, signature, version, outputs)
+        response = self._call(wire.PREDICT, request, timeout - (time.monotonic() - started), overloaded)
+        return decoded(self.address, model, response)
 
-    def _only_input(self, model: str, signature: str, version: int | str | None, timeout: float) -> str:
-        key = (model, signature, version)
+    def _signature(
+        self, model: str, signature: str, version: int | str | None, timeout: float, fresh: bool = False
+    ) -> Signature:
         with self._lock:
-            name = self._inputs.get(key)
-        if name is None:
+            known = self._known.get((model, version))
+        if known is None or fresh:
             known = self.metadata(model, version=version, timeout=timeout)
-            if signature not in known:
-                details = f'Serving signature key "{signature}" not found.'  # as the server would say
-                text = f"{self.address}: {model} has no signature {signature!r}; there are: {', '.join(sorted(known))}"
-                raise InvalidRequest(text, _Code.FAILED_PRECONDITION, details)
-            names = sorted(known[signature].inputs)
-            if len(names) != 1:
-                raise ValueError(f"{model}, {signature!r} takes {len(names)} inputs; give a dict of {', '.join(names)}")
-            name = names[0]
             with self._lock:
-                self._inputs[key] = name
-        return name
+                self._known[model, version] = known
+        return chosen(self.address, model, signature, known)
 
     def run(self, model: str, *, version: int | str | None = None) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
         """The function from images (B, H, W, 3) uint8 to logits by name, as `zoo.reading` takes it."""
@@ -272,14 +279,7 @@ class Client:
         Raises:
             ServingError: see the top of the module.
         """
-        request = wire.GetModelMetadataRequest(model_spec=_spec(model, version), metadata_field=["signature_def"])
-        response = self._call(wire.METADATA, request, timeout)
-        signatures = wire.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
-        return {
-            name: Signature(_describe(definition.inputs), _describe(definition.outputs))
-            for name, definition in signatures.items()
-            if not name.startswith("__")  # TensorFlow's own
-        }
+        return signatures_of(self._call(wire.METADATA, metadata_request(model, version), timeout))
 
     def status(self, model: str, *, version: int | None = None, timeout: float | None = None) -> list[VersionStatus]:
         """The versions of a model, the newest first.
@@ -287,11 +287,7 @@ class Client:
         Raises:
             ServingError: see the top of the module.
         """
-        response = self._call(wire.STATUS, wire.GetModelStatusRequest(model_spec=_spec(model, version)), timeout)
-        return [
-            VersionStatus(entry.version, wire.STATES.get(entry.state, str(entry.state)), entry.status.error_message)
-            for entry in response.model_version_status
-        ]
+        return versions_of(self._call(wire.STATUS, status_request(model, version), timeout))
 
     def wait(self, seconds: float) -> None:
         """Returns once the server is there: one that starts needs some ten seconds.
@@ -305,29 +301,23 @@ class Client:
             text = f"{self.address}: no server within {seconds:g} s; is it running, and is that its address?"
             raise ConnectError(text, _Code.UNAVAILABLE, "") from None
 
-    def _call(self, method: wire.Method, request: Any, timeout: float | None) -> Any:
+    def _call(
+        self, method: wire.Method, request: Any, timeout: float | None, overloaded: Callable[[], object] | None = None
+    ) -> Any:
         """The response; errors that pass are waited out as long as there are attempts and time."""
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         for attempt in range(self.retries + 1):
             try:
                 return self._calls[method](request, timeout=max(0.0, deadline - time.monotonic()))
             except grpc.RpcError as error:
-                failure = self._failure(method, request, error)
-            pause = random.uniform(0.5, 1.0) * min(LONGEST_BACKOFF, BACKOFF * 2**attempt)
+                failure = failure_of(self.address, method, request, error)
+            if overloaded and isinstance(failure, Overloaded):
+                overloaded()
+            pause = pause_after(attempt)
             if not isinstance(failure, RETRIED) or attempt == self.retries or time.monotonic() + pause >= deadline:
                 raise failure
             time.sleep(pause)
         raise AssertionError("unreachable")
-
-    def _failure(self, method: wire.Method, request: Any, error: Any) -> ServingError:
-        code, details = error.code(), error.details() or ""
-        kind = classify(code, details)
-        hint = {
-            ConnectError: "; is the server running, and is that its address?",
-            DeadlineExceeded: "; a longer timeout would give it more time",
-        }.get(kind, "")
-        text = f"{self.address}: {request.model_spec.name}: {method.name}: {details or code.name}{hint}"
-        return kind(text, code, details)
 
     def close(self) -> None:
         self._channel.close()
@@ -337,6 +327,179 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+# --- what the clients for threads, asyncio and REST share ------------------------------------------------------------
+
+
+def tls(
+    authority: str | os.PathLike | None = None,
+    key: str | os.PathLike | None = None,
+    certificate: str | os.PathLike | None = None,
+) -> grpc.ChannelCredentials:
+    """Credentials for TLS.
+
+    Args:
+        authority: PEM file of the certificates that the server's must be signed by; None: those gRPC trusts.
+        key, certificate: PEM files of this client's own, where the server asks for them.
+
+    Raises:
+        ValueError: one of the last two is missing, or a file holds no PEM.
+    """
+    if (key is None) != (certificate is None):
+        raise ValueError("a client's key and its certificate are given together")
+    texts = [Path(path).read_bytes() if path is not None else None for path in (authority, key, certificate)]
+    for path, text in zip((authority, key, certificate), texts, strict=True):
+        if text is not None and b"-----BEGIN" not in text:
+            raise ValueError(f"{path} is no PEM file: it has no line that begins with -----BEGIN")
+    return grpc.ssl_channel_credentials(*texts)
+
+
+def pause_after(attempt: int) -> float:
+    """Seconds until the next attempt, which differ from client to client."""
+    return random.uniform(0.5, 1.0) * min(LONGEST_BACKOFF, BACKOFF * 2**attempt)
+
+
+def failure_of(address: str, method: wire.Method, request: Any, error: Any) -> ServingError:
+    """The error that a gRPC error stands for."""
+    code, details = error.code(), error.details() or ""
+    return failure(address, request.model_spec.name, method.name, code, details)
+
+
+def failure(address: str, model: str, what: str, code: grpc.StatusCode, details: str) -> ServingError:
+    """The error of a code and a text."""
+    kind = classify(code, details)
+    hint = {
+        ConnectError: "; is the server running, and is that its address?",
+        DeadlineExceeded: "; a longer timeout would give it more time",
+    }.get(kind, "")
+    return kind(f"{address}: {model}: {what}: {details or code.name}{hint}", code, details)
+
+
+def ready(value: Any) -> Any:
+    """The value as it is sent: of a path the file's bytes, of a Pillow image those of a PNG; lists of these, too."""
+    if isinstance(value, os.PathLike):
+        return Path(value).read_bytes()
+    if isinstance(value, list | tuple) and any(isinstance(item, os.PathLike) or _is_picture(item) for item in value):
+        return [ready(item) for item in value]
+    if _is_picture(value):
+        file = io.BytesIO()
+        value.save(file, "PNG")
+        return file.getvalue()
+    return value
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether it is a Pillow image, told without importing Pillow."""
+    return hasattr(value, "save") and hasattr(value, "mode") and hasattr(value, "getbands")
+
+
+def named(model: str, signature: str, known: Signature, inputs: Any) -> Mapping[str, Any]:
+    """The inputs by name; a single value is that of the one input there is."""
+    if isinstance(inputs, Mapping):
+        return inputs
+    names = sorted(known.inputs)
+    if len(names) != 1:
+        raise ValueError(f"{model}, {signature!r} takes {len(names)} inputs; give a dict of {', '.join(names)}")
+    return {names[0]: inputs}
+
+
+def chosen(address: str, model: str, signature: str, known: Mapping[str, Signature]) -> Signature:
+    """The signature of that name.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    if signature in known:
+        return known[signature]
+    details = f'Serving signature key "{signature}" not found.'  # as the server would say
+    text = f"{address}: {model} has no signature {signature!r}; there are: {', '.join(sorted(known))}"
+    raise InvalidRequest(text, _Code.FAILED_PRECONDITION, details)
+
+
+def fitted(model: str, signature: str, known: Signature, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The inputs as arrays of the types that the signature takes.
+
+    Raises:
+        InvalidRequest: a name is missing or unknown, or a value is of another type, rank or size than is taken.
+    """
+    missing, extra = sorted(set(known.inputs) - set(inputs)), sorted(set(inputs) - set(known.inputs))
+    problem = f"inputs {missing} are missing" if missing else f"inputs {extra} are unknown" if extra else ""
+    arrays = {}
+    for name, tensor in known.inputs.items():
+        if problem:
+            break
+        arrays[name], problem = _fit(name, tensor, wire.as_array(ready(inputs[name])))
+    if problem:
+        takes = ", ".join(f"{name} {tensor.dtype}{tensor.shape or ''}" for name, tensor in sorted(known.inputs.items()))
+        text = f"{model}, {signature!r}: {problem}; it takes {takes}"
+        raise InvalidRequest(text, _Code.INVALID_ARGUMENT, problem)
+    return arrays
+
+
+def _fit(name: str, tensor: Tensor, array: np.ndarray) -> tuple[np.ndarray, str]:
+    """The array in the tensor's type, and what is wrong with it."""
+    found = wire.type_of(array)
+    wanted = next((dtype for dtype in wire.DTYPES.values() if dtype.name == tensor.dtype), None)
+    if tensor.shape is not None:
+        if len(tensor.shape) != array.ndim:
+            return array, f"{name} has shape {array.shape}"
+        if any(side not in (None, given) for side, given in zip(tensor.shape, array.shape, strict=True)):
+            return array, f"{name} has shape {array.shape}"
+    if wanted is None or wanted is found or wanted.numpy is None or found.numpy is None:
+        return array, "" if wanted is found or wanted is None else f"{name} is {found.name}"
+    with np.errstate(all="ignore"):
+        cast = array.astype(wanted.numpy)
+    exact = wanted.numpy.kind == "f" and found.numpy.kind in "fiu"  # rounding to the model's own precision is meant
+    return cast, "" if exact or np.array_equal(cast, array) else f"{name} is {found.name}"
+
+
+def predict_request(
+    model: str, inputs: Mapping[str, Any], signature: str, version: int | str | None, outputs: Iterable[str]
+) -> Any:
+    """The message that asks for a prediction."""
+    request = wire.PredictRequest(model_spec=_spec(model, version, signature), output_filter=outputs)
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(wire.encode(ready(value)))
+    return request
+
+
+def decoded(address: str, model: str, response: Any) -> dict[str, np.ndarray]:
+    """The arrays of an answer.
+
+    Raises:
+        InternalError: they are none.
+    """
+    try:
+        return {name: wire.decode(tensor) for name, tensor in response.outputs.items()}
+    except ValueError as error:
+        raise InternalError(f"{address}: {model}: {error}", _Code.INTERNAL, str(error)) from None
+
+
+def metadata_request(model: str, version: int | str | None) -> Any:
+    return wire.GetModelMetadataRequest(model_spec=_spec(model, version), metadata_field=["signature_def"])
+
+
+def signatures_of(response: Any) -> dict[str, Signature]:
+    """The signatures of an answer by name."""
+    signatures = wire.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
+    return {
+        name: Signature(_describe(definition.inputs), _describe(definition.outputs))
+        for name, definition in signatures.items()
+        if not name.startswith("__")  # TensorFlow's own
+    }
+
+
+def status_request(model: str, version: int | None) -> Any:
+    return wire.GetModelStatusRequest(model_spec=_spec(model, version))
+
+
+def versions_of(response: Any) -> list[VersionStatus]:
+    """The versions of an answer, the newest first."""
+    return [
+        VersionStatus(entry.version, wire.STATES.get(entry.state, str(entry.state)), entry.status.error_message)
+        for entry in response.model_version_status
+    ]
 
 
 def _spec(model: str, version: int | str | None, signature: str = "") -> Any:

@@ -1,0 +1,153 @@
+"""The client of `serving.client` for asyncio: the same names, arguments and errors.
+
+async with AsyncClient("localhost:8500") as client:
+    logits = await client.predict("db_mobilenet_v3_large", images, signature="pixels")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+
+from serving import bulk, client, wire
+from serving.client import OPTIONS, RETRIED, SIGNATURE, Overloaded, ServingError, Signature, VersionStatus
+
+
+class AsyncClient:
+    """A connection to a server, for one event loop; also an asynchronous context manager that closes it.
+
+    Args:
+        address, timeout, retries, credentials, options: as `serving.client.Client` takes them.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60.0,
+        retries: int = 4,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Iterable[tuple[str, Any]] = (),
+    ):
+        self.address, self.timeout, self.retries = address, timeout, retries
+        arguments = [*OPTIONS, *options]
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, arguments)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, arguments)
+        self._calls = {method: self._prepare(method) for method in (wire.PREDICT, wire.METADATA, wire.STATUS)}
+        self._known: dict[tuple[str, int | str | None], dict[str, Signature]] = {}
+
+    def _prepare(self, method: wire.Method) -> Callable[..., Any]:
+        return self._channel.unary_unary(
+            method.path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=method.response.FromString,
+        )
+
+    async def predict(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        signature: str = SIGNATURE,
+        version: int | str | None = None,
+        outputs: Iterable[str] = (),
+        timeout: float | None = None,
+        overloaded: Callable[[], object] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As `serving.client.Client.predict`."""
+        started = time.monotonic()
+        timeout = self.timeout if timeout is None else timeout
+        if not isinstance(inputs, Mapping):
+            known = self._known.get((model, version)) or await self.metadata(model, version=version, timeout=timeout)
+            self._known[model, version] = known
+            taken = client.chosen(self.address, model, signature, known)
+            inputs = client.named(model, signature, taken, inputs)
+        request = client.predict_request(model, inputs, signature, version, outputs)
+        response = await self._call(wire.PREDICT, request, timeout - (time.monotonic() - started), overloaded)
+        return client.decoded(self.address, model, response)
+
+    async def metadata(
+        self, model: str, *, version: int | str | None = None, timeout: float | None = None
+    ) -> dict[str, Signature]:
+        """As `serving.client.Client.metadata`."""
+        return client.signatures_of(await self._call(wire.METADATA, client.metadata_request(model, version), timeout))
+
+    async def status(
+        self, model: str, *, version: int | None = None, timeout: float | None = None
+    ) -> list[VersionStatus]:
+        """As `serving.client.Client.status`."""
+        return client.versions_of(await self._call(wire.STATUS, client.status_request(model, version), timeout))
+
+    async def stream(
+        self,
+        pages: Iterable[Any],
+        *,
+        model: str = bulk.MODEL,
+        signature: str = bulk.SIGNATURE,
+        window: int = 16,
+        timeout: float | None = None,
+    ) -> AsyncIterator[bulk.Answer]:
+        """Yields an answer for each page, in their order: as `serving.bulk.stream`."""
+        state = bulk.Window(window)
+
+        async def ask(number: int, page: Any) -> bulk.Answer:
+            try:
+                outputs = await self.predict(
+                    model, [page], signature=signature, timeout=timeout, overloaded=state.overloaded
+                )
+                return bulk.answer_of(number, page, outputs)
+            except (ServingError, OSError, ValueError) as error:
+                return bulk.Answer(number, page, error=error)
+
+        source = enumerate(pages)
+        pending: list[asyncio.Task[bulk.Answer]] = []
+        ended = False
+        try:
+            while True:
+                while not ended and len(pending) < state.limit:
+                    entry = next(source, None)
+                    if ended := entry is None:
+                        break
+                    pending.append(asyncio.create_task(ask(*entry)))
+                if not pending:
+                    return
+                answer = await pending.pop(0)
+                if answer.error is None:
+                    state.good()
+                yield answer
+        finally:
+            for task in pending:
+                task.cancel()
+
+    async def _call(
+        self, method: wire.Method, request: Any, timeout: float | None, overloaded: Callable[[], object] | None = None
+    ) -> Any:
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        for attempt in range(self.retries + 1):
+            try:
+                return await self._calls[method](request, timeout=max(0.0, deadline - time.monotonic()))
+            except grpc.RpcError as error:
+                failure = client.failure_of(self.address, method, request, error)
+            if overloaded and isinstance(failure, Overloaded):
+                overloaded()
+            pause = client.pause_after(attempt)
+            if not isinstance(failure, RETRIED) or attempt == self.retries or time.monotonic() + pause >= deadline:
+                raise failure
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

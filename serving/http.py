@@ -1,0 +1,197 @@
+"""The client over REST, for where gRPC does not get through: a proxy that speaks HTTP/1.1, say.
+
+    RestClient("http://localhost:8501").predict("ocr", [Path("page.jpg")], signature="read")
+
+Numbers travel as text: it is several times slower than gRPC for anything but small answers. REST gives no types, so
+they are taken from the model's metadata, which is asked for once.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import grpc
+import numpy as np
+
+from serving import client, wire
+from serving.client import RETRIED, SIGNATURE, ServingError, Signature, Tensor, VersionStatus
+
+_Code = grpc.StatusCode
+CODES = {
+    400: _Code.INVALID_ARGUMENT, 401: _Code.UNAUTHENTICATED, 403: _Code.PERMISSION_DENIED, 404: _Code.NOT_FOUND,
+    409: _Code.ABORTED, 413: _Code.RESOURCE_EXHAUSTED, 429: _Code.RESOURCE_EXHAUSTED, 499: _Code.CANCELLED,
+    501: _Code.UNIMPLEMENTED, 502: _Code.UNAVAILABLE, 503: _Code.UNAVAILABLE, 504: _Code.DEADLINE_EXCEEDED,
+}  # fmt: skip
+
+
+class RestClient:
+    """A server's REST interface; a connection for each request.
+
+    Args:
+        address: "http://host:port", or https behind a proxy that ends TLS.
+        timeout, retries: as `serving.client.Client` takes them.
+        context: for https; None trusts what Python trusts.
+    """
+
+    def __init__(self, address: str, *, timeout: float = 60.0, retries: int = 4, context: ssl.SSLContext | None = None):
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{address!r} is no address; give http://host:port")
+        self.address, self.timeout, self.retries = address.rstrip("/"), timeout, retries
+        self._parts, self._context = parts, context
+        self._known: dict[tuple[str, int | str | None], dict[str, Signature]] = {}
+
+    def predict(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        signature: str = SIGNATURE,
+        version: int | str | None = None,
+        outputs: Iterable[str] = (),
+        timeout: float | None = None,
+        overloaded: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """As `serving.client.Client.predict`."""
+        known = self._known.get((model, version)) or self.metadata(model, version=version, timeout=timeout)
+        self._known[model, version] = known
+        taken = client.chosen(self.address, model, signature, known)
+        named = client.named(model, signature, taken, inputs)
+        body = {
+            "signature_name": signature,
+            "inputs": {name: _plain(wire.as_array(client.ready(value))) for name, value in named.items()},
+        }
+        answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout)["outputs"]
+        names = sorted(taken.outputs)
+        if len(names) == 1:
+            answer = {names[0]: answer}
+        wanted = list(outputs) or names
+        return {name: _array(answer[name], taken.outputs[name]) for name in wanted}
+
+    def metadata(
+        self, model: str, *, version: int | str | None = None, timeout: float | None = None
+    ) -> dict[str, Signature]:
+        """As `serving.client.Client.metadata`."""
+        answer = self._call("GET", _place(model, version) + "/metadata", model, None, timeout)
+        signatures = answer["metadata"]["signature_def"]["signature_def"]
+        return {
+            name: Signature(_tensors(entry["inputs"]), _tensors(entry["outputs"]))
+            for name, entry in signatures.items()
+            if not name.startswith("__")
+        }
+
+    def status(self, model: str, *, version: int | None = None, timeout: float | None = None) -> list[VersionStatus]:
+        """As `serving.client.Client.status`."""
+        answer = self._call("GET", _place(model, version), model, None, timeout)
+        return [
+            VersionStatus(int(entry["version"]), entry["state"], entry["status"]["error_message"])
+            for entry in answer["model_version_status"]
+        ]
+
+    def _call(self, method: str, path: str, model: str, body: Any, timeout: float | None) -> Any:
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        for attempt in range(self.retries + 1):
+            try:
+                return self._ask(method, path, model, body, max(0.001, deadline - time.monotonic()))
+            except ServingError as error:
+                failure = error
+            pause = client.pause_after(attempt)
+            if not isinstance(failure, RETRIED) or attempt == self.retries or time.monotonic() + pause >= deadline:
+                raise failure
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _ask(self, method: str, path: str, model: str, body: Any, seconds: float) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        connection = self._connect(seconds)
+        try:
+            connection.request(method, self._parts.path.rstrip("/") + path, data, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+        except TimeoutError as error:
+            raise self._failure(model, _Code.DEADLINE_EXCEEDED, str(error)) from None
+        except ssl.SSLError as error:
+            raise self._failure(model, _Code.UNAVAILABLE, f"CERTIFICATE_VERIFY_FAILED: {error}") from None
+        except ConnectionRefusedError as error:
+            raise self._failure(model, _Code.UNAVAILABLE, f"failed to connect: {error}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failure(model, _Code.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+        finally:
+            connection.close()
+        return self._parsed(model, answer.status, text)
+
+    def _connect(self, seconds: float) -> http.client.HTTPConnection:
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._parts.scheme == "https":
+            return http.client.HTTPSConnection(host, port, timeout=seconds, context=self._context)
+        return http.client.HTTPConnection(host, port, timeout=seconds)
+
+    def _parsed(self, model: str, status: int, text: bytes) -> Any:
+        try:
+            document = json.loads(text.decode("utf-8", "surrogateescape"))
+        except ValueError:
+            document = {"error": text[:200].decode("utf-8", "replace")}
+            status = status if status >= 400 else 500
+        if status >= 400:
+            details = document.get("error", "") if isinstance(document, dict) else str(document)
+            raise self._failure(model, CODES.get(status, _Code.INTERNAL), details)
+        return document
+
+    def _failure(self, model: str, code: grpc.StatusCode, details: str) -> ServingError:
+        return client.failure(self.address, model, "REST", code, details)
+
+
+def _place(model: str, version: int | str | None) -> str:
+    place = f"/v1/models/{quote(model, safe='')}"
+    if isinstance(version, str):
+        return f"{place}/labels/{quote(version, safe='')}"
+    return place if version is None else f"{place}/versions/{version}"
+
+
+def _plain(array: np.ndarray) -> Any:
+    """The array in JSON's values; bytes in base64."""
+    if wire.type_of(array) is not wire.STRING:
+        return array.tolist()
+    made = np.empty(array.shape, object)
+    for place, value in np.ndenumerate(array):
+        data = value.encode() if isinstance(value, str) else value
+        made[place] = {"b64": base64.b64encode(data).decode()}
+    return made.tolist()
+
+
+def _array(value: Any, tensor: Tensor) -> np.ndarray:
+    """JSON's values in the tensor's type."""
+    dtype = next(known for known in wire.DTYPES.values() if known.name == tensor.dtype)
+    if dtype is not wire.STRING:
+        return np.array(value, dtype.numpy or np.float32)
+    array = np.array(value, object)
+    if array.dtype == object and array.size:
+        flat = [_bytes(item) for item in array.ravel().tolist()]
+        made = np.empty(len(flat), object)
+        made[:] = flat
+        return made.reshape(array.shape)
+    return array
+
+
+def _bytes(item: Any) -> bytes:
+    if isinstance(item, Mapping):
+        return base64.b64decode(item["b64"])
+    return item.encode("utf-8", "surrogateescape")
+
+
+def _tensors(entries: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: Tensor(entry["dtype"], _sides(entry["tensor_shape"])) for name, entry in entries.items()}
+
+
+def _sides(shape: Mapping[str, Any]) -> tuple[int | None, ...] | None:
+    if shape.get("unknown_rank"):
+        return None
+    sides = [int(dim["size"]) for dim in shape.get("dim", [])]
+    return tuple(side if side >= 0 else None for side in sides)

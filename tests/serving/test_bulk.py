@@ -1,0 +1,267 @@
+"""Many pages through a server, the client for asyncio and over REST, and inputs that are checked before they go."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from toys import LOCAL
+
+from serving import bulk
+from serving import client as clients
+from serving.aio import AsyncClient
+from serving.bulk import Answer, Window, stream
+from serving.client import Client
+from serving.http import RestClient
+from serving.server import Server
+
+
+@pytest.fixture(scope="module")
+def server(toys):
+    with Server({"toy": toys}, "127.0.0.1:0", rest="127.0.0.1:0") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server):
+    with Client(f"127.0.0.1:{server.port}", options=LOCAL, retries=1) as connected:
+        yield connected
+
+
+def picture(value: int) -> bytes:
+    return cv2.imencode(".png", np.full((2, 2, 3), value, "uint8"))[1].tobytes()
+
+
+def total(number, page, outputs) -> Answer:
+    return Answer(number, page, outputs=outputs)
+
+
+PICTURE = {"model": "toy", "signature": "picture", "convert": total}
+
+
+def value_of(answer: Answer) -> int:
+    return answer.outputs["sum"].item() // 12
+
+
+def test_pages_come_in_order_with_an_error_for_each_bad_one(client):
+    pages = [picture(value) for value in range(30)]
+    pages[4], pages[17] = b"no picture", pages[17][:25]
+    answers = list(stream(client, pages, **PICTURE))
+    assert [answer.number for answer in answers] == list(range(30))
+    bad = {answer.number: answer.error for answer in answers if answer.error}
+    assert set(bad) == {4, 17} and all(isinstance(error, clients.InvalidRequest) for error in bad.values())
+    assert [value_of(a) for a in answers if not a.error] == [v for v in range(30) if v not in bad]
+
+
+def test_pages_as_they_are_done(client):
+    answers = list(stream(client, map(picture, range(20)), ordered=False, **PICTURE))
+    assert sorted(map(value_of, answers)) == list(range(20))
+
+
+def test_no_more_pages_are_taken_than_are_under_way(client):
+    taken = []
+
+    def pages():
+        for value in range(200):
+            taken.append(value)
+            yield picture(value % 256)
+
+    answers = stream(client, pages(), window=4, **PICTURE)
+    for number in range(50):
+        next(answers)
+        assert len(taken) <= number + 5
+    answers.close()
+    assert len(taken) <= 55  # whoever stops listening stops it
+
+
+def test_paths_and_pillow_images(client, tmp_path):
+    (tmp_path / "page.png").write_bytes(picture(7))
+    pages = [tmp_path / "page.png", Image.new("RGB", (2, 2), (9, 9, 9)), tmp_path / "nowhere.png"]
+    first, second, third = stream(client, pages, **PICTURE)
+    assert (value_of(first), value_of(second)) == (7, 9)
+    assert isinstance(third.error, FileNotFoundError) and third.source == pages[2]
+
+
+def test_a_budget_for_all_pages(client):
+    def endless():
+        while True:
+            yield picture(1)
+
+    started = time.monotonic()
+    with pytest.raises(clients.DeadlineExceeded, match="budget of 0.5 s is used up"):
+        for _ in stream(client, endless(), budget=0.5, **PICTURE):
+            pass
+    assert time.monotonic() - started < 10
+
+
+class Busy:
+    """A client whose server takes two requests at once."""
+
+    timeout = 30.0
+
+    def __init__(self):
+        self.running = self.most = self.refused = 0
+        self.lock = threading.Lock()
+
+    def predict(self, model, pages, *, overloaded, **_):
+        with self.lock:
+            self.running += 1
+            full = self.running > 2
+            self.refused += full
+        try:
+            if full:
+                overloaded()
+                raise clients.Overloaded("full", None, "full")
+            time.sleep(0.02)
+            return {"sum": pages[0] * 12}
+        finally:
+            with self.lock:
+                self.running -= 1
+
+
+def test_a_server_with_too_much_to_do_loses_no_page():
+    busy = Busy()
+    answers = list(stream(busy, map(np.int64, range(60)), window=8, convert=total))
+    assert [answer.error for answer in answers] == [None] * 60
+    assert [value_of(answer) for answer in answers] == list(range(60)) and busy.refused
+
+
+def test_the_window_is_halved_and_grows_again():
+    window = Window(16)
+    window.overloaded()
+    window.overloaded()  # at about the same time: once
+    assert window.limit == 8
+    for _ in range(10):
+        window.good()
+    assert window.limit == 9  # one more for each round
+    with pytest.raises(ValueError, match="give one at least"):
+        Window(0)
+
+
+def test_answers_have_lines_of_words():
+    outputs = {
+        "counts": np.int32([3]), "lines": np.int32([[0, 0, 1, 0]]), "sizes": np.int32([[20, 30]]),
+        "texts": np.array([[b"two", "wörds".encode(), b"below", b""]], object),
+        "scores": np.float32([[0.5, 1, 1, 0]]), "polygons": np.zeros((1, 4, 4, 2), "f4"),
+    }  # fmt: skip
+    answer = bulk.answer_of(0, "page", outputs)
+    assert answer.text == "two wörds\nbelow" and answer.size == (20, 30) and len(answer.words) == 3
+
+
+# --- inputs checked before they are sent -----------------------------------------------------------------------------
+
+
+def test_inputs_are_given_the_type_that_is_taken(server):
+    with Client(f"127.0.0.1:{server.port}", options=LOCAL, check=True) as client:
+        assert client.predict("toy", [[4.0]])["y"].item() == 5  # float64 here, float32 there
+        assert client.predict("toy", {"p": [2], "q": [3]}, signature="two")["sum"].item() == 5  # int64, int32
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({"z": [[1.0]]}, r"inputs \['x'\] are missing; it takes x DT_FLOAT\(None, 1\)"),
+        ({"x": [[1.0]], "z": 1}, r"inputs \['z'\] are unknown"),
+        ({"x": [1.0]}, r"x has shape \(1,\)"),
+        ({"x": [[1.0, 2.0]]}, r"x has shape \(1, 2\)"),
+        ({"x": [["a"]]}, "x is DT_STRING"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_not_sent(server, inputs, text):
+    with Client(f"127.0.0.1:{server.port}", options=LOCAL, check=True) as client:
+        client.metadata("toy")
+        before = server.metrics.requests["toy", "INVALID_ARGUMENT"]
+        with pytest.raises(clients.InvalidRequest, match=text):
+            client.predict("toy", inputs)
+        assert server.metrics.requests["toy", "INVALID_ARGUMENT"] == before
+
+
+def test_numbers_that_would_change_are_not_cast(server):
+    with (
+        Client(f"127.0.0.1:{server.port}", options=LOCAL, check=True) as client,
+        pytest.raises(clients.InvalidRequest, match="p is DT_INT64"),
+    ):
+        client.predict("toy", {"p": [2**40], "q": [1]}, signature="two")
+
+
+def test_credentials_from_files(tmp_path):
+    (tmp_path / "key.pem").write_text("a path instead of a key")
+    with pytest.raises(ValueError, match="are given together"):
+        clients.tls(key=tmp_path / "key.pem")
+    with pytest.raises(ValueError, match="is no PEM file"):
+        clients.tls(tmp_path / "key.pem")
+
+
+# --- asyncio ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_client_for_asyncio(server):
+    async def use():
+        async with AsyncClient(f"127.0.0.1:{server.port}", options=LOCAL, retries=1) as client:
+            sums = await asyncio.gather(*(client.predict("toy", np.float32([[n]])) for n in range(8)))
+            assert [answer["y"].item() for answer in sums] == [n / 2 + 3 for n in range(8)]
+            assert [entry.state for entry in await client.status("toy")] == ["AVAILABLE"]
+            assert "two" in await client.metadata("toy")
+            with pytest.raises(clients.NotFound):
+                await client.predict("no", {"x": np.float32([[1]])})
+            with pytest.raises(clients.DeadlineExceeded):
+                await client.predict("toy", {"rounds": np.int32(10**6)}, signature="slow", timeout=0.2)
+
+    asyncio.run(use())
+
+
+def test_streams_for_asyncio(server):
+    async def use():
+        async with AsyncClient(f"127.0.0.1:{server.port}", options=LOCAL, retries=0) as client:
+            pages = [b"no picture", b"neither"]
+            return [answer async for answer in client.stream(pages, model="toy", signature="picture", window=2)]
+
+    answers = asyncio.run(use())
+    assert [answer.number for answer in answers] == [0, 1]
+    assert all(isinstance(answer.error, clients.InvalidRequest) for answer in answers)
+
+
+# --- REST ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_client_over_rest(server):
+    client = RestClient(f"http://127.0.0.1:{server.rest_port}")
+    answer = client.predict("toy", [[4.0], [float("inf")]])
+    assert answer["y"].dtype == np.float32 and answer["y"].tolist() == [[5], [float("inf")]]
+    assert client.predict("toy", [picture(3)], signature="picture")["sum"].tolist() == [36]
+    text = client.predict("toy", ["ä", "b"], signature="text")
+    assert text["same"].tolist() == ["ä".encode(), b"b"] and text["length"].dtype == np.int32
+    assert client.predict("toy", {"p": [2], "q": [3]}, signature="two", outputs=["sum"])["sum"].tolist() == [5]
+    assert client.status("toy") == [(2, "AVAILABLE", "")]
+    assert client.metadata("toy")["two"].outputs["sum"] == clients.Tensor("DT_INT32", (None,))
+
+
+def test_errors_over_rest(server):
+    client = RestClient(f"http://127.0.0.1:{server.rest_port}", retries=0)
+    with pytest.raises(clients.NotFound, match="Latest\\(no\\)"):
+        client.predict("no", [[1.0]])
+    with pytest.raises(clients.InvalidRequest, match="Unknown image file format"):
+        client.predict("toy", [b"no picture"], signature="picture")
+    with pytest.raises(clients.ConnectError):
+        RestClient("http://127.0.0.1:9", retries=0).status("toy")
+    with pytest.raises(ValueError, match="is no address; give http://host:port"):
+        RestClient("127.0.0.1:8501")
+
+
+def test_pages_over_rest(server):
+    client = RestClient(f"http://127.0.0.1:{server.rest_port}")
+    assert [value_of(answer) for answer in stream(client, map(picture, range(5)), **PICTURE)] == list(range(5))
+
+
+def test_all_of_it_without_tensorflow():
+    code = "import sys, serving.bulk, serving.aio, serving.http; "
+    code += "bad = {'tensorflow', 'keras', 'cv2', 'PIL'} & set(sys.modules); assert not bad, bad"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
