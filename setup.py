@@ -38,6 +38,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "psutil>=5.9",
         "pytest>=8.2",
+        "pyyaml>=6.0",
         "shapely>=2.0",
         "tensorflow-serving-api>=2.21",
         *CHECK,
