@@ -33,6 +33,7 @@ import torchvision.models.feature_extraction
 from doctr import models
 
 GOLDEN = Path(__file__).parent / "golden"
+TABLE = {"hm": "logits", "reg": "offset", "ct2cn": "corners", "cn2ct": "centres", "lc": "logical", "sp": "span"}
 
 
 def network(name: str) -> torch.nn.Module:
@@ -61,6 +62,8 @@ def maps(name: str, module: torch.nn.Module, x: torch.Tensor) -> dict[str, torch
         features = module.feat_extractor(x)
         fused = module.fpn([features[str(index)] for index in range(len(features))])
         return {"logits": module.prob_head(fused), "threshold": module.thresh_head(fused)}
+    if name == "tablecenternet":
+        return {TABLE[key]: value for key, value in module(x).items()}
     output = module(x)
     logits = output["logits"] if isinstance(output, dict) else output
     if name == "master":  # its last step is read from a padding, which ours does without

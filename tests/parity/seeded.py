@@ -16,6 +16,7 @@ order of tensors plays no part. By the end of the name:
         ... that is one of four 0.35 … 0.7  (see PARALLEL: so would these)
         ... that ends a star    0.05 … 0.1  (what StarNet's blocks multiply would explode faster still)
     gamma_1, gamma_2            0.4 … 0.8   (the weights of ViTDet's branches)
+    offset_mask.weight          -0.02 … 0.02 (where deformable convolutions look: some pixels away)
     bias                        -0.1 … 0.1
     all others                  ±√(6 / fan-in), He's variance 2 / fan-in; the fan-in is the product of all axes but the
                                 first
@@ -61,6 +62,8 @@ def limits(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
         return 0.5, 1.5
     if key.endswith("running_mean"):
         return -0.2, 0.2
+    if "offset_mask.weight" in key:
+        return -0.02, 0.02
     if key.endswith(("gamma_1", "gamma_2")):
         return 0.4, 0.8
     if key.endswith("weight") and len(shape) == 1:
@@ -132,6 +135,7 @@ CASES = {
     "vit_b": SQUARES,
     "vit_det_s": SQUARES,
     "vit_det_m": SQUARES,
+    "tablecenternet": PAGES,
 }
 # Backbones of torchvision's classifiers, by name, and what they are given.
 TRUNKS = ("densenet121", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16_bn")
