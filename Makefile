@@ -1,7 +1,7 @@
 # Developers' commands; each is also run, by hand or by .ci/run, as it stands here.
 PYTHON ?= python
 
-.PHONY: check format test test-slow models bench
+.PHONY: check format test test-slow models flops parity bench
 
 check:  ## linters, types, import rules
 	$(PYTHON) -m ruff check .
@@ -21,6 +21,15 @@ test-slow:  ## the rest, in minutes
 
 models:  ## the README's table of models, from the cards
 	$(PYTHON) -m zoo.cli list --update README.md
+
+flops:  ## operations of each network, into the cards; needs JAX
+	KERAS_BACKEND=jax $(PYTHON) tools/flops.py --write
+
+parity:  ## docs/parity.md: our networks beside docTR's, and their exports; takes an hour, needs TensorFlow and JAX
+	KERAS_BACKEND=tensorflow $(PYTHON) tools/parity.py differences
+	KERAS_BACKEND=jax $(PYTHON) tools/parity.py differences
+	KERAS_BACKEND=tensorflow $(PYTHON) tools/parity.py exports
+	$(PYTHON) tools/parity.py table
 
 bench:  ## every measurement in bench/, one table each
 	set -e; for file in bench/*.py; do echo "== $$file"; $(PYTHON) "$$file"; done

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo import cli, weights
+from zoo import cli, registry, weights
 from zoo.charset import Reading
 from zoo.reading import Reader
 from zoo.registry import write_card
@@ -67,8 +67,8 @@ def pages(tmp_path):
 def test_list_is_a_table_of_the_cards(capsys):
     assert cli.main(["list"]) == 0
     heads, *rows = capsys.readouterr().out.splitlines()
-    assert heads.split() == ["name", "task", "parameters", "weights", "size", "licence", "score"]
-    assert [row.split()[0] for row in rows] == zoo.names()
+    assert heads.split() == ["name", "task", "parameters", "GFLOPs", "weights", "size", "licence", "score"]
+    assert [row.split()[0] for row in rows] == [name for task in registry.TASKS for name in zoo.names(task)]
     row = next(row for row in rows if row.startswith("db_resnet50"))
     assert row.split()[1:4] == ["detection", "25.4", "M"]
 
@@ -86,13 +86,16 @@ def test_list_shows_weights_and_score(tmp_path):
     card = replace(
         zoo.card("db_resnet50"),
         folder=tmp_path,
+        gflops=12.34,
         weights={"file": path.name},
         results={"sroie/test": {"command": "zoo evaluate", "hmean": 0.75, "recall": 0.7}},
     )
     line = cli._table([cli._row(card)]).splitlines()[1]
-    assert line.split()[4:] == ["shipped", "1.5", "MB", "Apache-2.0", "hmean", "0.750", "on", "sroie/test"]
+    assert line.split()[4:] == ["12.3", "shipped", "1.5", "MB", "Apache-2.0", "hmean", "0.750", "on", "sroie/test"]
     path.unlink()
     assert cli._row(card)["weights"] == "missing"
+    assert cli._row(replace(card, weights={}))["weights"] == "convertible"
+    assert cli._row(replace(card, weights={}, published={}))["weights"] == "none"
 
 
 def test_the_readme_table_is_replaced_and_nothing_else(tmp_path, capsys):
@@ -102,7 +105,7 @@ def test_the_readme_table_is_replaced_and_nothing_else(tmp_path, capsys):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[:2] == ["# Héad", cli.MARKS[0]] and lines[-2:] == [cli.MARKS[1], "tail"]
     assert lines[2].startswith("| name | task |")
-    assert [line.split("`")[1] for line in lines[4:-2]] == zoo.names()
+    assert sorted(line.split("`")[1] for line in lines[4:-2]) == zoo.names()
     path.write_text("no marks")
     assert cli.main(["list", "--update", str(path)]) == 1
     assert "has no place for the table" in capsys.readouterr().err
@@ -112,7 +115,8 @@ def test_the_readme_table_is_replaced_and_nothing_else(tmp_path, capsys):
 def test_card_tells_all(capsys):
     assert cli.main(["card", "db_mobilenet_v3_large"]) == 0
     out = capsys.readouterr().out
-    for part in ("1911.08947", "4 183 858 trainable", "features  mobilenet_v3_large", "1024, 1024"):
+    drawn = "  image (B, H, W, 3) → "
+    for part in ("1911.08947", "4 183 858 trainable", "features  mobilenet_v3_large", "1024, 1024", drawn, "21748dd0"):
         assert part in out
     assert cli.main(["card", "db_mobilenet_v3_large", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["options"] == {"features": "mobilenet_v3_large", "channels": 256}
