@@ -408,7 +408,8 @@ def _write_card(run: Path, card: registry.Card, recipe: Recipe, row: dict, sourc
     } | origin.commit()
     row = {"score": row["score"], **row}  # first: it stands in lists of models
     scores = {key: float(value) for key, value in row.items() if isinstance(value, (int, float)) and key != "rate"}
-    registry.write_card(dataclasses.replace(card, weights=description, results={"validation": scores}), run / CARD)
+    trained = dataclasses.replace(card, weights=description, results={"validation": scores}, published={})
+    registry.write_card(trained, run / CARD)
 
 
 def threads(count: int) -> None:

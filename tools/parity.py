@@ -80,11 +80,14 @@ def litert(network, folder: Path) -> Callable:
     """The function of a LiteRT file of the network, of one picture."""
     import tensorflow as tf
 
+    shape = [1, *(side or 96 for side in network.input.shape[1:])]
+
+    def logits(image):
+        return {"logits": network(image, training=False)["logits"]}
+
     module = tf.Module()
-    shape = (1, *network.input.shape[1:])
-    module.call = tf.function(lambda image: {"logits": network(image, training=False)["logits"]}).get_concrete_function(
-        tf.TensorSpec([side or 96 for side in shape], tf.float32, "image")
-    )
+    module.tracked = [variable.value for variable in network.variables]  # or they would not be saved
+    module.call = tf.function(logits).get_concrete_function(tf.TensorSpec(shape, tf.float32, "image"))
     tf.saved_model.save(module, str(folder / "fixed"), signatures={"serving_default": module.call})
     content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "fixed")).convert()
     interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)

@@ -50,8 +50,8 @@ def search(logs: np.ndarray, width: int, blank: int) -> tuple[tuple[int, ...], f
                     arrive(longer, NEVER, ways + row[label])
         best = sorted(following.items(), key=lambda entry: -_sum(*entry[1]))[:width]
         beam = dict(best)
-    prefix, ways = max(beam.items(), key=lambda entry: _sum(*entry[1]))
-    return prefix, float(_sum(*ways))
+    likeliest = max(beam, key=lambda prefix: _sum(*beam[prefix]))
+    return likeliest, float(_sum(*beam[likeliest]))
 
 
 def _sum(a: float, b: float) -> float:

@@ -255,11 +255,10 @@ def put(block: Callable[[Sheet], None], sheet: Sheet) -> None:
     block(sheet)
     new = sheet.boxes[before:]
     if block in LABEL and new:
-        left, upper, right, lower = np.array(new).T
-        box = left.min(), upper.min(), right.max(), lower.max()
+        (left, upper, _, _), (_, _, right, lower) = np.min(new, 0).tolist(), np.max(new, 0).tolist()
         if block is table:  # the grid has edges beyond its words
-            box = min(box[0], sheet.left), min(box[1], top), max(box[2], sheet.right), box[3]
-        sheet.regions.append((LABEL[block], tuple(map(float, box))))
+            left, upper, right = min(left, sheet.left), min(upper, top), max(right, sheet.right)
+        sheet.regions.append((LABEL[block], (left, upper, right, lower)))
 
 
 KINDS: dict[str, dict[Callable[[Sheet], None], float]] = {

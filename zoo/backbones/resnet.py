@@ -28,8 +28,14 @@ def bottleneck(x, filters: int, stride: Stride, name: str, dilation: int = 1):
     return conv_bn(x, 4 * filters, 1, f"{name}_3", activation=None)
 
 
-def deformable(x, filters: int, stride: int, name: str):
-    """A bottleneck whose 3×3 convolution is deformable: Zhu et al. 2018, https://arxiv.org/abs/1811.11168."""
+def deformable(x, filters: int, stride: Stride, name: str):
+    """A bottleneck whose 3×3 convolution is deformable: Zhu et al. 2018, https://arxiv.org/abs/1811.11168.
+
+    Raises:
+        ValueError: the strides differ.
+    """
+    if not isinstance(stride, int):
+        raise ValueError(f"a deformable convolution has one stride, not {stride}; give a plain block")
     x = conv_bn(x, filters, 1, f"{name}_1")
     x = deform_conv(x, filters, 3, f"{name}_2_conv", stride=stride)
     x = layers.ReLU(name=f"{name}_2_relu")(norm(x, f"{name}_2_norm"))

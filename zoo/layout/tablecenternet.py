@@ -89,7 +89,7 @@ def aggregate(maps: list, filters: int, factors: list[int], name: str) -> list:
 
 def fuse(maps: list):
     """(B, H/4, W/4, C) from maps at strides 4, 8, 16, 32: ever more of them are brought to ever finer ones."""
-    levels = []
+    levels: list = []
     for step in range(1, len(maps)):
         start = len(maps) - 1 - step
         maps = maps[:start] + aggregate(maps[start:], maps[start].shape[-1], [2] * step, f"step{step}")
