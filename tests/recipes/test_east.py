@@ -87,6 +87,17 @@ def test_boxes_are_merged_by_their_scores():
     np.testing.assert_array_equal(counts, [2, 1])
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.1, 0.2, 0.5, 0.8]))
+def test_neighbours_that_are_not_measured_overlap_enough(seed, overlap):
+    """Merging two boxes makes one exactly if their intersection over union is enough, however near they are."""
+    rng = np.random.default_rng(seed)
+    box = turned(rng.uniform(8, 80), rng.uniform(8, 30), 100, 100, rng.uniform(-45, 45))
+    pair = np.stack([box, box + rng.uniform(-1, 1, (4, 2)) * rng.uniform(0, 12)]).astype("float64")
+    merged, _, _ = decoding.merge(pair, np.ones(2), overlap)
+    assert (len(merged) == 1) == (geometry.iou(*pair) > overlap)
+
+
 def test_nothing_is_found_where_nothing_is_likely():
     boxes, scores = decoding.boxes(np.full((4, 4, 1), -3.0), np.ones((4, 4, 5)), stride=4)
     assert boxes.shape == (0, 4, 2) and scores.shape == (0,)

@@ -54,11 +54,14 @@ def merge(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> tuple[np.nda
 
     Each box (N, 4, 2) that overlaps the one made last is merged into it, weighted by its score; else it begins another.
     """
+    # Sides of w moved by at most f·w leave (1 - 2f)² of (1 + 2f)² in common: most neighbours need not be measured.
+    root = overlap**0.5
+    near = (1 - root) / (2 + 2 * root) * np.minimum(*sides(boxes)) / 2**0.5
     merged: list[np.ndarray] = []
     weights: list[float] = []
     counts: list[int] = []
-    for box, score in zip(boxes, scores.tolist(), strict=True):
-        if merged and iou(merged[-1], box) > overlap:
+    for box, score, reach in zip(boxes, scores.tolist(), near.tolist(), strict=True):
+        if merged and (np.abs(merged[-1] - box).max() < reach or iou(merged[-1], box) > overlap):
             total = weights[-1] + score
             merged[-1] = (merged[-1] * weights[-1] + box * score) / total
             weights[-1], counts[-1] = total, counts[-1] + 1
