@@ -41,6 +41,7 @@ class Options:
         own_batching: each version's file `batching_params.pbtxt` says how, and one without it does not.
         credentials: for TLS over gRPC; the REST interface has none.
         rest_timeout: seconds for a request there.
+        rest_threads: requests that run at the same time there; 0: as many as over gRPC.
         metrics: path of the page of metrics there; "" for none.
         cross_origin: pages of other origins may ask there.
         channel: further options of gRPC.
@@ -62,6 +63,7 @@ class Options:
     own_batching: bool = False
     credentials: grpc.ServerCredentials | None = None
     rest_timeout: float = 30.0
+    rest_threads: int = 0
     metrics: str = METRICS
     cross_origin: bool = False
     channel: Sequence[tuple[str, Any]] = ()
@@ -163,6 +165,7 @@ def options_of(flags: argparse.Namespace) -> Options:
         own_batching=flags.enable_per_model_batching_parameters,
         credentials=credentials(flags.ssl_config_file) if flags.ssl_config_file else None,
         rest_timeout=flags.rest_api_timeout_in_ms / 1000,
+        rest_threads=flags.rest_api_num_threads,
         metrics=_metrics(flags.monitoring_config_file),
         cross_origin=flags.rest_api_enable_cors_support,
         channel=_channel(flags.grpc_channel_arguments),

@@ -192,7 +192,8 @@ class HttpServer(ThreadingHTTPServer):
     Args:
         address: host and port; port 0 takes any free one, see `server_port`.
         rest: what answers.
-        in_flight: requests at the same time; more are refused.
+        in_flight: requests that may run and wait; more are refused.
+        threads: those that run at the same time.
         cors: pages of other origins may ask.
     """
 
@@ -200,11 +201,14 @@ class HttpServer(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], rest: Rest, in_flight: int = 1000, cors: bool = False):
+    def __init__(
+        self, address: tuple[str, int], rest: Rest, in_flight: int = 1000, threads: int = 16, cors: bool = False
+    ):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.rest, self.cors = rest, cors
         self.slots = threading.BoundedSemaphore(in_flight)
+        self.running = threading.BoundedSemaphore(threads)
         self.limit = in_flight
         super().__init__(address, _Handler)
 
@@ -250,7 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(Answer(400, json_tensors.error_answer(str(error))))
                 return
             path = self.path.partition("?")[0]
-            self._send(self.server.rest.answer(self.command, path, body, time.monotonic() - started))
+            with self.server.running:
+                answer = self.server.rest.answer(self.command, path, body, time.monotonic() - started)
+            self._send(answer)
         finally:
             self.server.slots.release()
 

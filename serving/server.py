@@ -206,8 +206,10 @@ class Server:
         host, _, port = self.rest_address.rpartition(":")
         rest = Rest(self.services, self.options.rest_timeout, self.options.metrics)
         try:
+            place = (host.strip("[]"), int(port))
+            chosen = self.options
             self._http = HttpServer(
-                (host.strip("[]"), int(port)), rest, self.options.in_flight, self.options.cross_origin
+                place, rest, chosen.in_flight, chosen.rest_threads or chosen.threads, chosen.cross_origin
             )
         except OSError as error:
             self.stop(0)

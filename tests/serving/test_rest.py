@@ -8,6 +8,8 @@ import http.client
 import json
 import math
 import socket
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -348,3 +350,24 @@ def test_tensors_of_many_numbers_are_read_at_once():
     info = {"x": wire.TensorInfo(dtype=1)}
     asked = json_tensors.predict_request(json.dumps({"instances": values}).encode(), lambda _: info)
     assert asked.rows and wire.decode(asked.inputs["x"]).tolist() == values
+
+
+def test_more_requests_than_are_allowed_are_refused(toys):
+    with Server({"toy": toys}, "127.0.0.1:0", rest="127.0.0.1:0", in_flight=1) as server:
+        body = {"signature_name": "slow", "inputs": {"rounds": 150}}
+        thread = threading.Thread(target=ask, args=(server, MODEL + ":predict", body))
+        thread.start()
+        time.sleep(0.2)
+        status, answer = ask(server, MODEL)
+        thread.join()
+        assert status == 429 and "more than 1 requests at the same time" in answer["error"]
+        assert ask(server, MODEL)[0] == 200
+
+
+def test_requests_beyond_the_threads_wait_and_time_counts(toys):
+    options = {"rest_threads": 1, "rest_timeout": 0.3}
+    with Server({"toy": toys}, "127.0.0.1:0", rest="127.0.0.1:0", **options) as server:
+        body = {"signature_name": "slow", "inputs": {"rounds": 10**7}}
+        status, answer = ask(server, MODEL + ":predict", body)
+        assert status == 504 and answer["error"]
+        assert ask(server, MODEL)[0] == 200  # the run was broken off, and its place is free
