@@ -257,6 +257,7 @@ def add_read(subparsers) -> None:
     place = command.add_mutually_exclusive_group()
     place.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
     place.add_argument("--server", metavar="HOST:PORT", help="model server that runs the networks")
+    command.add_argument("--graph", metavar="NAME", help="model on the server that reads whole pages: zoo export ocr")
     command.set_defaults(run=read)
 
 
@@ -276,12 +277,17 @@ def _share(text: str) -> float:
 def read(args: argparse.Namespace) -> int:
     from zoo.reading import PageError
 
-    with _hushed(args.traceback):
-        reader = _reader(args)
     sources = [sys.stdin.buffer.read() if path == "-" else path for path in args.paths]
+    results: Iterator[tuple[Any, Any]]
+    if args.graph:
+        results = _by_graph(args, sources)
+    else:
+        with _hushed(args.traceback):
+            reader = _reader(args)
+        results = reader.stream_pictures(sources)
     done = failed = 0
     with _output(args.output) as file, _writer(args.format, file) as write:
-        for page, picture in reader.stream_pictures(sources):
+        for page, picture in results:
             if isinstance(page, PageError):
                 failed += 1
                 print(f"zoo read: {page}", file=sys.stderr)
@@ -293,6 +299,19 @@ def read(args: argparse.Namespace) -> int:
     if failed and done:
         print(f"zoo read: {done} read, {failed} not", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, Any]]:
+    """The pages as a server reads them, which gives no pixels back."""
+    if not args.server:
+        raise ValueError("--graph names a model on a server; give --server, too")
+    if args.overlay:
+        raise ValueError("--overlay needs the pixels of pages, which --graph leaves to the server")
+    from serving import client, pages
+
+    connected = client.Client(args.server)
+    found = pages.read(connected, sources, model=args.graph, min_confidence=args.min_confidence)
+    return ((page, None) for page in found)
 
 
 def _reader(args: argparse.Namespace) -> Reader:

@@ -1,0 +1,161 @@
+"""What a request costs beside the same call in this process, with and without batching, and as a stream.
+
+    overhead     a model that does nothing: the whole cost of a request
+    pictures     a model of some 20 ms that takes a JPEG
+    batching     the same, 32 requests under way, by one and by eight rows a run
+    codec        an answer of a megabyte, in the server's default form and as one block
+
+Rounds of both sides take turns; times are the tenth percentile, which other load on the machine disturbs least.
+
+    python bench/served.py [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+
+def write_model(folder: Path, milliseconds: float) -> None:
+    """A SavedModel with the signatures "serving_default", which adds one, and "picture", which takes JPEGs and time."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.random.uniform([3, 3, 32, 32]) / 300)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def plus_one(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x + 1}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])
+    def picture(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = tf.TensorSpec((32, 256, 3), tf.uint8)
+        pixels = tf.map_fn(lambda data: tf.io.decode_jpeg(data, 3), image, fn_output_signature=spec)
+        x = tf.tile(tf.cast(pixels, tf.float32)[..., :1] / 255, [1, 1, 1, 32])
+        for _ in range(layers):
+            x = tf.nn.relu(tf.nn.conv2d(x, module.kernel, 1, "SAME"))
+        return {"y": tf.reduce_mean(x, [1, 2])}
+
+    layers = max(1, round(milliseconds / 1.2))
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": plus_one, "picture": picture})
+
+
+def tenth(function: Callable[[], object], count: int) -> float:
+    """Milliseconds of a call, the tenth percentile."""
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return float(np.percentile(times, 10)) * 1e3
+
+
+def in_turns(sides: dict[str, Callable[[], object]], rounds: int, count: int) -> dict[str, float]:
+    """Milliseconds of a call of each, the least of the rounds."""
+    best = {name: float("inf") for name in sides}
+    for function in sides.values():
+        function()
+    for _ in range(rounds):
+        for name, function in sides.items():
+            best[name] = min(best[name], tenth(function, count))
+    return best
+
+
+def throughput(call: Callable[[], object], under_way: int, seconds: float) -> tuple[float, float]:
+    """Requests per second, and the 99th percentile of their milliseconds."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def work() -> None:
+        while (started := time.perf_counter()) < end:
+            call()
+            times.append(time.perf_counter() - started)
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(under_way) as pool:
+        for future in [pool.submit(work) for _ in range(under_way)]:
+            future.result()
+    return len(times) / (time.perf_counter() - started), float(np.percentile(times, 99)) * 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement under load")
+    options = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    import cv2
+
+    from serving import wire
+    from serving.batching import Parameters
+    from serving.client import Client
+    from serving.servable import Servable
+    from serving.server import Server
+
+    noise = np.random.default_rng(0).integers(0, 256, (32, 256, 3), "uint8")
+    jpeg = cv2.imencode(".jpg", cv2.GaussianBlur(noise, (5, 5), 0))[1].tobytes()
+    one, million = np.float32([1]), np.zeros(2**18, "float32")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.rounds} rounds in turns")
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder) / "m" / "1", 20)
+        model = Servable(Path(folder) / "m" / "1")
+        with Server(folder, "127.0.0.1:0") as server, Client(f"127.0.0.1:{server.port}") as client:
+            tiny = in_turns(
+                {
+                    "direct": lambda: model.predict("serving_default", {"x": wire.encode(one)}),
+                    "served": lambda: client.predict("m", {"x": one}),
+                },
+                options.rounds,
+                200,
+            )
+            print(f"{'overhead of a request':<40}{tiny['served'] - tiny['direct']:>9.2f} ms")
+            picture = in_turns(
+                {
+                    "direct": lambda: model.predict("picture", {"image": wire.encode([jpeg])}),
+                    "served": lambda: client.predict("m", {"image": [jpeg]}, signature="picture"),
+                },
+                options.rounds,
+                20,
+            )
+            more = picture["served"] / picture["direct"] - 1
+            print(
+                f"{'a JPEG, directly / served':<40}{picture['direct']:>9.1f} / {picture['served']:.1f} ms: {more:+.1%}"
+            )
+            block = wire.encode(million).SerializeToString()
+            plain = wire.encode(million, content=False).SerializeToString()
+            codec = in_turns(
+                {
+                    "block": lambda: wire.decode(wire.TensorProto.FromString(block)),
+                    "default": lambda: wire.decode(wire.TensorProto.FromString(plain)),
+                },
+                options.rounds,
+                50,
+            )
+            ratio = codec["default"] / codec["block"]
+            both = f"{codec['default']:>9.2f} / {codec['block']:.2f} ms"
+            print(f"{'a megabyte decoded, default / block':<40}{both}: {ratio:.2f}x")
+        figures = {}
+        for name, batching in (("one row a run", None), ("up to 8 rows", Parameters(8, threads=2, max_enqueued=64))):
+            with (
+                Server(folder, "127.0.0.1:0", batching=batching, threads=32) as server,
+                Client(f"127.0.0.1:{server.port}") as client,
+            ):
+                figures[name] = throughput(
+                    lambda: client.predict("m", {"image": [jpeg]}, signature="picture"), 32, options.seconds
+                )
+                rate, late = figures[name]
+                print(f"{'32 under way, ' + name:<40}{rate:>9.1f} requests/s, p99 {late:.0f} ms")
+        (plain_rate, plain_late), (rate, late) = figures.values()
+        print(f"{'batched / not':<40}{rate / plain_rate:>9.2f}x requests/s, {late / plain_late:.2f}x p99")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Pages read by a server that holds the whole reading path: one request for each page, see `serving.graph`.
+
+JPEG and PNG files go as they are; pages of PDF and TIFF files, and pictures of other formats, as PNG. The words that
+come back are laid out here, by the code that lays out what `zoo.read` reads.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from serving.bulk import MODEL, Answer, stream
+from serving.client import Client
+from zoo import image
+from zoo.charset import Reading
+from zoo.image import ImageError, Sheet, Source
+from zoo.page import Page, assemble
+from zoo.reading import PageError
+
+AS_THEY_ARE = (b"\xff\xd8\xff", b"\x89PNG\r\n")
+
+
+def read(
+    client: Client,
+    sources: Iterable[Source],
+    *,
+    model: str = MODEL,
+    window: int = 8,
+    min_confidence: float = 0.0,
+    dpi: float = 200,
+) -> Iterator[Page | PageError]:
+    """Yields the pages of the sources in their order, and a `PageError` for each that cannot be had.
+
+    Args:
+        client: to the server.
+        sources: as `zoo.image.pages` takes them.
+        model: its name there.
+        window: pages under way at most.
+        min_confidence: words below it are left out.
+        dpi: dots per inch at which a PDF is drawn.
+    """
+    sheets = (sheet for source in sources for sheet in _sheets(source, dpi))
+    for answer in stream(_Sheets(client), sheets, model=model, window=window, convert=_keep):  # type: ignore[arg-type]
+        sheet: Sheet = answer.source
+        if answer.error is not None:
+            yield PageError(sheet.name, sheet.number, f"{sheet.name}: {answer.error}")
+        else:
+            yield _page(sheet, answer.outputs, min_confidence)
+
+
+def _sheets(source: Source, dpi: float) -> Iterator[Sheet]:
+    try:
+        yield from image.sheets(source, dpi=dpi)
+    except ImageError as error:  # the source as a whole
+        yield Sheet(source if isinstance(source, str) else repr(source)[:80], 1, partial(_fail, error))
+
+
+def _fail(error: ImageError) -> Any:
+    raise error
+
+
+class _Sheets:
+    """A client that takes sheets in place of their bytes, and loads them in the thread that sends them."""
+
+    def __init__(self, client: Client):
+        self._client, self.timeout = client, client.timeout
+
+    def predict(self, model: str, sheets: list[Sheet], **options: Any) -> dict[str, np.ndarray]:
+        return self._client.predict(model, [encoded(sheet) for sheet in sheets], **options)
+
+
+def encoded(sheet: Sheet) -> bytes:
+    """The bytes that are sent for a sheet.
+
+    Raises:
+        ImageError: it does not load.
+    """
+    path = Path(sheet.name)
+    if sheet.number == 1 and path.is_file():
+        data = path.read_bytes()
+        if data.startswith(AS_THEY_ARE):
+            return data
+    file = io.BytesIO()
+    Image.fromarray(sheet.load().pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _keep(number: int, sheet: Sheet, outputs: Mapping[str, np.ndarray]) -> Answer:
+    return Answer(number, sheet, outputs=outputs)
+
+
+def _page(sheet: Sheet, outputs: Mapping[str, np.ndarray], min_confidence: float) -> Page:
+    count = int(outputs["counts"][0])
+    scores = outputs["scores"][0, :count].tolist()
+    kept = [index for index, score in enumerate(scores) if score >= min_confidence]
+    readings = [Reading(outputs["texts"][0, i].decode("utf-8", "replace"), scores[i], ()) for i in kept]
+    sure = [float(outputs["detection"][0, i]) for i in kept]
+    height, width = outputs["sizes"][0].tolist()
+    blocks = assemble(outputs["polygons"][0][kept], readings, sure)
+    return Page(sheet.name, sheet.number, width, height, blocks)

@@ -1,0 +1,69 @@
+"""Pages read by a server that holds the whole reading path; the server is a fake, the graph has tests of its own."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import pages
+from zoo import cli
+from zoo.page import Page
+from zoo.reading import PageError
+
+
+class Fake:
+    """Answers two words, the second of them unsure, on pages of the size that it is sent."""
+
+    timeout = 5.0
+
+    def __init__(self):
+        self.sent = []
+
+    def predict(self, model, data, **options):
+        assert (model, options["signature"]) == ("ocr", "read")
+        self.sent += data
+        width, height = Image.open(io.BytesIO(data[0])).size
+        box = np.float32([[10, 5], [40, 5], [40, 15], [10, 15]])
+        return {
+            "counts": np.int32([2]), "sizes": np.int32([[height, width]]), "scores": np.float32([[0.9, 0.2]]),
+            "texts": np.array([["größer".encode(), b"than"]], object), "detection": np.float32([[0.8, 0.7]]),
+            "polygons": np.stack([box, box + [40, 0]])[None],
+        }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pixels = np.full((60, 90, 3), 255, "uint8")
+    cv2.imwrite(str(tmp_path / "a.jpg"), pixels)
+    cv2.imwrite(str(tmp_path / "b.webp"), pixels)
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+def test_pages_of_all_kinds_of_files(folder):
+    client = Fake()
+    first, second, third = pages.read(client, [str(folder)])
+    assert isinstance(first, Page) and first.text == "größer than" and (first.width, first.height) == (90, 60)
+    assert first.words[0].confidence == pytest.approx(0.9) and first.words[0].detection == pytest.approx(0.8)
+    assert isinstance(second, Page) and isinstance(third, PageError) and "c.png" in third.message
+    assert client.sent[0] == (folder / "a.jpg").read_bytes()  # as it is
+    assert client.sent[1].startswith(b"\x89PNG")
+
+
+def test_unsure_words_and_sources_that_are_not_there(folder):
+    first, second = pages.read(Fake(), [str(folder / "a.jpg"), str(folder / "no.jpg")], min_confidence=0.5)
+    assert first.text == "größer"
+    assert isinstance(second, PageError) and "no such file" in second.message
+
+
+def test_the_command(folder, capsys, monkeypatch):
+    monkeypatch.setattr("serving.client.Client", lambda address: Fake())
+    assert cli.main(["read", str(folder), "--server", "localhost:1", "--graph", "ocr"]) == 1  # one page cannot be had
+    out, err = capsys.readouterr()
+    assert out.count("größer than") == 2 and "c.png" in err
+    assert cli.main(["read", str(folder), "--graph", "ocr"]) == 1
+    assert "--graph names a model on a server; give --server, too" in capsys.readouterr().err
