@@ -209,7 +209,8 @@ def _lines(card: Card) -> Iterator[str]:
     parts |= {f"published by {project}": facts for project, facts in card.published.items()}
     for title, table in parts.items():
         yield from ("", title)
-        yield from _pairs(table or {"": f"none were released; zoo train {card.task}.{card.name} --run DIR trains them"})
+        none = "none were released" + ("; those published below are taken" if card.published else "")
+        yield from _pairs(table or {"": f"{none}; zoo train {card.task}.{card.name} --run DIR trains them"})
     for title, scores in card.results.items():
         yield from ("", f"results on {title}")
         yield from _pairs(scores)
