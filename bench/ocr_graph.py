@@ -4,7 +4,7 @@ Both run in this process on the same cores: the export through the C++ loader, a
 to words; the reader with its networks by Keras, from the same bytes. Words are compared as bags: how often each text
 stands on the page.
 
-    zoo export ocr && python bench/ocr_graph.py PAGE... [--model saved_models/ocr/1] [--limit N]
+    python bench/ocr_graph.py PAGE... [--model saved_models/ocr/1] [--limit N]
 
 On 12 pages each of sroie/test and icdar15_scenes/test (2026-11-21, two busy cores): 98.8 % of 1842 words the same,
 median 1.05 of the reader's processor seconds.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -37,7 +38,7 @@ def pages(paths: list[Path], limit: int) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pages", nargs="*", type=Path, default=[DEFAULT], help="pictures, or folders of them")
-    parser.add_argument("--model", type=Path, default=ROOT / "saved_models" / "ocr" / "1")
+    parser.add_argument("--model", type=Path, help="folder of an export's version; default: one is made, in minutes")
     parser.add_argument("--detection", default="db_mobilenet_v3_large")
     parser.add_argument("--recognition", default="crnn_mobilenet_v3_small")
     parser.add_argument("--limit", type=int, default=20, help="pages of a folder")
@@ -46,9 +47,11 @@ def main() -> None:
 
     import zoo
     from serving import wire
+    from serving.export import export_ocr
     from serving.servable import Servable
 
-    served = Servable(options.model)
+    with tempfile.TemporaryDirectory() as folder:
+        served = Servable(options.model or export_ocr(options.detection, options.recognition, folder))
     reader = zoo.reader(options.detection, options.recognition, runtime="keras")
 
     def by_graph(data: bytes) -> list[str]:
