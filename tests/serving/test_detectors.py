@@ -1,0 +1,57 @@
+"""Detectors with a decoding of their own, exported: a page is read alike in this process, from ONNX and when served."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+import zoo
+from serving import export
+from serving.servable import Servable
+from zoo import decoding, registry, runtime, weights
+from zoo.reading import Detector
+
+NAMES = [name for name in zoo.names("detection") if "decode" in zoo.card(name).reading]
+
+
+@pytest.fixture
+def tiny(request, tmp_path):
+    """A run's folder with the network of a card at its test options, and random weights."""
+    card, folder = zoo.card(request.param), tmp_path / "tiny"
+    folder.mkdir()
+    reading = card.reading | {"size": [128, 160], "multiple": 32, "threshold": 0.3}
+    known = {"file": "weights.safetensors"}
+    small = replace(card, options=card.options | card.test_options, weights=known, results={}, reading=reading)
+    registry.write_card(small, folder / "card.toml")
+    network = zoo.build(folder)
+    rng = np.random.default_rng(3)
+    for variable in network.weights:
+        variable.assign(np.asarray(variable) + 0.02 * rng.normal(size=variable.shape))
+    weights.save(network, folder / "weights.safetensors", dtype="float32")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tiny", NAMES, indirect=True)
+def test_boxes_are_the_same_wherever_the_network_runs(tiny, tmp_path):
+    card, network = registry.card(tiny), zoo.load(tiny)
+    names = decoding.needed(card.reading)
+    assert len(names) >= 1 and set(names) <= network.output.keys()
+    runtime.export(network, tmp_path / "network.onnx", names)
+    served = Servable(export.export(tiny, tmp_path / "models"))  # each output is compared before it is published
+
+    def ask(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return served.predict(export.PIXELS, {"image": export.wire.encode(batch)})
+
+    page = np.random.default_rng(5).integers(0, 256, (120, 200, 3), dtype=np.uint8)
+    runs = (runtime.in_process(network, names), runtime.onnx_run(tmp_path / "network.onnx"), ask)
+    boxes, scores = Detector(runs[0], **card.reading)(page)
+    for run in runs[1:]:
+        found, others = Detector(run, **card.reading)(page)
+        assert len(found) == len(boxes)
+        np.testing.assert_allclose(found, boxes, atol=0.5)
+        np.testing.assert_allclose(others, scores, atol=1e-2)
