@@ -40,8 +40,10 @@ def recipe_of(model: str) -> Recipe:
     if path.is_file():
         stored = json.loads(path.read_text())
         known = {field.name for field in dataclasses.fields(Recipe)}
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        return Recipe(**{key: value for key, value in values.items() if key in known})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known
+        }
+        return Recipe(**values)
     name = registry.card(model).name
     named = [found for found in recipe.names() if found.rpartition(".")[2] == name]
     if not named:

@@ -42,7 +42,7 @@ def asked(monkeypatch) -> list[dict]:
     def reader(**options):
         requests.append(options)
         detector = None if options.get("detection", "") is None else find_two
-        return Reader(detector, read_brightness, min_confidence=options["min_confidence"])
+        return Reader(detector, read_brightness, min_confidence=options["min_confidence"] or 0.0)
 
     monkeypatch.setattr("zoo.reading.reader", reader)
     return requests
@@ -130,7 +130,7 @@ def test_text_goes_to_stdout_and_errors_to_stderr_and_the_folder_is_read_to_its_
     captured = capsys.readouterr()
     assert captured.out == "200 100\n\f250 50\n"
     assert "b.jpg" in captured.err and "2 read, 1 not" in captured.err
-    assert asked == [{"runtime": "auto", "server": None, "min_confidence": 0.0}]
+    assert asked == [{"runtime": "auto", "server": None, "min_confidence": None}]
 
 
 def test_options_reach_the_reader(asked, pages, capsys):
@@ -142,7 +142,7 @@ def test_options_reach_the_reader(asked, pages, capsys):
     assert capsys.readouterr().out == "200\n"
     assert asked == [
         {"detection": "d", "recognition": "r", "runtime": "auto", "server": "h:1", "min_confidence": 0.5},
-        {"detection": None, "runtime": "onnxruntime", "server": None, "min_confidence": 0.0},
+        {"detection": None, "runtime": "onnxruntime", "server": None, "min_confidence": None},
     ]
 
 

@@ -5,6 +5,7 @@ digits by their grey, step by step, as a CTC network would. What is between the 
 """
 
 import gc
+from dataclasses import replace
 from math import ceil
 
 import cv2
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo import image, reading
+from zoo import image, reading, registry
 from zoo.charset import Charset, Reading
 from zoo.image import ImageError
 from zoo.page import Page
@@ -364,6 +365,17 @@ def test_a_reader_without_detector_and_with_a_server(connected):
     made = reading.reader(None, server="localhost:8500")
     assert made.detector is None
     assert connected == [("crnn_mobilenet_v3_small", "localhost:8500")]
+
+
+def test_words_on_pages_are_left_out_below_what_the_card_says(connected, monkeypatch):
+    """A picture that is one word is read whatever the confidence, and who asks for all words gets them."""
+    card = registry.card("crnn_mobilenet_v3_small")
+    changed = replace(card, reading=card.reading | {"min_confidence": 0.25})
+    monkeypatch.setattr(registry, "card", lambda name, plain=registry.card: changed if "crnn" in name else plain(name))
+    assert reading.reader().min_confidence == 0.25
+    assert reading.reader(min_confidence=0.0).min_confidence == 0.0
+    assert reading.reader(None).min_confidence == 0.0
+    assert reading.usual_confidence("crnn_mobilenet_v3_small") == 0.25
 
 
 def test_wrong_readers_are_refused(connected):

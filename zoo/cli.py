@@ -252,7 +252,7 @@ def add_read(subparsers) -> None:
     command.add_argument("--recognition", metavar="NAME", help="model that reads them")
     command.add_argument("--recognize-only", action="store_true", help="each picture is one word or line")
     command.add_argument(
-        "--min-confidence", metavar="P", type=_share, default=0.0, help="leave out words below it, 0..1"
+        "--min-confidence", metavar="P", type=_share, help="leave out words below it, 0..1; default: the model's own"
     )
     command.add_argument("--beam", metavar="N", type=_positive, default=0, help="search for the likeliest text: 8, say")
     place = command.add_mutually_exclusive_group()
@@ -309,9 +309,12 @@ def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, An
     if args.overlay:
         raise ValueError("--overlay needs the pixels of pages, which --graph leaves to the server")
     from serving import client, pages
+    from zoo.reading import RECOGNIZER, usual_confidence
 
-    connected = client.Client(args.server)
-    found = pages.read(connected, sources, model=args.graph, min_confidence=args.min_confidence)
+    least = args.min_confidence
+    if least is None:
+        least = usual_confidence(args.recognition or RECOGNIZER)
+    found = pages.read(client.Client(args.server), sources, model=args.graph, min_confidence=least)
     return ((page, None) for page in found)
 
 

@@ -26,6 +26,7 @@ from zoo.page import Document, Page, assemble
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
+DETECTOR, RECOGNIZER = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"  # the default pair
 BATCH = 64  # strips at once
 TALL = 1.5  # height over width from which a crop may hold text that runs upwards or downwards
 
@@ -319,12 +320,12 @@ def _sureness(reading: Reading) -> float:
 
 
 def reader(
-    detection: str | None = "db_mobilenet_v3_large",
-    recognition: str = "crnn_mobilenet_v3_small",
+    detection: str | None = DETECTOR,
+    recognition: str = RECOGNIZER,
     *,
     runtime: str = "auto",
     server: str | None = None,
-    min_confidence: float = 0.0,
+    min_confidence: float | None = None,
     dpi: float = 200,
     **options: Any,
 ) -> Reader:
@@ -335,7 +336,8 @@ def reader(
         recognition: a card's name or a run's folder.
         runtime: where the networks run, a key of `zoo.runtime.RUNTIMES`, or "auto".
         server: "host:port" of a model server that has both, in place of `runtime`.
-        min_confidence: words below it are left out.
+        min_confidence: words below it are left out; by default what `usual_confidence` says, and nothing of a picture
+            that is one word.
         dpi: dots per inch at which a PDF is drawn.
         **options: stand over the cards' values for reading: keyword arguments of `Detector`, of the decoding that its
             card names, and of `Recognizer`.
@@ -370,8 +372,18 @@ def reader(
         run, values, _ = prepare(detection, "detection", Detector)
         detector = Detector(run, **values)
     run, values, card = prepare(recognition, "recognition", Recognizer)
+    values.pop("min_confidence", None)
     recognizer = Recognizer(run, card.options["charset"], **values)
+    if min_confidence is None:
+        min_confidence = usual_confidence(recognition) if detector else 0.0
     return Reader(detector, recognizer, min_confidence=min_confidence, dpi=dpi)
+
+
+def usual_confidence(recognition: str) -> float:
+    """The confidence below which a recognizer's words on pages are more often wrong than right, as its card has it."""
+    from zoo import registry
+
+    return float(registry.card(recognition).reading.get("min_confidence", 0.0))
 
 
 def _keywords(kind: type) -> set[str]:
