@@ -41,7 +41,16 @@ def _loopback_only() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small() -> Callable:
-    """A function from a card's name to its network at the test options, built once. Do not change its weights."""
+    """A function from a card's name to its network at the test options, built once, with the same weights in every run.
+
+    Do not change them.
+    """
+    import keras
+
     import zoo
 
-    return cache(lambda name: zoo.build(name, **zoo.card(name).test_options))
+    def build(name: str) -> keras.Model:
+        keras.utils.set_random_seed(0)
+        return zoo.build(name, **zoo.card(name).test_options)
+
+    return cache(build)

@@ -62,7 +62,11 @@ def test_unsure_words_and_sources_that_are_not_there(folder):
 
 def test_the_command(folder, capsys, monkeypatch):
     monkeypatch.setattr("serving.client.Client", lambda address: Fake())
-    assert cli.main(["read", str(folder), "--server", "localhost:1", "--graph", "ocr"]) == 1  # one page cannot be had
+    command = ["read", str(folder), "--server", "localhost:1", "--graph", "ocr"]
+    assert cli.main(command) == 1  # one page cannot be had
+    out, err = capsys.readouterr()
+    assert out.count("größer") == 2 and "than" not in out and "c.png" in err  # a word that the model is not sure of
+    assert cli.main([*command, "--min-confidence", "0.1"]) == 1
     out, err = capsys.readouterr()
     assert out.count("größer than") == 2 and "c.png" in err
     assert cli.main(["read", str(folder), "--graph", "ocr"]) == 1

@@ -195,8 +195,10 @@ def disagreements(mine, theirs, seen: set[str]):
         elif field.message_type:
             yield from disagreements(field.message_type, other.message_type, seen)
         elif field.name not in PACKED_AS_BYTES:
-            enum = other.type == other.TYPE_ENUM and field.type == field.TYPE_INT32  # the same on the wire
-            if not (enum or other.type == field.type):
+            # These are the same on the wire.
+            enum = other.type == other.TYPE_ENUM and field.type == field.TYPE_INT32
+            unread = other.type == other.TYPE_MESSAGE and field.type == field.TYPE_BYTES
+            if not (enum or unread or other.type == field.type):
                 yield f"type of {mine.name}.{field.name}"
 
 
