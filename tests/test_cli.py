@@ -263,7 +263,10 @@ zoo.reading.reader = lambda **options: Busy()
 from zoo.cli import main
 sys.exit(main(["read", "page.png", "--output", {str(tmp_path / "out.txt")!r}]))
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have background jobs ignore it
+    )  # fmt: skip
     assert process.stderr and process.stderr.readline() == "busy\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
