@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 import zoo
-from recipes import origin, recipe, train
+from recipes import optimizer, origin, recipe, train
 from recipes.recipe import Recipe
 from zoo import registry, weights
 from zoo.files import replacing
@@ -127,7 +127,7 @@ def describe(
         folder=folder,
         builder=trained.builder,
         options=trained.options,
-        params=sum(int(np.prod(variable.shape)) for variable in network.trainable_variables),
+        params=optimizer.parameters(network.trainable_variables),
         weights=table,
         results=trained.results | earlier,
     )

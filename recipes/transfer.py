@@ -9,7 +9,6 @@ sets to replay. Its report compares both models on held-out samples of each.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from recipes import recipe, train
 from recipes.data import datasets
 from recipes.recipe import Recipe
+from recipes.release import stored_recipe
 from zoo import registry
 from zoo.charset import Charset
 from zoo.files import replacing
@@ -36,14 +36,8 @@ def recipe_of(model: str) -> Recipe:
     Raises:
         ValueError: there is none.
     """
-    path = Path(model) / train.RECIPE
-    if path.is_file():
-        stored = json.loads(path.read_text())
-        known = {field.name for field in dataclasses.fields(Recipe)}
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known
-        }
-        return Recipe(**values)
+    if (Path(model) / train.RECIPE).is_file():
+        return stored_recipe(Path(model))
     name = registry.card(model).name
     named = [found for found in recipe.names() if found.rpartition(".")[2] == name]
     if not named:
@@ -139,16 +133,18 @@ def compare(model: str, run: Path, test: bool = False) -> list[Change]:
         test: of each real set the `test` split, as far as it has one.
     """
     how, cards = recipe_of(str(run)), [registry.card(model), registry.card(run)]
-    tasks = [train.make_task(dataclasses.replace(how, options={}), card, Path(".")) for card in cards]
-    networks = [registry.load(name) for name in (model, run)]
-    sets: dict[str, list[Any]] = dict(tasks[1].held_out())
+    how = dataclasses.replace(how, options={})
+    tasks = [train.make_task(how, card, data) for card, data in zip(cards, (None, Path(".")), strict=True)]
+    networks = [registry.load(model), registry.load(run)]
+    readers = [task.reader(network) for task, network in zip(tasks, networks, strict=True)]
+    sets: dict[str, list[Any]] = dict(tasks[1].held_out())  # the samples of both: the first task has no data
     if test:
         for path in map(Path, how.real + how.replay):
             if entries := datasets.read(path, "test"):
                 sets[f"{path.name}/test"] = tasks[1].samples(path.name, entries)
     changes = []
     for name, samples in sets.items():
-        before, after = (task.counts(network, samples) for task, network in zip(tasks, networks, strict=True))
+        before, after = (task.counts(reader, samples) for task, reader in zip(tasks, readers, strict=True))
         changes.append(Change(name, len(samples), *bootstrap(before, after)))
     return changes
 
