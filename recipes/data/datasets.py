@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,6 +211,14 @@ def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[
         train[title] = spread([entry for entry in entries if not held_out(entry)], few)
         held[title] = [entry for entry in entries if held_out(entry)]
     return train, held
+
+
+def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> Any:
+    """A member of one of several sets, each drawn by the square root of its size: large ones more often, none alone."""
+    filled = [members for members in sets.values() if members]
+    chances = np.sqrt([len(members) for members in filled])
+    members = filled[int(rng.choice(len(filled), p=chances / chances.sum()))]
+    return members[int(rng.integers(len(members)))]
 
 
 def sources(data: Path | None, names: Iterable[str]) -> list[str]:

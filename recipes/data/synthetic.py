@@ -7,11 +7,12 @@ Plain Python and NumPy, seeded: the same seed gives the same pictures on the sam
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from recipes.data import augment, corpus, fonts
 from zoo.charset import Charset
@@ -66,11 +67,28 @@ def inked(text: str, rng: Rng, common: float) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: none of the fonts drawn has.
     """
+    titled = len(text) > 1 and text.isupper() and rng.random() < 0.08
     for _ in range(16):
-        coverage, centres = mask(text, fonts.font(fonts.any_path(rng, common), GLYPHS), rng)
+        path = fonts.any_path(rng, common)
+        coverage, centres = small_capitals(text, path, rng) if titled else mask(text, fonts.font(path, GLYPHS), rng)
         if coverage.any():
             return coverage, centres
     raise ValueError(f"no font has ink for {text!r}; take an alphabet that they draw")
+
+
+def small_capitals(text: str, path: Path, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """What `mask` gives for a text whose first letter is larger than the others on its line, as titles have it."""
+    faces = [fonts.font(path, size) for size in (GLYPHS, round(GLYPHS * rng.uniform(0.65, 0.85)))]
+    ends = np.array(
+        [0.0] + [faces[0].getlength(text[0]) + faces[1].getlength(text[1:stop]) for stop in range(1, len(text) + 1)]
+    )
+    canvas = Image.new("L", (int(ends[-1]) + 2 * GLYPHS, 3 * GLYPHS))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((GLYPHS, 2 * GLYPHS), text[0], 255, faces[0], "ls")
+    draw.text((GLYPHS + ends[1], 2 * GLYPHS), text[1:], 255, faces[1], "ls")
+    coverage = np.asarray(canvas)
+    drawn = np.flatnonzero(coverage.any(0))
+    return trim(coverage), (ends[:-1] + ends[1:]) / 2 + GLYPHS - (drawn[0] if len(drawn) else 0)
 
 
 def trim(coverage: np.ndarray) -> np.ndarray:
@@ -92,6 +110,12 @@ def pen_weight(coverage: np.ndarray, rng: Rng) -> np.ndarray:
         holes = rng.random(coverage.shape, np.float32) < rng.uniform(0.03, 0.25)
         return np.where(holes, coverage // 3, coverage).astype(np.uint8)
     return coverage
+
+
+def embolden(coverage: np.ndarray, rng: Rng) -> np.ndarray:
+    """Strokes up to 4 pixels heavier, as of posters and signs; less where that would close the letters."""
+    bold = cv2.dilate(np.pad(coverage, 3), np.ones((int(rng.integers(1, 4)), int(rng.integers(2, 5))), np.uint8))
+    return coverage if np.mean(bold > 127) > 0.5 else bold[3:-3, 3:-3]
 
 
 def wave(coverage: np.ndarray, rng: Rng) -> np.ndarray:
@@ -121,11 +145,26 @@ def background(size: tuple[int, int], colour: np.ndarray, rng: Rng) -> np.ndarra
     return surface
 
 
+def painted(rng: Rng) -> np.ndarray:
+    """A dark or strong colour (3,), as walls, signs and night have them."""
+    hue, saturation, value = rng.uniform(0, 180), 255 * rng.uniform(0, 1) ** 0.7, rng.uniform(0, 170)
+    return cv2.cvtColor(np.array([[[hue, saturation, value]]], np.float32).astype(np.uint8), cv2.COLOR_HSV2RGB)[
+        0, 0
+    ].astype(float)
+
+
 def colours(rng: Rng, coloured: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (3,) of paper and ink that can be told apart: dark on light, or, of the part `coloured`, any on any."""
+    """Colours (3,) of paper and ink that can be told apart: dark on light; the part `coloured` any, half as signs."""
     if rng.random() >= coloured:
         paper, ink = np.full(3, rng.uniform(170, 255)), np.full(3, rng.uniform(0, 110))
         paper, ink = paper + rng.uniform(-15, 10, 3), ink + rng.uniform(-10, 30, 3)
+    elif rng.random() < 0.5:
+        paper, ink = (
+            painted(rng),
+            rng.uniform(215, 255) - np.array([0, 0, 90 if rng.random() < 0.3 else 0]) * rng.uniform(0, 2),
+        )
+        if rng.random() < 0.3:
+            paper, ink = ink, paper
     else:
         paper, ink = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
         grey = np.array([0.3, 0.59, 0.11])
@@ -168,7 +207,9 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0) -> Strip:
         coverage = pen_weight(coverage, rng)
     if rng.random() < 0.06 * difficulty and len(text) > 2:
         coverage = wave(coverage, rng)
-    scene = rng.random() < 0.45 * difficulty
+    scene = rng.random() < 0.5 * difficulty
+    if scene and rng.random() < 0.3:
+        coverage = embolden(coverage, rng)
     angle, skew = (6.0, 0.12) if scene else (1.5, 0.02)
     if rng.random() < 0.7:
         homography, size = augment.perspective(coverage.shape, rng, angle, skew)
@@ -182,27 +223,32 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0) -> Strip:
     coverage = np.pad(coverage, [(max(0, int(a)), max(0, int(b))) for a, b in ((top, bottom), (left, right))])
     centres, padded = centres + left, coverage.shape[1]
     target = int(rng.integers(20, 49))
-    width = max(4, round(coverage.shape[1] * target / coverage.shape[0] * rng.uniform(0.75, 1.25)))
+    aspect = np.exp(rng.uniform(np.log(0.45), np.log(1.35))) if scene else rng.uniform(0.75, 1.25)
+    width = max(4, round(coverage.shape[1] * target / coverage.shape[0] * aspect))
     coverage = cv2.resize(coverage, (width, target), interpolation=cv2.INTER_AREA)
     image = paint(neighbours(coverage, coverage.copy(), rng), rng, scene, 0.5 * difficulty)
     return Strip(augment.degrade(image, rng, difficulty), text, centres * width / padded)
 
 
 def paint(coverage: np.ndarray, rng: Rng, scene: bool, coloured: float = 0.5) -> np.ndarray:
-    """Ink on paper (H, W, 3) uint8, with a shadow or an outline now and then in scenes."""
+    """Ink on paper (H, W, 3) uint8; in scenes now and then shaded, with a shadow, or with an outline."""
     paper, ink = colours(rng, coloured)
     image = background(coverage.shape, paper, rng)
-    if scene and rng.random() < 0.2:
+    if scene and rng.random() < 0.3:
         edge = cv2.dilate(coverage, np.ones((3, 3), np.uint8))
         offset = rng.integers(-2, 3, 2)
         edge = np.roll(edge, offset, (0, 1)) if rng.random() < 0.6 else edge
-        blend(image, edge, rng.uniform(0, 255, 3))
-    blend(image, coverage, ink)
+        blend(image, edge, rng.uniform(0, 255, 3) if rng.random() < 0.5 else 255.0 * (paper.mean() < 128) + np.zeros(3))
+    fill: np.ndarray = ink
+    if scene and rng.random() < 0.25:  # lit from above, or metal
+        ramp = np.linspace(rng.uniform(-60, 60), rng.uniform(-60, 60), len(coverage))[:, None, None]
+        fill = ink + ramp + rng.standard_normal((*coverage.shape, 1)) * rng.uniform(0, 20)
+    blend(image, coverage, fill)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def blend(image: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None:
-    """Covers the picture (H, W, 3) float32 in place with a colour where there is coverage."""
+    """Covers the picture (H, W, 3) float32 in place with a colour, or one for each pixel, where there is coverage."""
     alpha = coverage[..., None].astype(np.float32) / 255
     image += alpha * (colour.astype(np.float32) - image)
 

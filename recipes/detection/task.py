@@ -53,8 +53,8 @@ class Task:
         loss: Callable = losses.db,
     ):
         self.recipe, self.reading = recipe, card.reading
-        self.real, self.held = map(_together, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(_together, datasets.train_split(data, recipe.replay))
+        self.real, self.held = map(_filled, datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = map(_filled, datasets.train_split(data, recipe.replay))
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
         self.page = cached(self._page, 2 * PAGES)
         self.maps, self.loss = maps, loss
@@ -65,8 +65,8 @@ class Task:
         if self.real and rng.random() < self.recipe.real_share:
             entries = self.real
         else:
-            entries = self.kept if self.kept and rng.random() < 0.5 else []
-        page = varied(labelled(entries[int(rng.integers(len(entries)))]), rng) if entries else synthetic(rng)
+            entries = self.kept if self.kept and rng.random() < 0.5 else {}
+        page = varied(labelled(datasets.draw(entries, rng)), rng) if entries else synthetic(rng)
         scale = max(self.reading["size"]) * np.exp(rng.uniform(np.log(0.6), np.log(1.5))) / max(page.image.shape[:2])
         return scaled(page, min(scale, 2.0))
 
@@ -90,8 +90,8 @@ class Task:
         """What validation reads: synthetic pages that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic(np.random.default_rng((VALIDATION_SEED, i))) for i in range(count)]}
-        for name, entries in (("real", self.held), ("replay", self.held_kept)):
-            if entries:
+        for name, held in (("real", self.held), ("replay", self.held_kept)):
+            if entries := [entry for members in held.values() for entry in members]:
                 sets[name] = self.samples(name, entries[:: max(1, len(entries) // count)][:count])
         return sets
 
@@ -99,38 +99,41 @@ class Task:
         """The pages of a data set, as `counts` takes them."""
         return [labelled(entry) for entry in entries]
 
-    def counts(self, network, pages: Sequence[Page]) -> np.ndarray:
-        """(N, 3) for each page: boxes that match, were found, and are true."""
-        found = self.find(network, pages)
-        pairs = zip(found, pages, strict=True)
-        return np.array([metrics.matches(boxes, page.polygons, page.ignore) for boxes, page in pairs]).reshape(-1, 3)
+    def reader(self, network) -> Detector:
+        """The network as the reading path uses it."""
+        return Detector(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
 
-    def find(self, network, pages: Sequence[Page]) -> list[np.ndarray]:
-        """Polygons (N, 4, 2) that the network finds on each page, by the reading path."""
-        detector = Detector(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
-        return [detector(page.image)[0] for page in pages]
+    def counts(self, detector: Detector, pages: Sequence[Page]) -> np.ndarray:
+        """(N, 3) for each page: boxes that match, were found, and are true."""
+        return _counts([detector(page.image)[0] for page in pages], pages)
 
     def validate(self, network, picture: Path) -> dict[str, float]:
         """Precision, recall and hmean on each held-out set, found as on a user's pages; "score" is the mean hmean.
 
         Writes a picture of the first pages of each set with what was found.
         """
+        detector, shown, means = self.reader(network), [], []
         scores: dict[str, float] = {}
-        shown, means = [], []
         for name, pages in self.held_out().items():
-            found = self.find(network, pages)
-            pairs = list(zip(found, pages, strict=True))
-            counts = np.sum([metrics.matches(boxes, page.polygons, page.ignore) for boxes, page in pairs], 0)
-            shown += [(page.image, boxes, page.polygons[~page.ignore]) for boxes, page in pairs[:3]]
-            result = metrics.hmean(*map(int, counts))
+            found = [detector(page.image)[0] for page in pages]
+            shown += [
+                (page.image, boxes, page.polygons[~page.ignore])
+                for boxes, page in zip(found[:3], pages[:3], strict=True)
+            ]
+            result = metrics.hmean(*map(int, _counts(found, pages).sum(0)))
             scores |= {f"{name}_{key}": value for key, value in result.items()}
             means.append(result["hmean"])
         plots.regions(shown, picture)
         return {"score": float(np.mean(means)), **scores}
 
 
-def _together(sets: datasets.Named) -> list[datasets.Entry]:
-    return [entry for entries in sets.values() for entry in entries]
+def _counts(found: Sequence[np.ndarray], pages: Sequence[Page]) -> np.ndarray:
+    pairs = zip(found, pages, strict=True)
+    return np.array([metrics.matches(boxes, page.polygons, page.ignore) for boxes, page in pairs], int).reshape(-1, 3)
+
+
+def _filled(sets: datasets.Named) -> datasets.Named:
+    return {name: entries for name, entries in sets.items() if entries}
 
 
 make = Task

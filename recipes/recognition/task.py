@@ -14,7 +14,7 @@ from recipes.recipe import Recipe
 from recipes.recognition.targets import masks
 from zoo import image as images
 from zoo import runtime
-from zoo.charset import Charset, Reading
+from zoo.charset import Charset
 from zoo.reading import Recognizer
 from zoo.registry import Card
 
@@ -37,13 +37,15 @@ class Task:
         self.recipe, self.charset = recipe, Charset(card.options["charset"])
         self.height, self.widths = int(card.reading["height"]), tuple(card.reading["widths"])
         self.decoding = str(card.reading.get("decoding", "ctc"))
-        self.real, self.held = map(self._all_words, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(self._all_words, datasets.train_split(data, recipe.replay))
+        self.real, self.held = map(self._words, datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = map(self._words, datasets.train_split(data, recipe.replay))
         self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
         self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay)
 
-    def _all_words(self, sets: datasets.Named) -> list[synthetic.Strip]:
-        return [word for name, entries in sets.items() for word in self.samples(name, entries)]
+    def _words(self, sets: datasets.Named) -> dict[str, list[synthetic.Strip]]:
+        """The words of each data set that has some."""
+        words = {name: self.samples(name, entries) for name, entries in sets.items()}
+        return {name: samples for name, samples in words.items() if samples}
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[synthetic.Strip]:
         """The words of a data set's pictures that can be learnt from."""
@@ -73,7 +75,7 @@ class Task:
         else:
             difficulty = min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0
             return synthetic.word_at(self.charset, self.recipe.seed, index, self.recipe.longest, difficulty)
-        word = words[int(rng.integers(len(words)))]
+        word = datasets.draw(words, rng)
         return synthetic.Strip(vary(word.image, rng), word.text)
 
     def batch(self, step: int) -> Batch:
@@ -136,32 +138,31 @@ class Task:
 
         Writes a picture of the first words of each set with what was read.
         """
-        scores, shown = {}, []
+        recognizer, scores, shown = self.reader(network), {}, []
         for name, samples in self.held_out().items():
-            readings = self.read(network, samples)
+            readings = recognizer([sample.image for sample in samples])
             right = [reading.text == sample.text for reading, sample in zip(readings, samples, strict=True)]
             scores[f"{name}_accuracy"] = float(np.mean(right))
             shown += [(s.image, r.text, s.text) for r, s in zip(readings[:60], samples, strict=False)]
         plots.words(shown, picture)
         return {"score": float(np.mean(list(scores.values()))), **scores}
 
-    def read(self, network, samples: Sequence[synthetic.Strip]) -> list[Reading]:
-        """What the network reads in the samples, by the reading path."""
+    def reader(self, network) -> Recognizer:
+        """The network as the reading path uses it."""
         run = runtime.in_process(network)
-        recognizer = Recognizer(run, self.charset, height=self.height, widths=self.widths, decoding=self.decoding)
-        return recognizer([sample.image for sample in samples])
+        return Recognizer(run, self.charset, height=self.height, widths=self.widths, decoding=self.decoding)
 
-    def counts(self, network, samples: Sequence[synthetic.Strip]) -> np.ndarray:
+    def counts(self, recognizer: Recognizer, samples: Sequence[synthetic.Strip]) -> np.ndarray:
         """(N, 3) for each sample: words read right, read, and true, which is (1 or 0, 1, 1)."""
-        pairs = zip(self.read(network, samples), samples, strict=True)
+        pairs = zip(recognizer([sample.image for sample in samples]), samples, strict=True)
         return np.array([(reading.text == sample.text, 1, 1) for reading, sample in pairs], int).reshape(-1, 3)
 
     def held_out(self) -> dict[str, list[synthetic.Strip]]:
         """What validation reads: synthetic words that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic.word_at(self.charset, VALIDATION_SEED, i) for i in range(count)]}
-        for name, words in (("real", self.held), ("replay", self.held_kept)):
-            if words:
+        for name, held in (("real", self.held), ("replay", self.held_kept)):
+            if words := [word for samples in held.values() for word in samples]:
                 sets[name] = words[:: max(1, len(words) // count)][:count]
         return sets
 

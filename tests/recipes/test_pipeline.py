@@ -144,7 +144,7 @@ def test_real_words_are_mixed_in_and_some_held_out(tmp_path, reader):
     task = recognition.Task(
         replace(reader().recipe, real=("mine",), real_share=1.0), zoo.card("crnn_vgg16_bn"), tmp_path
     )
-    train, held = {word.text for word in task.real}, {word.text for word in task.held}
+    train, held = ({word.text for word in words["mine"]} for words in (task.real, task.held))
     assert len(train | held) == 40 and held and not train & held
     assert task.sources == ["synthetic words", "mine/train"]
     assert {task.sample(index).text for index in range(30)} <= train

@@ -117,15 +117,17 @@ def test_finetuning_mixes_the_target_with_what_was_known(tmp_path):
     task = recognition.Task(
         how, replace(zoo.card(how.model), options=zoo.card(how.model).options | SMALL.options), Path(".")
     )
-    assert len(task.real) == 5 and len(task.kept) > 20 and task.held and task.held_kept
+    assert len(task.real["mine"]) == 5 and len(task.kept["theirs"]) > 20 and task.held and task.held_kept
     assert task.sources == ["synthetic words", "mine/train", "theirs/train"]
-    known = {id(word): name for name in ("real", "kept") for word in getattr(task, name)}
+    known = {id(word): name for name in ("real", "kept") for words in getattr(task, name).values() for word in words}
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recognition, "vary", lambda image, rng: drawn.append(id(image)) or image)
         for index in range(400):
             task.sample(index)
-    images = {id(word.image): name for name in ("real", "kept") for word in getattr(task, name)}
+    images = {
+        id(word.image): name for name in ("real", "kept") for words in getattr(task, name).values() for word in words
+    }
     counts = [sum(images[image] == name for image in drawn) for name in ("real", "kept")]
     assert known and 160 < counts[0] < 240 and 70 < counts[1] < 130  # a half, and half of the rest
 
