@@ -23,11 +23,17 @@ def schedule(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
     )
 
 
-def make(recipe: Recipe, network: keras.Model) -> keras.Optimizer:
-    """The optimizer of a recipe, built for the weights of a network that are not frozen."""
+def make(recipe: Recipe, network: keras.Model, rate: Any = None) -> keras.Optimizer:
+    """The optimizer of a recipe, built for the weights of a network that are not frozen.
+
+    Args:
+        recipe: says how fast which layers learn.
+        network: what learns.
+        rate: a schedule in place of the recipe's.
+    """
     averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
     optimizer = AdamW(
-        schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, pull=recipe.pull, **averaged
+        rate or schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, pull=recipe.pull, **averaged
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     variables = network.trainable_variables

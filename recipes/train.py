@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -139,6 +139,48 @@ def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
     return importlib.import_module(recipe.task).make(recipe, card, data)
 
 
+class Parts(NamedTuple):
+    """What a run is made of: the network that learns and the one that is read with differ where a teacher tells."""
+
+    card: registry.Card
+    network: keras.Model
+    reader: keras.Model
+    optimizer: keras.Optimizer
+    task: Any
+    step: Any
+
+
+def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = (), rate: Any = None) -> Parts:
+    """The parts of a run, before its first step; nothing is written.
+
+    Args:
+        recipe: what to train.
+        data: folder of the real data sets; None for synthetic samples alone.
+        devices: see `train`.
+        rate: a schedule in place of the recipe's.
+
+    Raises:
+        RunError: the batch cannot be shared by the devices, or the weights to start with cannot be had.
+    """
+    strategy = steps.devices(devices)
+    keras.utils.set_random_seed(recipe.seed)
+    options = {key: value for key, value in recipe.options.items() if key != TEACHER}
+    card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
+    with steps.scope(strategy), precision(recipe.precision):
+        network = registry.build(recipe.model, **recipe.options)
+        reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network
+        if recipe.start:
+            _begin(network, recipe.start, card)
+        freeze(network, recipe.freeze)
+        optimizer = optimizers.make(recipe, network, rate)
+        learner, task = distil.prepare(recipe, network, make_task(recipe, card, data))
+    step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate)
+    if recipe.batch % (step.replicas * recipe.accumulate):
+        raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
+    tune(network, step.replicas)
+    return Parts(card, network, reader, optimizer, task, step)
+
+
 def train(
     recipe: Recipe, run: Path, data: Path | None = None, *, devices: Sequence[str] = (), verbose: bool = True
 ) -> Path:
@@ -158,24 +200,9 @@ def train(
             number any more, or another worker is gone.
         KeyboardInterrupt: SIGINT or SIGTERM asked to stop; the last checkpoint is kept.
     """
-    strategy = steps.devices(devices)
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
-    keras.utils.set_random_seed(recipe.seed)
-    options = {key: value for key, value in recipe.options.items() if key != TEACHER}
-    card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
-    with steps.scope(strategy), precision(recipe.precision):
-        network = registry.build(recipe.model, **recipe.options)
-        reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network
-        if recipe.start:
-            _begin(network, recipe.start, card)
-        freeze(network, recipe.freeze)
-        optimizer = optimizers.make(recipe, network)
-        learner, task = distil.prepare(recipe, network, make_task(recipe, card, data))
-    step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate)
-    if recipe.batch % (step.replicas * recipe.accumulate):
-        raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
-    tune(network, step.replicas)
+    card, network, reader, optimizer, task, step = assemble(recipe, data, devices)
     checkpoint = Checkpoint(run / CHECKPOINT, network, optimizer)
     done, best = checkpoint.restore()
     guard = Guard()
