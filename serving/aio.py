@@ -40,15 +40,8 @@ class AsyncClient:
             self._channel = grpc.aio.insecure_channel(address, arguments)
         else:
             self._channel = grpc.aio.secure_channel(address, credentials, arguments)
-        self._calls = {method: self._prepare(method) for method in (wire.PREDICT, wire.METADATA, wire.STATUS)}
+        self._calls = client.stubs(self._channel)
         self._known: dict[tuple[str, int | str | None], dict[str, Signature]] = {}
-
-    def _prepare(self, method: wire.Method) -> Callable[..., Any]:
-        return self._channel.unary_unary(
-            method.path,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=method.response.FromString,
-        )
 
     async def predict(
         self,

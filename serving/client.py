@@ -198,16 +198,9 @@ class Client:
             self._channel = grpc.insecure_channel(address, arguments)
         else:
             self._channel = grpc.secure_channel(address, credentials, arguments)
-        self._calls = {method: self._prepare(method) for method in (wire.PREDICT, wire.METADATA, wire.STATUS)}
+        self._calls = stubs(self._channel)
         self._known: dict[tuple[str, int | str | None], dict[str, Signature]] = {}
         self._lock = threading.Lock()
-
-    def _prepare(self, method: wire.Method) -> Callable[..., Any]:
-        return self._channel.unary_unary(
-            method.path,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=method.response.FromString,
-        )
 
     def predict(
         self,
@@ -330,6 +323,18 @@ class Client:
 
 
 # --- what the clients for threads, asyncio and REST share ------------------------------------------------------------
+
+
+def stubs(channel: Any) -> dict[wire.Method, Callable[..., Any]]:
+    """The function of each procedure that the clients call, on a channel for threads or for asyncio."""
+    return {
+        method: channel.unary_unary(
+            method.path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=method.response.FromString,
+        )
+        for method in (wire.PREDICT, wire.METADATA, wire.STATUS)
+    }
 
 
 def tls(
