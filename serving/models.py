@@ -81,6 +81,9 @@ class Models:
         retries: how often it is attempted again.
         load: how a version is loaded.
         early_labels: a model may get a label for a version before that has been loaded.
+
+    Attributes:
+        changed: called whenever a model may have got or lost a version.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Models:
         self._models: dict[str, _Model] = {}
         self._retry_seconds, self._retries = retry_seconds, retries
         self._load_version, self._early_labels = load, early_labels
+        self.changed: Callable[[], object] = lambda: None
         self._changing = threading.Lock()  # one change at a time; looking up takes no lock
 
     def poll(self) -> None:
@@ -177,9 +181,11 @@ class Models:
             model = self._models.setdefault(config.name, _Model(config))
             model.config = config
             self._refresh(model)
+            self.changed()
         for name in set(self._models) - names:
             log.info("%s is no longer served", name)
             del self._models[name]
+            self.changed()
             gc.collect()  # a session hangs in cycles; requests that still run in it hold it
 
     def _refresh(self, model: _Model) -> None:

@@ -46,10 +46,18 @@ MESSAGE_LENGTH = 1024  # longer error texts are cut, as TensorFlow Serving does
 
 def _handlers(services: Services) -> list[grpc.GenericRpcHandler]:
     """What a gRPC server takes."""
+    handlers = {method: _handler(method, function) for method, function in services.all().items()}
+    handlers[wire.WATCH] = grpc.unary_stream_rpc_method_handler(
+        services.health.watch, wire.WATCH.request.FromString, _serialize
+    )
     return [
-        grpc.method_handlers_generic_handler(method.service, {method.name: _handler(method, function)})
-        for method, function in services.all().items()
+        grpc.method_handlers_generic_handler(method.service, {method.name: handler})
+        for method, handler in handlers.items()
     ]
+
+
+def _serialize(response: Any) -> bytes:
+    return response.SerializeToString()
 
 
 def _handler(method: wire.Method, function: Callable[..., Any]) -> grpc.RpcMethodHandler:
@@ -66,9 +74,7 @@ def _handler(method: wire.Method, function: Callable[..., Any]) -> grpc.RpcMetho
                 log.exception("%s failed", method.name)
         context.abort(code, text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "...TRUNCATED")
 
-    return grpc.unary_unary_rpc_method_handler(
-        call, method.request.FromString, lambda response: response.SerializeToString()
-    )
+    return grpc.unary_unary_rpc_method_handler(call, method.request.FromString, _serialize)
 
 
 class Server:
@@ -110,6 +116,7 @@ class Server:
         self.services = Services(
             self.models, self.metrics, check_method=chosen.check_method, content=chosen.tensor_content
         )
+        self.models.changed = self.services.health.changed
         self._grpc: grpc.Server | None = None
         self._http: HttpServer | None = None
         self._stopped = threading.Event()
@@ -165,6 +172,7 @@ class Server:
             raise ServerError(error.message) from None
         except OSError as error:
             raise ServerError(f"{error}; `zoo export NAME` makes a folder of models") from None
+        self.services.health.start()
         self._start_grpc()
         if self.rest_address:
             self._start_rest()
@@ -233,6 +241,7 @@ class Server:
     def stop(self, grace: float = 5.0) -> None:
         """Takes no new requests, and ends when those that run have ended or after `grace` seconds."""
         self._stopped.set()
+        self.services.health.stop()
         ended = self._grpc.stop(grace) if self._grpc else None
         if self._http:
             self._http.drain(grace)

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from serving import inference, wire
+from serving.health import Health
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.servable import DEFAULT_SIGNATURE, Code, Servable, StatusError, status_of
-
-SERVICES = {"", "PredictionService", "ModelService"}  # whose health can be asked for, besides models/NAME
-NOT_SERVING, SERVING = 2, 1
 
 
 class Services:
@@ -31,6 +29,7 @@ class Services:
     ):
         self.models = models
         self.metrics = metrics or Metrics()
+        self.health = Health(models.available)
         self._check_method, self._content = check_method, content
 
     def predict(self, request: Any, seconds: float | None = None, entry: str = "GRPC") -> Any:
@@ -109,13 +108,6 @@ class Services:
         response.status.SetInParent()
         return response
 
-    def health(self, request: Any, seconds: float | None = None, entry: str = "GRPC") -> Any:
-        known = SERVICES | {f"models/{name}" for name in self.models.available()}
-        if request.service not in known:
-            raise StatusError(Code.NOT_FOUND, f"unknown service {request.service}")
-        down = request.service not in SERVICES and not self.models.available()[request.service.removeprefix("models/")]
-        return wire.HealthCheckResponse(status=NOT_SERVING if down else SERVING)
-
     def all(self) -> dict[wire.Method, Callable[..., Any]]:
         """Each procedure's function."""
         return {
@@ -126,7 +118,7 @@ class Services:
             wire.METADATA: self.metadata,
             wire.STATUS: self.status,
             wire.RELOAD: self.reload,
-            wire.HEALTH: self.health,
+            wire.HEALTH: self.health.check,
         }
 
     @contextmanager

@@ -214,6 +214,7 @@ RELOAD = Method(
     "tensorflow.serving.ModelService", "HandleReloadConfigRequest", ReloadConfigRequest, ReloadConfigResponse
 )
 HEALTH = Method("grpc.health.v1.Health", "Check", HealthCheckRequest, HealthCheckResponse)
+WATCH = Method("grpc.health.v1.Health", "Watch", HealthCheckRequest, HealthCheckResponse)  # any number of responses
 
 SIGNATURES_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"  # of the one metadata field, "signature_def"
 STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
