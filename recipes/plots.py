@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,28 +37,38 @@ def words(shown: Sequence[tuple[np.ndarray, str, str]], path: Path, columns: int
         sheet.save(temporary)
 
 
-def regions(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: Path) -> None:
+def regions(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: Path, columns: int = 0) -> None:
     """Writes pictures side by side with the found polygons in red over the true ones in green.
 
     Args:
         shown: (picture (H, W, 3) uint8, found (N, 4, 2), true (M, 4, 2)) of each.
         path: of a PNG file.
+        columns: of the sheet; 0 puts all into one row.
     """
-    pictures = []
-    for pixels, found, true in shown:
-        picture = Image.fromarray(pixels)
-        draw = ImageDraw.Draw(picture)
-        for polygons, colour in ((true, RIGHT), (found, WRONG)):
-            for polygon in polygons:
-                draw.polygon([tuple(map(float, point)) for point in polygon], outline=colour, width=2)
-        pictures.append(picture)
-    sheet = Image.new("RGB", (sum(p.width + 8 for p in pictures), max(p.height for p in pictures)), "white")
-    x = 0
-    for picture in pictures:
-        sheet.paste(picture, (x, 0))
-        x += picture.width + 8
+    pictures = [outlined(pixels, {RIGHT: true, WRONG: found}) for pixels, found, true in shown]
+    columns = columns or len(pictures)
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    widths = [sum(picture.width + 8 for picture in row) for row in rows]
+    heights = [max(picture.height + 8 for picture in row) for row in rows]
+    sheet, y = Image.new("RGB", (max(widths), sum(heights)), "white"), 0
+    for row, height in zip(rows, heights, strict=True):
+        x = 0
+        for picture in row:
+            sheet.paste(picture, (x, y))
+            x += picture.width + 8
+        y += height
     with replacing(path) as temporary:
         sheet.save(temporary)
+
+
+def outlined(pixels: np.ndarray, polygons: Mapping[str, np.ndarray], width: int = 2) -> Image.Image:
+    """The picture with polygons (N, 4, 2) of each colour drawn on it, in their order."""
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    for colour, members in polygons.items():
+        for polygon in members:
+            draw.polygon([tuple(map(float, point)) for point in polygon], outline=colour, width=width)
+    return picture
 
 
 COLOURS = np.array(  # of classes of pixels; the first, the background, is not painted
@@ -117,3 +127,32 @@ def curves(log: Path, path: Path) -> bool:
         figure.savefig(temporary, dpi=110)
     pyplot.close(figure)
     return True
+
+
+def rates(rows: Sequence[tuple[float, float, float]], best: float, path: Path) -> None:
+    """Writes the curve of a range test as a PNG.
+
+    Args:
+        rows: (rate, loss, smoothed loss) of each step.
+        best: the rate that is marked.
+        path: of a PNG file.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    rate, loss, smooth = zip(*rows, strict=True)
+    axes.plot(rate, loss, color="#b0bec5", linewidth=1, label="loss")
+    axes.plot(rate, smooth, color="#1565c0", linewidth=2, label="smoothed")
+    axes.axvline(best, color=RIGHT, linestyle="--", label=f"suggested: {best:.2g}")
+    finite = [value for value in smooth if np.isfinite(value)]
+    spread = max(finite) - min(finite) or 1.0
+    axes.set(xscale="log", xlabel="rate", ylabel="loss", ylim=(min(finite) - 0.1 * spread, max(finite) + 0.1 * spread))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -71,6 +72,14 @@ def _accelerators() -> list:
     import tensorflow as tf
 
     return tf.config.list_physical_devices("GPU")
+
+
+def _resident() -> int:
+    """The most bytes of memory that this process had so far."""
+    import resource  # of Unix alone
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _told(task) -> Callable:
@@ -130,6 +139,13 @@ class TensorFlow:
     def sync(self) -> None:
         """Nothing: the variables are those that the step changes."""
 
+    def peak(self) -> int:
+        """The most bytes that any accelerator held so far; without one, this process."""
+        import tensorflow as tf
+
+        names = [device.name.removeprefix("/physical_device:") for device in _accelerators()]
+        return max((tf.config.experimental.get_memory_info(name)["peak"] for name in names), default=_resident())
+
     def _replicas(self, iterator):
         # Batches are taken in here: their widths differ, but not the iterator's type, so that this is traced once.
         return self.strategy.reduce("MEAN", self.strategy.run(self._replica, next(iterator)), axis=None)
@@ -175,7 +191,7 @@ class Jax:
         import jax
 
         self.network, self.loss, self.optimizer, self.accumulate = network, loss, optimizer, accumulate
-        self.replicas = len(strategy)
+        self.replicas, self._devices = len(strategy), strategy
         mesh = jax.sharding.Mesh(np.array(strategy), ("batch",))
         self._everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         self._spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
@@ -204,6 +220,11 @@ class Jax:
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
         self._state = None
+
+    def peak(self) -> int:
+        """The most bytes that any accelerator held so far; without one, this process."""
+        held = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in self._devices]
+        return max(held) or _resident()
 
     def _variables(self) -> tuple[list, list, list]:
         network = self.network

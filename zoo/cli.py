@@ -30,6 +30,7 @@ from zoo.registry import TASKS, Card
 if TYPE_CHECKING:
     import numpy as np
 
+    from recipes.recipe import Recipe
     from zoo.page import Page
     from zoo.reading import Reader
 
@@ -428,7 +429,7 @@ def add_train(subparsers) -> None:
         "killed, as if nothing had happened. The folder then serves as a model's name: zoo.load(DIR).",
     )
     command.add_argument("recipe", metavar="RECIPE", help="recognition.crnn_mobilenet_v3_small, say")
-    command.add_argument("--run", dest="folder", metavar="DIR", type=Path, required=True, help="folder of the run")
+    command.add_argument("--run", dest="folder", metavar="DIR", type=Path, help="folder of the run")
     command.add_argument("--data", metavar="DIR", type=Path, help="folder of real data sets; default: synthetic alone")
     command.add_argument(
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="a field of the recipe: rate=5e-4"
@@ -436,8 +437,18 @@ def add_train(subparsers) -> None:
     command.add_argument(
         "--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with"
     )
+    before = command.add_mutually_exclusive_group()
+    before.add_argument(
+        "--dry-run", action="store_true", help="print plan, memory and time, draw the first batch; train nothing"
+    )
+    before.add_argument(
+        "--find-rate", action="store_true", help="try rates on a few steps, draw the loss; train nothing"
+    )
+    command.add_argument(
+        "--out", metavar="FILE", type=Path, help="picture of --dry-run or --find-rate; default: in the run's folder"
+    )
     _add_machine(command)
-    command.set_defaults(run=train)
+    command.set_defaults(run=train, wrong=command.error)
 
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
@@ -453,15 +464,34 @@ def train(args: argparse.Namespace) -> None:
 
     from recipes import recipe
 
+    before = args.dry_run or args.find_rate
+    if not (args.folder or (before and args.out)):
+        args.wrong("give --run DIR" + ", or --out FILE" * before)
     changes = args.set + ([f"start={args.start}"] if args.start else [])
     chosen = recipe.find(args.recipe).override(changes)
     with _hushed(args.traceback):
         from recipes import train as trainer
 
         trainer.threads(args.threads)
+    if before:
+        return _before(args, chosen)
     with redirect_stdout(sys.stderr):
         trainer.train(chosen, args.folder, args.data, devices=args.devices)
     print(args.folder)
+
+
+def _before(args: argparse.Namespace, chosen: Recipe) -> None:
+    """What `zoo train` does with --dry-run or --find-rate."""
+    from recipes import preview
+
+    if args.dry_run:
+        picture = args.out or args.folder / preview.PICTURE
+        for line in preview.preview(chosen, args.folder, picture, args.data, args.devices):
+            print(line, flush=True)
+        return
+    picture = args.out or args.folder / preview.RATES
+    best = preview.find_rate(chosen, picture, args.data, args.devices)
+    print(f"suggested: --set rate={best:.2g} (the recipe has {chosen.rate:g}); the curve is in {picture}")
 
 
 # ---------------------------------------------------------------- finetune
