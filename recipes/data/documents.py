@@ -27,11 +27,16 @@ class Regions(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A page (H, W, 3) uint8, its words' polygons (N, 4, 2) float32 in pixels and their texts."""
+    """A page (H, W, 3) uint8, its words' polygons (N, 4, 2) float32 in pixels and their texts.
+
+    `middles` are those of each word's characters (L, 2), `classes` (H, W) uint8 as `Regions` has them, where there are.
+    """
 
     image: np.ndarray
     polygons: np.ndarray
     texts: tuple[str, ...]
+    middles: tuple[np.ndarray, ...] = ()
+    classes: np.ndarray | None = None
 
 
 @dataclass
@@ -57,6 +62,7 @@ class Sheet:
     ink: tuple[int, int, int]
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    middles: list[np.ndarray] = field(default_factory=list)  # (L, 2) of each word's characters
     regions: list[tuple[str, tuple[float, float, float, float]]] = field(default_factory=list)  # label, box
 
     def __post_init__(self) -> None:
@@ -78,6 +84,8 @@ class Sheet:
             self.draw.text((x, self.y), text, self.ink, font)
             self.boxes.append(box)
             self.texts.append(text)
+            ends = x + np.array([font.getlength(text[:stop]) for stop in range(len(text) + 1)], np.float32)
+            self.middles.append(np.stack([(ends[:-1] + ends[1:]) / 2, np.full(len(text), (box[1] + box[3]) / 2)], 1))
         return end
 
     def line(self, words: list[str], font: ImageFont.FreeTypeFont, x: float, gap: float) -> float:
@@ -324,23 +332,30 @@ def document(rng: Rng, kind: str | None = None) -> Sample:
     """A document as a scanner or a camera shows it."""
     page = sheet(kind or corpus.pick(rng, list(KINDS)), rng)
     image, homography = shown(page, rng)
-    polygons = corners(page.boxes)
+    polygons, middles = corners(page.boxes), page.middles
     if homography is not None:
         polygons = augment.move(polygons, homography)
-    return Sample(augment.degrade(image, rng, 0.8), polygons, tuple(page.texts))
+        middles = [augment.move(points[None], homography)[0] for points in middles]
+    classes = _classes(page, image.shape[:2], homography)
+    return Sample(augment.degrade(image, rng, 0.8), polygons, tuple(page.texts), tuple(middles), classes)
 
 
 def layout(rng: Rng, kind: str | None = None) -> Regions:
     """A document as a scanner or a camera shows it, and what each pixel is part of."""
     page = sheet(kind or corpus.pick(rng, list(KINDS)), rng)
     image, homography = shown(page, rng)
-    classes = np.zeros(image.shape[:2], np.uint8)
+    classes = _classes(page, image.shape[:2], homography)
+    return Regions(augment.degrade(image, rng, 0.8), classes)
+
+
+def _classes(page: Sheet, size: tuple[int, int], homography: np.ndarray | None) -> np.ndarray:
+    classes = np.zeros(size, np.uint8)
     for label, (left, top, right, bottom) in page.regions:
         outline = np.array([[[left, top], [right, top], [right, bottom], [left, bottom]]], np.float32)
         if homography is not None:
             outline = augment.move(outline, homography)
         cv2.fillPoly(classes, [np.round(outline[0]).astype(np.int32)], LABELS.index(label) + 1)
-    return Regions(augment.degrade(image, rng, 0.8), classes)
+    return classes
 
 
 def shown(page: Sheet, rng: Rng) -> tuple[np.ndarray, np.ndarray | None]:
@@ -372,22 +387,29 @@ def scene(rng: Rng, size: tuple[int, int] = (512, 640)) -> Sample:
             cv2.polylines(image, [points], True, rng.uniform(0, 255, 3).tolist(), int(rng.integers(1, 8)))
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 4))
     polygons: list[np.ndarray] = []
+    middles: list[np.ndarray] = []
     texts: list[str] = []
     taken = np.zeros(size, np.uint8)
     for _ in range(rng.integers(2, 14)):
         text = corpus.word(rng)
         place = _sign(text, image, taken, rng)
         if place is not None:
-            polygons.append(place)
+            polygons.append(place[:4])
+            middles.append(place[4:])
             texts.append(text)
     pixels = augment.degrade(np.clip(image, 0, 255).astype(np.uint8), rng)
-    return Sample(pixels, np.array(polygons, np.float32).reshape(-1, 4, 2), tuple(texts))
+    return Sample(pixels, np.array(polygons, np.float32).reshape(-1, 4, 2), tuple(texts), tuple(middles))
 
 
 def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarray | None:
-    """Paints a word somewhere free on the picture, in place; its polygon (4, 2), or None where there is no room."""
+    """Paints a word somewhere free on the picture, in place; where there is no room, None.
+
+    Returns:
+        (4 + L, 2): the corners of its polygon, and the middles of its characters.
+    """
     size = int(np.exp(rng.uniform(np.log(10), np.log(90))))
-    coverage = synthetic.trim(synthetic.mask(text, fonts.font(fonts.any_path(rng), size), rng)[0])
+    whole, centres = synthetic.mask(text, fonts.font(fonts.any_path(rng), size), rng)
+    coverage = synthetic.trim(whole)
     homography, (height, width) = augment.perspective(coverage.shape, rng, 18, 0.15, 0.02)
     if height >= image.shape[0] or width >= image.shape[1] or height < 6:
         return None
@@ -398,6 +420,8 @@ def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarr
     taken[window] = 1
     tall, wide = coverage.shape
     outline = np.array([[0, 0], [wide, 0], [wide, tall], [0, tall]], np.float32)
+    first = np.flatnonzero(whole.any(0))[:1].sum()  # column of the ink's beginning, which is now the first
+    places = np.concatenate([outline, np.stack([centres - first, np.full(len(text), tall / 2)], 1).astype(np.float32)])
     coverage = cv2.warpPerspective(coverage, homography, (width, height))
     paper, ink = synthetic.colours(rng)
     view = image[window]
@@ -406,4 +430,4 @@ def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarr
     elif abs(view.mean() - ink.mean()) < 50:
         ink = np.full(3, 255.0 if view.mean() < 128 else 0.0)
     synthetic.blend(view, coverage, ink)
-    return augment.move(outline[None], homography)[0] + np.array([x, y], np.float32)
+    return augment.move(places[None], homography)[0] + np.array([x, y], np.float32)

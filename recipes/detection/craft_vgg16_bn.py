@@ -123,7 +123,8 @@ class Task(task.Task):
     """Batches whose words are divided into characters."""
 
     def target(self, page: task.Page) -> dict[str, np.ndarray]:
-        return maps(page.polygons, page.ignore, self.recipe.size, page.lengths)
+        lengths = np.array([len(text) for text in page.texts], int) if page.texts else None
+        return maps(page.polygons, page.ignore, self.recipe.size, lengths)
 
 
 def make(how: recipe.Recipe, card: Card, data) -> Task:

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from recipes import losses, metrics, plots
-from recipes.data import augment, datasets, documents
+from recipes.data import datasets
+from recipes.data.pages import Page, crop, labelled, scaled, synthetic, varied
 from recipes.data.pipeline import Batch, cached
 from recipes.detection import targets
 from recipes.recipe import Recipe
 from zoo import decoding, runtime
+from zoo import image as images
 from zoo.reading import Detector
 from zoo.registry import Card
 
 PAGES, CROPS = 16, 4  # a block of PAGES · CROPS samples is cut from PAGES pages, neighbours from different ones
 VALIDATION_SEED = 1_000_003
-SCENES = 0.25  # part of the synthetic pages
-
-
-class Page(NamedTuple):
-    """A picture (H, W, 3) uint8, polygons (N, 4, 2) of its words, and which of them do not count (N,) bool."""
-
-    image: np.ndarray
-    polygons: np.ndarray
-    ignore: np.ndarray
-    lengths: np.ndarray | None = None  # (N,) characters of each word, where they are known
 
 
 class Task:
@@ -66,7 +56,10 @@ class Task:
             entries = self.real
         else:
             entries = self.kept if self.kept and rng.random() < 0.5 else {}
-        page = varied(labelled(datasets.draw(entries, rng)), rng) if entries else synthetic(rng)
+        return self._resized(varied(labelled(datasets.draw(entries, rng)), rng) if entries else synthetic(rng), rng)
+
+    def _resized(self, page: Page, rng: np.random.Generator) -> Page:
+        """The page with its longer side as the card's size, more or less."""
         scale = max(self.reading["size"]) * np.exp(rng.uniform(np.log(0.6), np.log(1.5))) / max(page.image.shape[:2])
         return scaled(page, min(scale, 2.0))
 
@@ -85,6 +78,18 @@ class Task:
         samples = [self.sample(step * self.recipe.batch + i) for i in range(self.recipe.batch)]
         drawn = [self.target(page) for page in samples]
         return np.stack([page.image for page in samples]), {key: np.stack([m[key] for m in drawn]) for key in drawn[0]}
+
+    def unlabelled(self, paths: Sequence[Path]) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
+        """A function that draws crops of pictures, of a shape (B, H, W, 3) uint8."""
+        read = cached(lambda index: next(iter(images.pages(paths[index]))).pixels, PAGES)
+
+        def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+            nothing = np.zeros((0, 4, 2), np.float32), np.zeros(0, bool)
+            pages = [Page(read(int(index)), *nothing) for index in rng.integers(0, len(paths), shape[0])]
+            windows = [crop(self._resized(varied(page, rng), rng), (shape[1], shape[2]), rng) for page in pages]
+            return np.stack([window.image for window in windows])
+
+        return draw
 
     def held_out(self) -> dict[str, list[Page]]:
         """What validation reads: synthetic pages that no step sees, and the real ones held out."""
@@ -137,54 +142,3 @@ def _filled(sets: datasets.Named) -> datasets.Named:
 
 
 make = Task
-
-
-def synthetic(rng: np.random.Generator) -> Page:
-    """A synthetic document or scene."""
-    sample = documents.scene(rng) if rng.random() < SCENES else documents.document(rng)
-    return Page(sample.image, sample.polygons, np.zeros(len(sample.polygons), bool), _lengths(sample.texts))
-
-
-def _lengths(texts: Sequence[str]) -> np.ndarray:
-    return np.array([len(text) for text in texts], int)
-
-
-def labelled(entry: datasets.Entry) -> Page:
-    """A real page with its words; lines are cut into words where their gaps tell, else they do not count."""
-    picture = entry.read()
-    polygons, texts, illegible = datasets.words(entry, picture)
-    return Page(picture, polygons, illegible, _lengths(texts))
-
-
-def varied(page: Page, rng: np.random.Generator) -> Page:
-    """A real page as another camera would have taken it."""
-    image, polygons = page.image, page.polygons
-    if rng.random() < 0.5:
-        image, homography = augment.seen(image, rng, 6.0, 0.03)
-        polygons = augment.move(polygons, homography)
-    return page._replace(image=augment.degrade(image, rng, 0.5), polygons=polygons)
-
-
-def scaled(page: Page, scale: float) -> Page:
-    """The page with its sides multiplied."""
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(page.image, None, fx=scale, fy=scale, interpolation=how)
-    return page._replace(image=image, polygons=page.polygons * np.float32(scale))
-
-
-def crop(page: Page, size: tuple[int, int], rng: np.random.Generator) -> Page:
-    """A window of the page, mostly around a word; zeros where the page ends, as in a letterbox."""
-    extent = np.array(size[::-1])
-    room = np.maximum(np.array(page.image.shape[1::-1]) - extent, 0)
-    corner = rng.uniform(0, room + 1)
-    if len(page.polygons) and rng.random() < 0.8:
-        centre = page.polygons[int(rng.integers(len(page.polygons)))].mean(0)
-        corner = centre - rng.uniform(0.2, 0.8, 2) * extent
-    x, y = np.clip(corner, 0, room).astype(int)
-    window = page.image[y : y + size[0], x : x + size[1]]
-    image = np.zeros((*size, 3), np.uint8)
-    image[: window.shape[0], : window.shape[1]] = window
-    polygons = page.polygons - np.array([x, y], np.float32)
-    inside = (polygons.max(1) > 0).all(1) & (polygons.min(1) < extent).all(1) if len(polygons) else np.zeros(0, bool)
-    lengths = None if page.lengths is None else page.lengths[inside]
-    return Page(image, polygons[inside], page.ignore[inside], lengths)

@@ -106,10 +106,10 @@ def test_the_loss_by_hand():
     assert np.asarray(craft.loss(target, {"logits": logits})) == pytest.approx([0.25 + ground], rel=1e-5)
 
 
-def test_lengths_follow_their_words():
+def test_texts_follow_their_words():
     page = task.synthetic(np.random.default_rng(3))
-    assert len(page.lengths) == len(page.polygons) > 0
-    marked = page._replace(lengths=np.arange(len(page.polygons)))
+    assert len(page.texts) == len(page.polygons) > 0
+    marked = page._replace(texts=tuple(map(str, range(len(page.polygons)))))
     part = task.crop(task.scaled(marked, 0.5), (128, 128), np.random.default_rng(0))
-    for polygon, index in zip(part.polygons, part.lengths, strict=True):
-        np.testing.assert_allclose(np.ptp(polygon, 0), np.ptp(page.polygons[index], 0) / 2, rtol=1e-4)
+    for polygon, number in zip(part.polygons, part.texts, strict=True):
+        np.testing.assert_allclose(np.ptp(polygon, 0), np.ptp(page.polygons[int(number)], 0) / 2, rtol=1e-4)
