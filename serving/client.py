@@ -77,7 +77,7 @@ class NotFound(ServingError):
 
 
 class TooLarge(ServingError):
-    """A message is larger than one of the two sides takes."""
+    """A message, or what is in it once it is decoded, is larger than one of the two sides takes."""
 
 
 class DeadlineExceeded(ServingError):
@@ -123,6 +123,7 @@ _BY_CODE: dict[grpc.StatusCode, type[ServingError]] = {
 # The first whose word stands in the text, in lower case, of an UNAVAILABLE or RESOURCE_EXHAUSTED.
 _BY_TEXT: list[tuple[str, type[ServingError]]] = [
     ("message larger than max", TooLarge),
+    ("too large: this request needs", TooLarge),  # of `serving.memory`
     ("batch scheduling queue", Overloaded),
     ("certificate_verify_failed", TlsError),
     ("hostname verification", TlsError),

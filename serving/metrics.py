@@ -109,6 +109,7 @@ class Metrics:
         by_signature, signature_latency: as `requests` and `latency`, by version and signature.
         available: versions that answer.
         in_flight: requests that are being answered.
+        memory: bytes that these need, as far as is told beforehand.
     """
 
     def __init__(self) -> None:
@@ -127,6 +128,7 @@ class Metrics:
         self.signature_latency = Histogram(f"{own}signature_latency", *named)
         self.available = Gauge(f"{own}available_version", "model_name", "version")
         self.in_flight = Gauge(f"{own}requests_in_flight")
+        self.memory = Gauge(f"{own}request_memory_bytes")
 
     def page(self) -> str:
         """The page in Prometheus' text form."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from google.protobuf import text_format
 
 from serving import wire
 from serving.batching import Parameters
+from serving.memory import half_of_machine
 from serving.models import RETRIES, RETRY_SECONDS
 from serving.rest import METRICS
 
@@ -35,6 +36,7 @@ class Options:
         poll: seconds between looks for new versions; 0 looks once only.
         threads: requests that run at the same time.
         in_flight: requests that may run and wait, on either interface; more are refused.
+        memory: bytes that requests under way may need, their pictures decoded; more are refused. 0: no bound.
         retry_seconds: between attempts to load a version that failed.
         retries: how often that is attempted again.
         batching: how rows of several requests are put together; None: not at all.
@@ -57,6 +59,7 @@ class Options:
     poll: float = 1.0
     threads: int = 4 * (os.cpu_count() or 1)
     in_flight: int = 1000
+    memory: int = field(default_factory=half_of_machine)
     retry_seconds: float = RETRY_SECONDS
     retries: int = RETRIES
     batching: Parameters | None = None
@@ -114,6 +117,12 @@ FLAGS: tuple[tuple[str, bool | int | float | str, str], ...] = (
     ("tensorflow_session_config_file", "", "ConfigProto as text"),
     ("per_process_gpu_memory_fraction", 0.0, "of a GPU's memory"),
     ("max_in_flight", 1000, "requests that may run and wait; TensorFlow Serving has no bound"),
+    (
+        "max_request_memory",
+        -1,
+        "bytes that requests under way may need, their pictures decoded; 0: no bound, as "
+        "TensorFlow Serving has none; -1: half of the machine's",
+    ),
     ("drain_seconds", 10.0, "that requests may go on after SIGTERM; TensorFlow Serving gives none"),
 )
 NO_EFFECT = (
@@ -159,6 +168,7 @@ def options_of(flags: argparse.Namespace) -> Options:
         poll=flags.file_system_poll_wait_seconds,
         threads=flags.grpc_max_threads,
         in_flight=flags.max_in_flight,
+        memory=half_of_machine() if flags.max_request_memory < 0 else flags.max_request_memory,
         retries=flags.max_num_load_retries,
         retry_seconds=max(0.0, flags.load_retry_interval_micros / 1e6),
         batching=_batching(flags),

@@ -7,7 +7,6 @@ GET  /monitoring/prometheus/metrics        where it is asked for
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import re
@@ -16,6 +15,7 @@ import socketserver
 import threading
 import time
 import zlib
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -140,6 +140,7 @@ class Rest:
         for name, numbers in self.services.models.available().items():
             for number in numbers:
                 gauge.set(name, str(number), to=1)
+        self.services.metrics.memory.set(to=self.services.memory.held)
         return self.services.metrics.page().encode()
 
 
@@ -247,18 +248,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Answer(429, json_tensors.error_answer(message)))
             return
         try:
-            try:
-                body = self._body()
-            except ValueError as error:
-                self.close_connection = True
-                self._send(Answer(400, json_tensors.error_answer(str(error))))
-                return
-            path = self.path.partition("?")[0]
-            with self.server.running:
-                answer = self.server.rest.answer(self.command, path, body, time.monotonic() - started)
-            self._send(answer)
+            with ExitStack() as held:
+                self._send(self._answer(started, held))
         finally:
             self.server.slots.release()
+
+    def _answer(self, started: float, held: ExitStack) -> Answer:
+        """The answer to a request whose body is still to come; `held` takes the memory that the body needs."""
+        try:
+            body = self._body(held)
+        except ValueError as error:
+            self.close_connection = True
+            return Answer(400, json_tensors.error_answer(str(error)))
+        except StatusError as error:
+            self.close_connection = True
+            return Answer(STATUS[error.code], json_tensors.error_answer(error.message))
+        path = self.path.partition("?")[0]
+        with self.server.running:
+            return self.server.rest.answer(self.command, path, body, time.monotonic() - started)
 
     do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = _handle
 
@@ -268,37 +275,39 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(Answer(400, b""))
 
-    def _body(self) -> bytes:
+    def _body(self, held: ExitStack) -> bytes:
         """The bytes that were sent, unpacked.
 
         Raises:
             ValueError: too many, or not as the headers say.
+            StatusError: more than there is memory for.
         """
+        memory = self.server.rest.services.memory
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            body = b"".join(iter(self._chunk, b""))
+            pieces = []
+            while size := int(self.rfile.readline(64).partition(b";")[0], 16):
+                held.enter_context(memory.hold(self._allowed(size)))
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline(1024)
+            while self.rfile.readline(1024) not in (b"\r\n", b"\n", b""):  # headers at the end
+                pass
+            body = b"".join(pieces)
         else:
-            length = int(self.headers.get("Content-Length") or 0)
-            if not 0 <= length <= LARGEST:
-                raise ValueError(f"a body of {length} bytes; up to {LARGEST} are taken")
+            length = self._allowed(int(self.headers.get("Content-Length") or 0))
+            held.enter_context(memory.hold(length))
             body = self.rfile.read(length)
             if len(body) < length:
                 raise ValueError(f"{len(body)} bytes came of {length}")
         if self.headers.get("Content-Encoding", "").lower() == "gzip":
-            try:
-                return gzip.decompress(body)
-            except (OSError, EOFError, zlib.error) as error:
-                raise ValueError(f"the body is not gzip: {error}") from None
+            body = _unpacked(body, memory.limit or LARGEST)
+            held.enter_context(memory.hold(len(body)))
         return body
 
-    def _chunk(self) -> bytes:
-        """The next piece of a body sent in pieces; b"" at its end."""
-        size = int(self.rfile.readline(64).partition(b";")[0], 16)
-        if size > LARGEST:
-            raise ValueError(f"a chunk of {size} bytes; up to {LARGEST} are taken")
-        data = self.rfile.read(size)
-        while self.rfile.readline(1024) not in (b"\r\n", b"\n", b""):  # the end of the line, or headers at the end
-            pass
-        return data
+    @staticmethod
+    def _allowed(size: int) -> int:
+        if not 0 <= size <= LARGEST:
+            raise ValueError(f"a body of {size} bytes; up to {LARGEST} are taken")
+        return size
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
@@ -315,3 +324,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
+
+
+def _unpacked(body: bytes, most: int) -> bytes:
+    """What was packed by gzip.
+
+    Raises:
+        ValueError: it was not, or it is more than so many bytes.
+    """
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        data = unpacking.decompress(body, most)
+    except zlib.error as error:
+        raise ValueError(f"the body is not gzip: {error}") from None
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"the body has more than {most} bytes once it is unpacked")
+    if not unpacking.eof:
+        raise ValueError("the body is not gzip: it is cut short")
+    return data

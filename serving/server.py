@@ -114,7 +114,11 @@ class Server:
             early_labels=chosen.early_labels,
         )
         self.services = Services(
-            self.models, self.metrics, check_method=chosen.check_method, content=chosen.tensor_content
+            self.models,
+            self.metrics,
+            check_method=chosen.check_method,
+            content=chosen.tensor_content,
+            memory=chosen.memory,
         )
         self.models.changed = self.services.health.changed
         self._grpc: grpc.Server | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from serving import inference, wire
 from serving.health import Health
+from serving.memory import Memory, weight
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.servable import DEFAULT_SIGNATURE, Code, Servable, StatusError, status_of
@@ -22,13 +23,21 @@ class Services:
         metrics: where requests are counted.
         check_method: Classify and Regress take only signatures that say they are of that method.
         content: answers hold their numbers as one block of bytes.
+        memory: what requests may need, of all together.
     """
 
     def __init__(
-        self, models: Models, metrics: Metrics | None = None, *, check_method: bool = False, content: bool = False
+        self,
+        models: Models,
+        metrics: Metrics | None = None,
+        *,
+        check_method: bool = False,
+        content: bool = False,
+        memory: int = 0,
     ):
         self.models = models
         self.metrics = metrics or Metrics()
+        self.memory = Memory(memory)
         self.health = Health(models.available)
         self._check_method, self._content = check_method, content
 
@@ -36,7 +45,8 @@ class Services:
         with self._counted(request, "Predict", entry) as found:
             servable, version = found()
             signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            with self._timed(request.model_spec.name, "Predict"):
+            needed = weight(request, request.inputs)
+            with self.memory.hold(needed), self._timed(request.model_spec.name, "Predict"):
                 arrays = servable.predict(signature, request.inputs, request.output_filter, seconds)
             response = wire.PredictResponse()
             _name(response.model_spec, request.model_spec, version)
@@ -54,7 +64,7 @@ class Services:
         with self._counted(request, api, entry) as found:
             servable, version = found()
             task = inference.Task(request.model_spec.signature_name or DEFAULT_SIGNATURE, method)
-            with self._timed(request.model_spec.name, api):
+            with self.memory.hold(weight(request)), self._timed(request.model_spec.name, api):
                 result = inference.run(servable, task, request.input, seconds, self._check_method)
             response.result.CopyFrom(result)
             _name(response.model_spec, request.model_spec, version)
@@ -66,7 +76,9 @@ class Services:
         spec = tasks[0].model_spec if tasks else wire.ModelSpec()
         servable, version = self.models.lookup(spec)
         response = wire.MultiInferenceResponse()
-        for task, result in zip(tasks, inference.run_several(servable, tasks, request.input, seconds), strict=True):
+        with self.memory.hold(weight(request)):
+            results = inference.run_several(servable, tasks, request.input, seconds)
+        for task, result in zip(tasks, results, strict=True):
             entry_of = response.results.add()
             kind = inference.WORDS[task.method_name]
             getattr(entry_of, f"{kind}_result").CopyFrom(result)

@@ -324,6 +324,24 @@ def test_a_page_alone_is_read_as_among_others(served):
 
 
 @pytest.mark.slow
+def test_a_hundred_megapixels_alone_and_among_others(served):
+    times = 37
+    large = cv2.resize(page(), None, fx=times, fy=times, interpolation=cv2.INTER_NEAREST)
+    assert large.shape[0] * large.shape[1] > 100e6
+    data = cv2.imencode(".jpg", large[..., ::-1])[1].tobytes()
+    small, alone = served.predict("ocr", [encoded(page())]), served.predict("ocr", [data], timeout=300)
+    count = int(small["counts"][0])
+    assert alone["sizes"].tolist() == [list(large.shape[:2])] and alone["counts"].tolist() == [count]
+    found, known = ([polygon for _, polygon in words(answer, 0)] for answer in (alone, small))
+    assert all(max(geometry.iou(one / times, other) for other in known) > 0.8 for one in found)
+
+    among = served.predict("ocr", [*[encoded(page())] * 5, data, *[encoded(page())] * 2], timeout=300)
+    texts = [[text for text, _ in words(among, number)] for number in range(8)]
+    assert texts[5] == [text for text, _ in words(alone, 0)]
+    assert texts[:5] + texts[6:] == [[text for text, _ in words(small, 0)]] * 7
+
+
+@pytest.mark.slow
 def test_lines_are_numbered_in_reading_order(served):
     answer = served.predict("ocr", [encoded(page())])
     lines = answer["lines"][0, : answer["counts"][0]]

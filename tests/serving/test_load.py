@@ -162,3 +162,29 @@ def test_damaged_pictures_among_good_ones(toys, tmp_path, fault):
         )  # fmt: skip
         assert isinstance(answers.pop(3).error, clients.InvalidRequest)
         assert [answer.outputs["sum"].item() for answer in answers] == [n * 3072 for n in range(7)]
+
+
+def test_a_hundred_megapixels_alone_and_in_a_batch_of_eight(toys, tmp_path):
+    batching = tmp_path / "batching"
+    batching.write_text("max_batch_size { value: 8 } batch_timeout_micros { value: 3000000 }")
+    pages = [cv2.imencode(".png", np.full((side, side), 1, "uint8"))[1].tobytes() for side in (*range(10, 17), 10_000)]
+    expected = [3 * side**2 for side in (*range(10, 17), 10_000)]
+    port = free_port()
+
+    def sums(client: Client) -> list[int]:
+        with ThreadPoolExecutor(8) as pool:
+            ask = pool.map(lambda page: client.predict("toy", [page], signature="picture", timeout=300), pages)
+            return [answer["sum"].item() for answer in ask]
+
+    flags = ("--enable_batching", f"--batching_parameters_file={batching}", "--rest_api_port=0")
+    with process(toys, port, *flags) as running, connect(port) as client:
+        assert client.predict("toy", [pages[-1]], signature="picture", timeout=300)["sum"].tolist() == [300_000_000]
+        assert sums(client) == expected
+        assert running.poll() is None
+    port = free_port()
+    with process(toys, port, *flags, "--max_request_memory=100000000") as running, connect(port) as client:
+        with pytest.raises(clients.TooLarge, match="too large: this request needs 600"):
+            client.predict("toy", [pages[-1]], signature="picture", timeout=300)
+        pages.pop(), expected.pop()
+        assert sums(client) == expected
+        assert psutil.Process(running.pid).memory_info().rss < 2**30

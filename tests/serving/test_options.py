@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 
 import grpc
 import numpy as np
@@ -82,7 +83,7 @@ def test_every_flag_of_tensorflow_serving_is_known():
     known = {text.removeprefix("--") for action in options.parser()._actions for text in action.option_strings}
     assert known >= UPSTREAM
     own = known - UPSTREAM - {"help", "-h"}
-    assert own == {"host", "max_in_flight", "drain_seconds"}
+    assert own == {"host", "max_in_flight", "max_request_memory", "drain_seconds"}
 
 
 def test_flags_become_options(tmp_path):
@@ -138,6 +139,7 @@ def certificates(tmp_path_factory):
             "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}",
         )  # fmt: skip
     signed = {"server": ("localhost", "2"), "client": ("client", "2"), "other": ("example.org", "2")}
+    signed["late"] = ("localhost", "-1")  # it ended yesterday
     for name, (host, days) in signed.items():
         (folder / "names").write_text(f"subjectAltName=DNS:{host}")
         run(
@@ -187,6 +189,18 @@ def test_tls_of_another_host(toys, certificates):
         pytest.raises(clients.TlsError),
     ):
         client.predict("toy", {"x": X}, timeout=5)
+
+
+def test_a_certificate_that_has_expired(toys, certificates):
+    credentials = options.credentials(ssl_config(certificates, "late"))
+    with (
+        Server({"toy": toys}, "localhost:0", credentials=credentials) as server,
+        Client(f"localhost:{server.port}", credentials=trust(certificates), options=LOCAL) as client,
+    ):
+        started = time.monotonic()
+        with pytest.raises(clients.TlsError, match="CERTIFICATE_VERIFY_FAILED: certificate has expired"):
+            client.predict("toy", {"x": X}, timeout=30)
+        assert time.monotonic() - started < 10  # it is not tried again
 
 
 def test_clients_with_certificates(toys, certificates):

@@ -1,0 +1,120 @@
+"""How much memory a request may need, told before it is run; requests beyond a bound for all of them are refused.
+
+A picture of a few hundred kilobytes may hold a hundred megapixels, and eight of those end a server. So a request is
+weighed: its own bytes, and for each picture in it the pixels that its header announces, decoded. What a model makes of
+them stays out of this; it runs one page after another.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from serving.servable import Code, StatusError
+
+DECODED = 6  # bytes of a pixel: three, and a copy while it is turned or loses its alpha
+GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+PNG, GIF, BMP, JPEG = b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8"
+# Marks of a JPEG: frames, which tell the size; those without a length.
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+BARE = {0x01, *range(0xD0, 0xD9)}
+
+
+class Memory:
+    """The bytes that requests under way need.
+
+    Args:
+        limit: of all together; 0 for none.
+    """
+
+    def __init__(self, limit: int = 0):
+        self.limit, self.held = limit, 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """A block in which a request needs so many bytes.
+
+        Raises:
+            StatusError: they are not to be had, now or ever.
+        """
+        self._take(count)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.held -= count
+
+    def _take(self, count: int) -> None:
+        with self._lock:
+            if not self.limit or self.held + count <= self.limit:
+                self.held += count
+                return
+            held = self.held
+        if count > self.limit:
+            text = f"too large: this request needs {count} bytes, its pictures decoded, and all requests together have "
+            text += f"{self.limit}; send fewer or smaller pictures in one"
+        else:
+            text = f"out of memory for now: requests under way need {held} of {self.limit} bytes, this one {count}; "
+            text += "try again later"
+        raise StatusError(Code.RESOURCE_EXHAUSTED, text)
+
+
+def half_of_machine() -> int:
+    """Half of the bytes of memory that this machine, or the container, has; 0 where it does not say."""
+    found = []
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in map(Path, GROUP_LIMITS):
+        text = path.read_text().strip() if path.is_file() else ""
+        if text.isdigit():  # else "max"
+            found.append(int(text))
+    return min(found, default=0) // 2
+
+
+def weight(request: Any, inputs: Mapping[str, Any] | None = None) -> int:
+    """Bytes that a request needs: those of the message, and of the pictures in these inputs, decoded."""
+    pictures = (data for tensor in (inputs or {}).values() for data in tensor.string_val)
+    return request.ByteSize() + DECODED * sum(map(pixels, pictures))
+
+
+def pixels(data: bytes) -> int:
+    """Pixels that the header of an encoded picture announces; 0 of what TensorFlow does not decode."""
+    try:
+        height, width = _sides(data)
+    except (struct.error, IndexError):  # cut short
+        return 0
+    return height * width
+
+
+def _sides(data: bytes) -> tuple[int, int]:
+    if data.startswith(PNG):
+        width, height = struct.unpack_from(">II", data, 16)
+    elif data.startswith(GIF):
+        width, height = struct.unpack_from("<HH", data, 6)
+    elif data.startswith(BMP):
+        width, height = struct.unpack_from("<ii", data, 18)
+    elif data.startswith(JPEG):
+        height, width = _jpeg_sides(data)
+    else:
+        return 0, 0
+    return abs(height), abs(width)  # rows of a BMP that begin at the top are counted below zero
+
+
+def _jpeg_sides(data: bytes) -> tuple[int, int]:
+    place = 2
+    while (place := data.find(b"\xff", place)) >= 0:  # after a segment: at once, unless it is damaged
+        while data[place] == 0xFF:  # any number of these
+            place += 1
+        mark = data[place]
+        if mark in FRAMES:
+            return struct.unpack_from(">HH", data, place + 4)
+        place += 1
+        if mark not in BARE:
+            place += struct.unpack_from(">H", data, place)[0]
+    return 0, 0

@@ -1,0 +1,154 @@
+"""What requests weigh, and those that are refused because of it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import urllib.error
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from toys import LOCAL
+
+from serving import client as clients
+from serving import memory, wire
+from serving.bulk import Answer, stream
+from serving.client import Client
+from serving.memory import Memory
+from serving.servable import Code, StatusError
+from serving.server import Server
+
+
+def picture(form: str, **options) -> bytes:
+    """Of 31 by 17 pixels."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (17, 31, 3), "uint8")).save(file, form, **options)
+    return file.getvalue()
+
+
+def with_thumbnail() -> bytes:
+    """A JPEG whose EXIF data hold another, smaller one, as cameras write it."""
+    thumbnail = b"Exif\0\0" + cv2.imencode(".jpg", np.zeros((3, 5, 3), "uint8"))[1].tobytes()
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    jpeg = picture("JPEG")
+    return jpeg[:2] + segment + b"\xff\xff" + jpeg[2:]  # any mark may have more of these before it
+
+
+@pytest.mark.parametrize(
+    "data",
+    [picture("PNG"), picture("GIF"), picture("BMP"), picture("JPEG"), picture("JPEG", progressive=True),
+     with_thumbnail()],
+    ids=["PNG", "GIF", "BMP", "JPEG", "progressive", "thumbnail"],
+)  # fmt: skip
+def test_headers_tell_the_pixels(data):
+    assert memory.pixels(data) == 17 * 31
+    for length in range(len(data)):  # cut anywhere, it is told or not told, and nothing breaks
+        assert memory.pixels(data[:length]) in (0, 17 * 31)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8" + b"\xff\xd0" * 99])
+def test_what_is_no_picture_has_no_pixels(data):
+    assert memory.pixels(data) == 0
+
+
+def test_a_request_weighs_its_bytes_and_its_pictures():
+    request = wire.PredictRequest()
+    request.inputs["image"].CopyFrom(wire.encode([picture("PNG"), b"text", picture("JPEG")]))
+    assert memory.weight(request, request.inputs) == request.ByteSize() + 2 * 17 * 31 * memory.DECODED
+    assert memory.weight(request) == request.ByteSize()
+
+
+def test_memory_is_taken_and_given_back():
+    bound = Memory(100)
+    with bound.hold(60), bound.hold(40):
+        assert bound.held == 100
+        with pytest.raises(StatusError, match="under way need 100 of 100 bytes, this one 1; try again") as caught:
+            bound.hold(1).__enter__()
+        assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    with pytest.raises(ZeroDivisionError), bound.hold(100):
+        raise ZeroDivisionError
+    assert bound.held == 0
+    with pytest.raises(StatusError, match="too large: this request needs 101 bytes"), bound.hold(101):
+        pass
+    with Memory(0).hold(10**15):
+        pass
+
+
+def test_half_of_the_machine(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "GROUP_LIMITS", (str(limit),))
+    everything = memory.half_of_machine()
+    assert everything > 2**28
+    limit.write_text("max\n")
+    assert memory.half_of_machine() == everything
+    limit.write_text("1048576\n")
+    assert memory.half_of_machine() == 524288
+
+
+# --- a server --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(toys):
+    with Server({"toy": toys}, "127.0.0.1:0", rest="127.0.0.1:0", memory=2**20, metrics="/metrics") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server):
+    with Client(f"127.0.0.1:{server.port}", options=LOCAL, retries=2) as connected:
+        yield connected
+
+
+def grey(side: int) -> bytes:
+    """A small file of many pixels."""
+    return cv2.imencode(".png", np.full((side, side), 1, "uint8"))[1].tobytes()
+
+
+def test_a_picture_that_would_not_fit_is_refused_and_not_tried_again(server, client):
+    large = grey(2000)
+    assert len(large) < 2**14
+    with pytest.raises(clients.TooLarge, match="this request needs 240.* bytes, its pictures decoded") as caught:
+        client.predict("toy", [large], signature="picture")
+    assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    assert server.metrics.requests["toy", "RESOURCE_EXHAUSTED"] == 1  # asked once
+    assert client.predict("toy", [grey(100)], signature="picture")["sum"].tolist() == [30_000]
+    assert server.services.memory.held == 0
+
+
+def test_one_such_page_among_others(client):
+    pages = [grey(10 + number) for number in range(7)]
+    pages.insert(3, grey(2000))
+    convert = {"convert": lambda number, page, outputs: Answer(number, page, outputs=outputs)}
+    answers = list(stream(client, pages, model="toy", signature="picture", **convert))
+    assert isinstance(answers.pop(3).error, clients.TooLarge)
+    assert [answer.outputs["sum"].item() for answer in answers] == [3 * (10 + n) ** 2 for n in range(7)]
+
+
+def test_requests_wait_for_memory(server, client):
+    with server.services.memory.hold(2**20 - 100):
+        with pytest.raises(clients.Overloaded, match="out of memory for now"):
+            client.predict("toy", [grey(100)], signature="picture")
+        page = urllib.request.urlopen(f"http://127.0.0.1:{server.rest_port}/metrics").read().decode()
+        assert ":ocrzoo:serving:request_memory_bytes{} 1048476" in page
+    assert client.predict("toy", [grey(100)], signature="picture")["sum"].tolist() == [30_000]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_bodies_over_rest(server, packed):
+    body = json.dumps({"instances": [[2.0]]}).encode() + b" " * 2**21
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    address = f"http://127.0.0.1:{server.rest_port}/v1/models/toy:predict"
+    request = urllib.request.Request(address, gzip.compress(body) if packed else body, headers)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    text = json.loads(caught.value.read())["error"]
+    if packed:
+        assert (caught.value.code, text) == (400, "the body has more than 1048576 bytes once it is unpacked")
+    else:
+        assert caught.value.code == 429 and "too large: this request needs" in text
+    assert server.services.memory.held == 0
