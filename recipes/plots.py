@@ -86,9 +86,7 @@ def segments(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: P
     columns = []
     for pixels, *maps in shown:
         for classes in maps:
-            paint = COLOURS[classes % len(COLOURS)]
-            mixed = np.where(classes[..., None] > 0, pixels // 2 + paint // 2, pixels)
-            picture = Image.fromarray(mixed)
+            picture = Image.fromarray(painted(pixels, classes))
             picture.thumbnail((400, 500))
             columns.append(picture)
     sheet = Image.new("RGB", (408 * len(shown), 2 * 508), "white")
@@ -96,6 +94,11 @@ def segments(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: P
         sheet.paste(picture, (index // 2 * 408, index % 2 * 508))
     with replacing(path) as temporary:
         sheet.save(temporary)
+
+
+def painted(pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 3) uint8 with its classes (H, W) painted over, but for the background."""
+    return np.where(classes[..., None] > 0, pixels // 2 + COLOURS[classes % len(COLOURS)] // 2, pixels)
 
 
 def curves(log: Path, path: Path) -> bool:

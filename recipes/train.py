@@ -2,7 +2,7 @@
 
 A run's folder holds recipe.json, log.csv, curves.png, tensorboard/, checkpoint.safetensors (all that a resumed run
 needs), and, after the first validation, weights.safetensors with card.toml: then `zoo.load("runs/db")` works as for a
-released model.
+released model. At the end comes report.html.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import zoo
-from recipes import distil, origin, plots
+from recipes import distil, origin, plots, report
 from recipes import optimizer as optimizers
 from recipes import step as steps
 from recipes.recipe import Recipe
@@ -204,7 +204,8 @@ def train(
     _claim(run, recipe)
     card, network, reader, optimizer, task, step = assemble(recipe, data, devices)
     checkpoint = Checkpoint(run / CHECKPOINT, network, optimizer)
-    done, best = checkpoint.restore()
+    began, best = checkpoint.restore()
+    done = began
     guard = Guard()
     started, before = time.monotonic(), _seconds(run)
     if verbose:
@@ -235,6 +236,9 @@ def train(
             checkpoint.save(done, best)
             if verbose:
                 print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+    if step.chief and (run / WEIGHTS).is_file() and (done > began or not (run / report.REPORT).is_file()):
+        weights.assign(reader, weights.read(run / WEIGHTS))  # the best, not the last
+        report.write(run, recipe, task, reader)
     return run
 
 

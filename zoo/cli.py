@@ -535,6 +535,31 @@ def finetune(args: argparse.Namespace) -> None:
     print(report, end="")
 
 
+# ---------------------------------------------------------------- report
+
+
+def add_report(subparsers) -> None:
+    command = subparsers.add_parser(
+        "report",
+        help="show what a run became",
+        description="Writes RUN/report.html anew: curves, scores by groups of samples, what is mistaken for what, the "
+        "worst samples. zoo train does so when a run ends; this is for one that goes on, or to look at other data.",
+    )
+    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    command.add_argument("--data", metavar="DIR", type=Path, help="folder of the run's real data sets")
+    command.set_defaults(run=report)
+
+
+def report(args: argparse.Namespace) -> None:
+    with _hushed(args.traceback):
+        from recipes import release, train
+        from recipes import report as reports
+
+    how, card = release.stored_recipe(args.folder), registry.card(args.folder)
+    task = train.make_task(how, card, args.data)
+    print(reports.write(args.folder, how, task, registry.load(args.folder)))
+
+
 # ---------------------------------------------------------------- evaluate
 
 
@@ -786,7 +811,7 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 # ---------------------------------------------------------------- all
 
 COMMANDS = (
-    add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_evaluate, add_release, add_data,
+    add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_report, add_evaluate, add_release, add_data,
     add_convert, add_export, add_serve,
 )  # fmt: skip
 

@@ -63,6 +63,7 @@ def built(monkeypatch) -> list[keras.Model]:
 def plain(built, monkeypatch):
     """Runs of the toy that draw no pictures, for tests of many runs."""
     monkeypatch.setattr(train.plots, "curves", lambda *paths: None)
+    monkeypatch.setattr(train.report, "write", lambda *args: None)
     monkeypatch.setattr("recipes.recognition.task.plots.words", lambda *args: None)
 
 
@@ -88,7 +89,7 @@ def test_a_run_is_a_model(built, tmp_path):
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
         "recipe.json", "log.csv", "curves.png", "samples.png", "checkpoint.safetensors", "weights.safetensors",
-        "card.toml", "tensorboard",
+        "card.toml", "tensorboard", "report.html",
     }  # fmt: skip
     log = rows(tmp_path / "run")
     assert [row["step"] for row in log] == ["2", "4"]
