@@ -50,6 +50,15 @@ class Recipe:
     soften: float = 2.0  # temperature of both
     alike: float = 0.0  # weight of the distance between how alike samples are by the features of both
 
+    adapt: str = ""  # what pictures without labels teach beside the labels: a key of `recipes.beside.LESSONS`
+    target: str = ""  # these pictures: a folder, or a data set whose texts are not looked at; under --data, or a path
+    adapt_weight: float = 1.0  # of that lesson's loss beside the task's
+    windows: int = 4  # adapt=contrastive: stretches of a strip that are compared
+    temperature: float = 0.2  # adapt=contrastive: by which likeness is divided
+    patch: tuple[int, int] = (16, 16)  # adapt=masked: height and width of what is hidden, pixels
+    hidden: float = 0.5  # adapt=masked: share of a picture that is hidden
+    confident: float = 0.9  # adapt=teacher: least probability, for each character or pixel, of what it teaches
+
     freeze: tuple[str, ...] = ()  # layers that stay as they are: names, or patterns such as block1*
     layer_decay: float = 1.0  # the rate of each group of layers, counted from the outputs, over that of the next
     unfreeze_every: int = 0  # steps after which one more group, counted from the outputs, begins to learn
@@ -108,7 +117,7 @@ def _plain(text: str) -> Any:
 def names() -> list[str]:
     """All recipes, as `zoo train` takes them: "recognition.crnn_mobilenet_v3_small"."""
     found = pkgutil.walk_packages(recipes.__path__, "recipes.")
-    folders = ("detection", "recognition", "classification", "segmentation", "spotting")
+    folders = ("detection", "recognition", "classification", "segmentation", "spotting", "pretraining")
     paths = (module.name.split(".") for module in found if not module.ispkg)
     return sorted(
         f"{path[1]}.{path[2]}"

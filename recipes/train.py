@@ -29,7 +29,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import zoo
-from recipes import distil, origin, plots, report
+from recipes import beside, distil, origin, plots, pretrain, report
 from recipes import optimizer as optimizers
 from recipes import step as steps
 from recipes.recipe import Recipe
@@ -167,13 +167,19 @@ def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = 
     options = {key: value for key, value in recipe.options.items() if key != TEACHER}
     card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
     with steps.scope(strategy), precision(recipe.precision):
-        network = registry.build(recipe.model, **recipe.options)
+        network, task = registry.build(recipe.model, **recipe.options), make_task(recipe, card, data)
+        if isinstance(task, pretrain.Task):
+            network = task.part(network)
         reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network
         if recipe.start:
             _begin(network, recipe.start, card)
         freeze(network, recipe.freeze)
-        optimizer = optimizers.make(recipe, network, rate)
-        learner, task = distil.prepare(recipe, network, make_task(recipe, card, data))
+        if isinstance(task, pretrain.Task):
+            learner = task.learner(network)
+        else:
+            learner, task = distil.prepare(recipe, network, task)
+            learner, task = beside.prepare(recipe, card, learner, task, data)
+        optimizer = optimizers.make(recipe, learner, rate)
     step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate)
     if recipe.batch % (step.replicas * recipe.accumulate):
         raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
@@ -203,7 +209,7 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
     card, network, reader, optimizer, task, step = assemble(recipe, data, devices)
-    checkpoint = Checkpoint(run / CHECKPOINT, network, optimizer)
+    checkpoint = Checkpoint(run / CHECKPOINT, step.network, optimizer)
     began, best = checkpoint.restore()
     done = began
     guard = Guard()
@@ -224,7 +230,7 @@ def train(
             if not step.chief:
                 continue
             if done % recipe.validate_every == 0 or done == recipe.steps:
-                with optimizers.Averaged(network, optimizer):
+                with optimizers.Averaged(step.network, optimizer):
                     if reader is not network:
                         weights.assign(reader, {v.path: ops.convert_to_numpy(v) for v in network.weights})
                     row |= task.validate(reader, run / "samples.png")

@@ -47,6 +47,7 @@ class Task:
         self.kept, self.held_kept = map(_filled, datasets.train_split(data, recipe.replay))
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
         self.page = cached(self._page, 2 * PAGES)
+        self.shape = (recipe.batch, *recipe.size, 3)  # of a batch
         self.maps, self.loss = maps, loss
 
     def _page(self, index: int) -> Page:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class Task:
         self.decoding = str(card.reading.get("decoding", "ctc"))
         self.real, self.held = map(self._words, datasets.train_split(data, recipe.real, recipe.few))
         self.kept, self.held_kept = map(self._words, datasets.train_split(data, recipe.replay))
+        self.shape = (recipe.batch, self.height, 0, 3)  # of a batch, of any width
         self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
         self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay)
 
@@ -99,9 +100,7 @@ class Task:
 
     def collate(self, samples: list[synthetic.Strip]) -> Batch:
         """Strips of one width and their padded labels."""
-        widest = max(images.strip_width(sample.image, self.height) for sample in samples)
-        fixed = len(self.widths) == 1  # of a network that knows its places by heart
-        width = self.widths[0] if fixed else min(-(-widest // STEP) * STEP, self.recipe.widest)
+        width = self.width(max(images.strip_width(sample.image, self.height) for sample in samples))
         pixels = np.stack([images.strip(sample.image, self.height, width) for sample in samples])
         labels = [self.charset.encode(sample.text) for sample in samples]
         ids = np.full((len(labels), max(2, *map(len, labels))), self.charset.blank, "int32")
@@ -112,6 +111,10 @@ class Task:
             targets["frames"] = np.full((len(samples), width // STRIDE), self.charset.blank, "int32")
             targets["aligned"] = np.array(list(map(self._align, samples, labels, targets["frames"])), "float32")
         return pixels, targets
+
+    def width(self, widest: int) -> int:
+        """Pixels of a batch whose widest strip has so many; always the same for a network that knows its places."""
+        return self.widths[0] if len(self.widths) == 1 else min(-(-widest // STEP) * STEP, self.recipe.widest)
 
     def _align(self, sample: synthetic.Strip, label: list[int], frames: np.ndarray) -> float:
         """Writes a sample's characters into its steps (T,) in place; 0 where their places are unknown or too near."""
@@ -125,6 +128,25 @@ class Task:
             return 0.0
         frames[steps] = label
         return 1.0
+
+    def unlabelled(self, paths: Sequence[Path]) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
+        """A function that draws pictures of words as strips of a shape (B, height, W, 3) uint8; W = 0 is any width.
+
+        Those are drawn that are as wide, within `STEP` pixels, or the nearest: at least as many as a batch has.
+        """
+        words = [_shrink(next(iter(images.pages(path))).pixels, 2 * self.height) for path in paths]
+        words.sort(key=lambda word: images.strip_width(word, self.height))
+        widths = np.array([images.strip_width(word, self.height) for word in words])
+
+        def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+            count, height, width, _ = shape
+            width = width or self.width(int(rng.choice(widths)))
+            stop = max(int(np.searchsorted(widths, width, "right")), min(count, len(words)))
+            start = max(0, min(int(np.searchsorted(widths, width - STEP, "right")), stop - count))
+            drawn = [words[index] for index in rng.integers(start, stop, count)]
+            return np.stack([images.strip(vary(word, rng), height, width) for word in drawn])
+
+        return draw
 
     def loss(self, target: dict, outputs: dict):
         """(B,) CTC loss per character, and that of the steps where the recipe asks for it."""

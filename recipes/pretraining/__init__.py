@@ -1,0 +1,1 @@
+"""Recipes of pretraining: backbones learn from pictures without labels; see `recipes.pretrain`."""
