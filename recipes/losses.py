@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keras import ops
 
 
@@ -42,15 +44,16 @@ def frames(target: dict, logits):
     return target["aligned"] * ops.sum(entropy * weight, 1) / ops.sum(weight, 1)
 
 
-def attention(target: dict, logits):
+def attention(target: dict, logits, smoothing: float = 0.0):
     """Cross-entropy of each character and of the end of the text, averaged over them; what follows does not count.
 
     Args:
         target: "ids" (B, L) int32, after the characters the end's class, at least once; "length" (B,) int32.
         logits: (B, T, K) float32. Of a text that is longer than T the first T characters count.
+        smoothing: see `cross_entropy`.
     """
     ids = ops.cast(target["ids"], "int32")[:, : ops.shape(logits)[1]]
-    entropy = ops.sparse_categorical_crossentropy(ids, logits[:, : ops.shape(ids)[1]], from_logits=True)
+    entropy = cross_entropy(ids, logits[:, : ops.shape(ids)[1]], smoothing)
     count = ops.minimum(ops.cast(target["length"], "int32") + 1, ops.shape(ids)[1])
     inside = ops.cast(ops.arange(ops.shape(ids)[1])[None] < count[:, None], "float32")
     return ops.sum(entropy * inside, 1) / ops.sum(inside, 1)
@@ -109,9 +112,23 @@ def similarity(teacher, features):
     return ops.mean((alike(ops.stop_gradient(teacher)) - alike(features)) ** 2, -1)
 
 
-def classes(target, logits):
-    """Cross-entropy of one class for each sample: (B,) int32, (B, K) float32 → (B,)."""
-    return ops.sparse_categorical_crossentropy(ops.cast(target, "int32"), logits, from_logits=True)
+def cross_entropy(target, logits, smoothing: float = 0.0):
+    """-Σ q_k log p_k, q = (1 - ε) · one-hot + ε / K. Szegedy et al. 2015, https://arxiv.org/abs/1512.00567, section 7.
+
+    Args:
+        target: (…) int32, the class of each place.
+        logits: (…, K) float32.
+        smoothing: ε, the probability that is shared by all classes.
+    """
+    entropy = ops.sparse_categorical_crossentropy(ops.cast(target, "int32"), logits, from_logits=True)
+    if not smoothing:
+        return entropy
+    return (1 - smoothing) * entropy - smoothing * ops.mean(ops.log_softmax(logits), -1)
+
+
+def classes(target, logits, smoothing: float = 0.0):
+    """`cross_entropy` of one class for each sample: (B,) int32, (B, K) float32 → (B,)."""
+    return cross_entropy(target, logits, smoothing)
 
 
 def segments(target: dict, outputs: dict, beta: float = 1.0, coarse: float = 0.4):
@@ -144,6 +161,33 @@ def _segments(truth, logits, beta: float):
 def binary_cross_entropy(target, logits):
     """Cross-entropy of each pixel, stable for large logits: max(z, 0) - z·t + log(1 + e^-|z|)."""
     return ops.maximum(logits, 0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
+
+
+def focal(target, logits, alpha: float = 0.25, gamma: float = 2.0):
+    """-α_t (1 - p_t)^γ log p_t of each place. Lin et al. 2017, https://arxiv.org/abs/1708.02002, eq. 5.
+
+    p_t is the probability of what is true.
+
+    Args:
+        target: (…) 0 or 1.
+        logits: (…).
+        alpha: α_t of what is 1; that of what is 0 is 1 - alpha.
+        gamma: how little counts what is already known.
+    """
+    found = ops.sigmoid(logits)
+    wrong = found + target - 2 * found * target  # 1 - p_t
+    return (alpha * target + (1 - alpha) * (1 - target)) * wrong**gamma * binary_cross_entropy(target, logits)
+
+
+def iou(target, probability, mask, smooth: float = 1.0):
+    """1 - |A ∩ B| / |A ∪ B| over the masked pixels: (B, H, W) each → (B,).
+
+    Rahman and Wang 2016, doi:10.1007/978-3-319-50835-1_22, eq. 3 to 5: the intersection is the sum of products, the
+    union what both have together less that. `smooth` is added above and below, as in `dice`.
+    """
+    both = ops.sum(target * probability * mask, (1, 2))
+    either = ops.sum((target + probability) * mask, (1, 2)) - both
+    return 1 - (both + smooth) / (either + smooth)
 
 
 def dice(target, probability, mask, smooth: float = 1.0):
@@ -185,25 +229,30 @@ def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: f
     return alpha * region_loss + dice(region, binary, mask) + beta * border_loss
 
 
-def linknet(target: dict, outputs: dict, alpha: float = 0.5, gamma: float = 2.0):
-    """L = L_focal + L_dice of the shrunken regions, over the pixels that count.
+def linknet(
+    target: dict,
+    outputs: dict,
+    alpha: float = 0.5,
+    gamma: float = 2.0,
+    weights: tuple[float, float] = (1.0, 1.0),
+    overlap: Callable = dice,
+):
+    """L = λ1·L_cls + λ2·L_iou of the shrunken regions, over the pixels that count.
 
-    L_focal is the mean of α_t (1 - p_t)^γ · cross-entropy, p_t being the probability of what is true: Lin et al. 2017,
-    https://arxiv.org/abs/1708.02002, eq. 5.
+    L_cls is the mean of `focal`, L_iou the overlap of found and true regions.
 
     Args:
         target: "region" and "mask", each (B, H, W).
         outputs: "logits" (B, H, W, 1).
         alpha: weight of text; that of the background is 1 - alpha.
         gamma: how little counts what is already known.
+        weights: λ1 and λ2.
+        overlap: `dice` or `iou`.
     """
     logits = outputs["logits"][..., 0]
     region, mask = (ops.cast(target[key], "float32") for key in ("region", "mask"))
-    text = ops.sigmoid(logits)
-    true = text * region + (1 - text) * (1 - region)
-    weight = alpha * region + (1 - alpha) * (1 - region)
-    focal = weight * (1 - true) ** gamma * binary_cross_entropy(region, logits)
-    return mean(focal, mask) + dice(region, text, mask)
+    classified = mean(focal(region, logits, alpha, gamma), mask)
+    return weights[0] * classified + weights[1] * overlap(region, ops.sigmoid(logits), mask)
 
 
 def fast(target: dict, outputs: dict, alpha: float = 0.5, ratio: int = 3):

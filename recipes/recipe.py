@@ -41,6 +41,7 @@ class Recipe:
     floor: float = 0.02  # learning rate at the end, as a part of the peak; cosine in between
     decay: float = 1e-4  # weight decay of AdamW
     clip: float = 5.0  # norm to which the gradient is clipped
+    smoothing: float = 0.0  # probability that classes and characters of attention share, whatever is true
     ema: float = 0.999  # momentum of the average of the weights; 0 is none
     precision: str = "float32"  # of the network's layers; or mixed_float16, mixed_bfloat16
     accumulate: int = 1  # parts in which a device goes through its share of a batch, for want of memory

@@ -88,10 +88,9 @@ class Task:
         """The samples of a step, as `collate` has them."""
         return self.collate([self.sample(step * self.recipe.batch + i) for i in range(self.recipe.batch)])
 
-    @staticmethod
-    def loss(target: dict, outputs: dict):
+    def loss(self, target: dict, outputs: dict):
         """(B,) cross-entropy of the class."""
-        return losses.classes(target["class"], outputs["logits"])
+        return losses.classes(target["class"], outputs["logits"], self.recipe.smoothing)
 
     def held_out(self) -> list[Sample]:
         """What validation looks at: samples that no step sees."""

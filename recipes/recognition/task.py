@@ -217,7 +217,7 @@ class Attention(Task):
 
     def loss(self, target: dict, outputs: dict):
         """(B,) cross-entropy per character."""
-        return losses.attention(target, outputs["logits"])
+        return losses.attention(target, outputs["logits"], self.recipe.smoothing)
 
 
 class Permuted(Attention):

@@ -214,6 +214,41 @@ def test_linknet_does_not_see_what_is_masked(maps):
     np.testing.assert_allclose(np.asarray(losses.linknet(maps, {"logits": logits})), before, rtol=1e-6)
 
 
+def test_linknet_weighs_classes_and_overlap(maps):
+    """With all logits 0: focal ln 2 / 8; of A ∩ B = 1 and A + B = 9 (2 pixels of text, 14 that count), union 8."""
+    outputs = {"logits": np.zeros((1, 4, 4, 1), "float32")}
+    value = np.asarray(losses.linknet(maps, outputs, weights=(4.0, 2.0), overlap=losses.iou))
+    both, either = 1.0, maps["region"].sum() + 0.5 * maps["mask"].sum() - 1.0
+    np.testing.assert_allclose(value, [math.log(2) / 2 + 2 * (1 - (both + 1) / (either + 1))], rtol=1e-5)
+
+
+def test_smoothing_gives_every_class_a_share():
+    """p = (1/2, 1/4, 1/4), of which the second is true: 0.9 · ln 4 + 0.1 · (ln 2 + 2 ln 4) / 3."""
+    logits = np.log(np.array([[0.5, 0.25, 0.25]], "float32"))
+    value = np.asarray(losses.classes(np.array([1]), logits, 0.1))
+    np.testing.assert_allclose(value, [0.9 * math.log(4) + 0.1 * 5 * math.log(2) / 3], rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(losses.classes(np.array([1]), logits)), [math.log(4)], rtol=1e-5)
+    target = {"ids": np.array([[1, 2]], "int32"), "length": np.array([1], "int32")}
+    found = np.asarray(losses.attention(target, np.stack([logits, logits], 1), 0.1))
+    np.testing.assert_allclose(found, value, rtol=1e-5)  # of the character and of the end alike
+
+
+def test_focal():
+    """Text found with 0.2: 0.25 · 0.8² · ln 5; background taken for it with 0.4: 0.75 · 0.4² · ln 5/3."""
+    probability = np.array([0.2, 0.4], "float32")
+    value = np.asarray(losses.focal(np.array([1, 0], "float32"), np.log(probability / (1 - probability))))
+    np.testing.assert_allclose(value, [0.16 * math.log(5), 0.12 * math.log(5 / 3)], rtol=1e-5)
+
+
+def test_iou():
+    """Found with 1, 0.5 and 0, the first two being text, the last masked: 1 - 1.5 / 2, smoothed 1 - 2.5 / 3."""
+    target, probability = np.array([[[1, 1, 0, 0]]], "float32"), np.array([[[1, 0.5, 0, 1]]], "float32")
+    mask = np.array([[[1, 1, 1, 0]]], "float32")
+    np.testing.assert_allclose(np.asarray(losses.iou(target, probability, mask, 0.0)), [0.25], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(losses.iou(target, probability, mask)), [0.5 / 3], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(losses.iou(0 * target, 0 * probability, mask)), [0], atol=1e-7)
+
+
 def test_the_hardest_background():
     """One pixel of text, so three of background: 0.9, 0.8 and 0.7. Without text all count, masked ones never do."""
     probability = np.array([[[0.1, 0.9, 0.2, 0.7], [0.8, 0.3, 0.95, 0.6]]] * 2, "float32")
