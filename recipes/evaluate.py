@@ -55,7 +55,7 @@ def evaluate(
     runtime: str = "auto",
     progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Iterator[Result]:
-    """Yields the result of each recognizer on crops, or of each pair of a detector and a recognizer on pages.
+    """Yields the result of each recognizer on crops; on pages, of each spotter, and of each detector and recognizer.
 
     Args:
         models: names of cards or folders of runs.
@@ -73,32 +73,34 @@ def evaluate(
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
     folder = Path(folder)
     title = f"{folder.resolve().name}/{split}"
-    for pair in pairs(models, crops=entries[0].text is not None):
-        *detector, recognizer = pair
-        reader = zoo.reader(detector[0] if detector else None, recognizer, runtime=runtime)
-        yield score(reader, entries, folder, title, pair, progress)
+    crops = entries[0].text is not None
+    for chosen in readings(models, crops):
+        detector, recognizer = (None if crops else chosen[0]), chosen[-1]
+        reader = zoo.reader(detector, recognizer, runtime=runtime)
+        yield score(reader, entries, folder, title, chosen, progress)
 
 
-def pairs(models: Sequence[str], crops: bool) -> list[tuple[str, ...]]:
-    """The recognizers for crops; every detector with every recognizer for pages.
+def readings(models: Sequence[str], crops: bool) -> list[tuple[str, ...]]:
+    """The recognizers for crops; for pages the spotters, and every detector with every recognizer.
 
     Raises:
         ValueError: a model is of a task that does not suit, or one of a pair is missing.
     """
     tasks = {name: registry.card(name).task for name in models}
-    detectors = [name for name in models if tasks[name] == "detection"]
-    recognizers = [name for name in models if tasks[name] == "recognition"]
+    detectors, recognizers, spotters = (
+        [name for name in models if tasks[name] == task] for task in ("detection", "recognition", "spotting")
+    )
     for name in models:
-        if name not in detectors + recognizers:
-            raise ValueError(f"{name} is a model for {tasks[name]}; scores are of detectors and recognizers")
-    if crops and (detectors or not recognizers):
+        if name not in detectors + recognizers + spotters:
+            raise ValueError(f"{name} is a model for {tasks[name]}; scores are of detectors, recognizers and spotters")
+    if crops and (detectors or spotters or not recognizers):
         raise ValueError("these data are crops of words or lines: give recognizers only")
-    if not crops and not (detectors and recognizers):
-        missing = "recognizer" if detectors else "detector"
-        raise ValueError(f"these data are pages, which take a detector and a recognizer: name a {missing}, too")
     if crops:
         return [(name,) for name in recognizers]
-    return [(detector, recognizer) for detector in detectors for recognizer in recognizers]
+    if bool(detectors) != bool(recognizers):
+        missing = "recognizer" if detectors else "detector"
+        raise ValueError(f"these data are pages, which take a detector and a recognizer: name a {missing}, too")
+    return [(name,) for name in spotters] + [(one, other) for one in detectors for other in recognizers]
 
 
 def score(
@@ -210,7 +212,11 @@ def record(result: Result, command: str) -> list[Path]:
     return written
 
 
-_FIRST = {"detection": ["hmean", "precision", "recall"], "recognition": ["alnum", "f1"]}
+_FIRST = {
+    "detection": ["hmean", "precision", "recall"],
+    "recognition": ["alnum", "f1"],
+    "spotting": ["f1", "hmean", "precision", "recall"],
+}
 
 
 def write_predictions(result: Result, path: Path) -> None:

@@ -143,11 +143,16 @@ def segments(target: dict, outputs: dict, beta: float = 1.0, coarse: float = 0.4
         beta: weight of L_dice.
         coarse: weight of the second loss (Yuan et al. 2020, https://arxiv.org/abs/1909.11065, section 4.2).
     """
-    loss = _segments(target["class"], outputs["logits"], beta)
-    return loss + coarse * _segments(target["class"], outputs["coarse"], beta) if "coarse" in outputs else loss
+    entropy, overlap = _segments(target["class"], outputs["logits"])
+    loss = entropy + beta * overlap
+    if "coarse" in outputs:
+        entropy, overlap = _segments(target["class"], outputs["coarse"])
+        loss += coarse * (entropy + beta * overlap)
+    return loss
 
 
-def _segments(truth, logits, beta: float):
+def _segments(truth, logits):
+    """Entropy and dice of `segments`: (B,) each."""
     truth = ops.cast(truth, "int32")
     entropy = ops.mean(ops.sparse_categorical_crossentropy(truth, logits, from_logits=True), (1, 2))
     true, found = ops.one_hot(truth, logits.shape[-1]), ops.softmax(logits, -1)
@@ -155,7 +160,7 @@ def _segments(truth, logits, beta: float):
     size = ops.sum(true, (1, 2))  # (B, K)
     overlap = 2 * ops.sum(true * found, (1, 2)) / ops.maximum(size + ops.sum(found, (1, 2)), 1e-6)
     there = ops.cast(size > 0, "float32")
-    return entropy + beta * ops.sum((1 - overlap) * there, 1) / ops.sum(there, 1)
+    return entropy, ops.sum((1 - overlap) * there, 1) / ops.sum(there, 1)
 
 
 def binary_cross_entropy(target, logits):
@@ -216,6 +221,12 @@ def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: f
         beta: weight of L_border.
         k: steepness of the approximate step function.
     """
+    region_loss, binary_loss, border_loss = _db(target, outputs, k)
+    return alpha * region_loss + binary_loss + beta * border_loss
+
+
+def _db(target: dict, outputs: dict, k: float = 50.0):
+    """L_region, L_binary and L_border of `db`: (B,) each."""
     logits, threshold = outputs["logits"][..., 0], ops.sigmoid(outputs["threshold"][..., 0])
     region, mask, border, border_mask = (
         ops.cast(target[key], "float32") for key in ("region", "mask", "border", "border_mask")
@@ -226,7 +237,58 @@ def db(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, k: f
     region_loss = mean(entropy, text) / 2 + mean(entropy, near) / 4 + mean(entropy, far) / 4
     binary = ops.sigmoid(k * (ops.sigmoid(logits) - threshold))  # eq. 2
     border_loss = mean(ops.abs(threshold - border), border_mask)
-    return alpha * region_loss + dice(region, binary, mask) + beta * border_loss
+    return region_loss, dice(region, binary, mask), border_loss
+
+
+def spotting(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0, coarse: float = 0.4) -> dict:
+    """The parts of what OCRNet learns, (B,) each: "cls" of pixels, "iou" of regions, "ctc" of words.
+
+    "cls" is α·L_region + β·L_border of `db`, and the entropies of the classes of pixels, as `segments` has them, and of
+    the characters that stand at pixels; "iou" the dice of the binary map and of the classes; "ctc" the mean over the
+    words of `ctc` and half of `frames`. A page whose classes are not known tells nothing of them.
+
+    Args:
+        target: what `db` takes; "class" (B, H, W) int32 and "known" (B,); "character" (B, H/4, W/4) int32, the last
+            class being none, and -1 where it is not known; of words what `ctc` and `frames` take, (B, N, …) each. A
+            word of length 0 is none.
+        outputs: those of `zoo.spotting.ocrnet`.
+        alpha, beta: weights, as in `db`.
+        coarse: weight of the coarse classes beside the fine ones.
+    """
+    region, binary, border = _db(target, outputs)
+    known = ops.cast(target["known"], "float32")
+    entropy, overlap = _segments(target["class"], outputs["classes"])
+    rough, rough_overlap = _segments(target["class"], outputs["coarse"])
+    entropy, overlap = known * (entropy + coarse * rough), known * (overlap + coarse * rough_overlap)
+    return {
+        "cls": alpha * region + beta * border + entropy + _characters(target["character"], outputs["characters"]),
+        "iou": binary + overlap,
+        "ctc": _words(target, outputs["text"]),
+    }
+
+
+def _characters(truth, logits):
+    """Entropy of what stands at pixels, half from those where a character's middle lies, half from the others."""
+    truth, none = ops.cast(truth, "int32"), logits.shape[-1] - 1
+    entropy = ops.sparse_categorical_crossentropy(ops.maximum(truth, 0), logits, from_logits=True)
+    there = ops.cast(ops.logical_and(truth >= 0, truth != none), "float32")
+    return (mean(entropy, there) + mean(entropy, ops.cast(truth == none, "float32"))) / 2
+
+
+def _words(target: dict, logits):
+    """(B,): the mean over the words of `ctc` and half of `frames`; logits are (B, N, T, K)."""
+    batch = ops.shape(logits)[0]
+    flat = {name: _flat(target[name]) for name in ("ids", "length", "frames", "aligned")}
+    rows = _flat(logits)
+    loss = ops.reshape(ctc(flat, rows) + 0.5 * frames(flat, rows), (batch, -1))
+    there = ops.cast(target["length"] > 0, "float32")
+    return ops.sum(loss * there, 1) / ops.maximum(ops.sum(there, 1), 1.0)
+
+
+def _flat(x):
+    """(B·N, …) of (B, N, …)."""
+    shape = ops.shape(x)
+    return ops.reshape(x, (shape[0] * shape[1], *shape[2:]))
 
 
 def linknet(

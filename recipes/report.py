@@ -20,10 +20,13 @@ from PIL import Image
 
 from recipes import analysis, metrics, plots
 from recipes.classification.task import Task as Classes
+from recipes.data.synthetic import Strip
 from recipes.detection.task import Task as Boxes
 from recipes.recipe import Recipe
 from recipes.recognition.task import Task as Words
 from recipes.segmentation.task import Task as Segments
+from recipes.spotting.task import Task as Spots
+from zoo import image as images
 from zoo import registry, runtime
 from zoo.files import replacing
 from zoo.segmenting import Segmenter
@@ -47,9 +50,8 @@ def write(run: Path, recipe: Recipe, task: Any, network: Any) -> Path:
     while hasattr(task, "task"):  # a pupil's is wrapped
         task = task.task
     body = [_summary(run, recipe, card), _curves(run)]
-    for kind, sections in KINDS.items():
-        if isinstance(task, kind):
-            body += sections(task, network)
+    kind = next((kind for kind in KINDS if isinstance(task, kind)), None)
+    body += KINDS[kind](task, network) if kind else []
     body.append(_details("The recipe", table(("field", "value"), dataclasses.asdict(recipe).items())))
     with replacing(run / REPORT) as temporary:
         temporary.write_text(page(f"{recipe.model} in {run.resolve().name}", body), encoding="utf-8")
@@ -182,6 +184,28 @@ def _worst_pages(members: Sequence, pages: Sequence[analysis.Boxes]) -> str:
     return _sheet("Pages with most errors", figures, legend)
 
 
+# ---------------------------------------------------------------- spotters
+
+
+def _spots(task: Spots, network: Any) -> list[str]:
+    """What is said of detectors; and of the words that were found what is said of recognizers."""
+    spot, body = task.reader(network), []
+    for name, members in task.held_out().items():
+        pages, samples, readings = [], [], []
+        for member in members:
+            found, _, read = spot(member.image)
+            pages.append(analysis.boxes(found, member.polygons, member.ignore))
+            for i, j in metrics.pair(found, member.polygons, member.ignore)[0]:
+                if member.texts[j]:
+                    samples.append(Strip(images.crop(member.image, member.polygons[j]), member.texts[j]))
+                    readings.append(read[i])
+        body.append(section(f"Boxes: {name}", _box_tables(pages), _worst_pages(members, pages)))
+        if samples:
+            parts = _word_tables(samples, readings), _worst_words(samples, readings)
+            body.append(section(f"Words that were found: {name}", *parts))
+    return body
+
+
 # ---------------------------------------------------------------- classes
 
 
@@ -241,8 +265,9 @@ def _confusion(counts: np.ndarray, names: Sequence[str]) -> str:
     return columns(scored("hardest classes", right[:PAIRS]), mistaken)
 
 
+# The first that fits: a spotter's task is a detector's, too.
 KINDS: dict[type, Callable[[Any, Any], list[str]]] = {
-    Words: _words, Boxes: _boxes, Classes: _classes, Segments: _segments
+    Words: _words, Spots: _spots, Boxes: _boxes, Classes: _classes, Segments: _segments
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def make(network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strat
 
     Args:
         network: to train; what it was built under decides its precision.
-        loss: (targets, outputs) → (B,).
+        loss: (targets, outputs) → (B,), or the (B,) parts of which it is the sum, by name.
         optimizer: built for the trainable variables of the network.
         strategy: what `devices` gave.
         accumulate: parts into which a device divides its share of the batch.
@@ -92,6 +92,12 @@ def _told(task) -> Callable:
     return told
 
 
+def _summed(loss) -> tuple[Any, dict]:
+    """The mean over the batch of a loss, or of the sum of its parts, and the mean of each part."""
+    parts = {name: keras.ops.mean(value) for name, value in loss.items()} if isinstance(loss, dict) else {}
+    return (sum(parts.values()) if parts else keras.ops.mean(loss)), parts
+
+
 def _part(array, part: int, parts: int):
     """The rows of one of several parts: the same of the whole batch, however many devices share it."""
     size = keras.ops.shape(array)[0] // parts
@@ -107,6 +113,7 @@ class TensorFlow:
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self.strategy, self.accumulate = strategy, accumulate
         self.replicas = strategy.num_replicas_in_sync
+        self.parts: dict[str, float] = {}  # of the last loss, where it has some
         self._step = tf.function(self._replicas)
         self._gradients = tf.function(self._differentiate)
 
@@ -134,7 +141,9 @@ class TensorFlow:
 
         iterator = iter(self.strategy.distribute_datasets_from_function(rows))
         for _ in range(start, stop):
-            yield float(self._step(iterator))
+            loss, parts = self._step(iterator)
+            self.parts = {name: float(value) for name, value in parts.items()}
+            yield float(loss)
 
     def sync(self) -> None:
         """Nothing: the variables are those that the step changes."""
@@ -147,8 +156,11 @@ class TensorFlow:
         return max((tf.config.experimental.get_memory_info(name)["peak"] for name in names), default=_resident())
 
     def _replicas(self, iterator):
+        import tensorflow as tf
+
         # Batches are taken in here: their widths differ, but not the iterator's type, so that this is traced once.
-        return self.strategy.reduce("MEAN", self.strategy.run(self._replica, next(iterator)), axis=None)
+        losses = self.strategy.run(self._replica, next(iterator))
+        return tf.nest.map_structure(lambda value: self.strategy.reduce("MEAN", value, axis=None), losses)
 
     def _replica(self, inputs, targets):
         import tensorflow as tf
@@ -165,17 +177,17 @@ class TensorFlow:
         if self.replicas > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         self.optimizer.apply(gradients, self.network.trainable_variables)
-        return sum(losses) / self.accumulate
+        return tf.nest.map_structure(lambda *values: sum(values) / self.accumulate, *losses)
 
     def _differentiate(self, inputs, targets):
         import tensorflow as tf
 
         variables = [variable.value for variable in self.network.trainable_variables]
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(self.loss(targets, self.network(inputs, training=True)))
+            loss, parts = _summed(self.loss(targets, self.network(inputs, training=True)))
             scaled = self.optimizer.scale_loss(loss)
         zero = tf.UnconnectedGradients.ZERO  # an output that the loss does not look at has weights without a gradient
-        return loss, tape.gradient(scaled, variables, unconnected_gradients=zero)
+        return (loss, parts), tape.gradient(scaled, variables, unconnected_gradients=zero)
 
 
 class Jax:
@@ -196,6 +208,7 @@ class Jax:
         self._everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         self._spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
         self._gradient = jax.value_and_grad(self._forward, has_aux=True)
+        self.parts: dict[str, float] = {}
         self._step = jax.jit(self._update, donate_argnums=0)
         self._state: Any = None
 
@@ -209,7 +222,8 @@ class Jax:
             self._state = jax.device_put(copies, self._everywhere)
         for batch in pipeline.stream(task.batch, start, stop):
             inputs, targets = jax.device_put(_told(task)(*batch), self._spread)
-            loss, self._state = self._step(self._state, inputs, targets)
+            (loss, parts), self._state = self._step(self._state, inputs, targets)
+            self.parts = {name: float(value) for name, value in parts.items()}
             yield float(loss)
 
     def sync(self) -> None:
@@ -232,8 +246,8 @@ class Jax:
 
     def _forward(self, trained, kept, scale, inputs, targets):
         outputs, kept = self.network.stateless_call(trained, kept, inputs, training=True)
-        loss = keras.ops.mean(self.loss(targets, outputs))
-        return loss * scale, (loss, kept)
+        loss, parts = _summed(self.loss(targets, outputs))
+        return loss * scale, ((loss, parts), kept)
 
     def _update(self, state, inputs, targets):
         import jax
@@ -241,12 +255,12 @@ class Jax:
         trained, kept, slots = state
         with keras.StatelessScope(list(zip(self.optimizer.variables, slots, strict=True))):
             scale = self.optimizer.scale_loss(keras.ops.convert_to_tensor(1.0))
-        total, gradients = 0.0, None
+        losses, gradients = [], None
         for part in range(self.accumulate):
             take = functools.partial(jax.tree.map, lambda array, part=part: _part(array, part, self.accumulate))
             (_, (loss, kept)), new = self._gradient(trained, kept, scale, take(inputs), take(targets))
-            total += loss / self.accumulate
+            losses.append(loss)
             gradients = new if gradients is None else jax.tree.map(lambda a, b: a + b, gradients, new)
         gradients = jax.tree.map(lambda gradient: gradient / self.accumulate, gradients)
         trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
-        return total, (trained, kept, slots)
+        return jax.tree.map(lambda *values: sum(values) / self.accumulate, *losses), (trained, kept, slots)

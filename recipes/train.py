@@ -222,7 +222,10 @@ def train(
             stop = min(done + recipe.checkpoint_every, recipe.steps)
             if verbose:
                 print(f"{recipe.model}: step {done} to {stop} of {recipe.steps}", flush=True)
-            row: dict[str, Any] = {"step": stop, "loss": _steps(step, task, done, stop, guard, verbose)}
+            if begin := getattr(task, "begin", None):  # a task that looks at what was learnt so far
+                with optimizers.Averaged(step.network, optimizer):
+                    begin(done, reader)
+            row: dict[str, Any] = {"step": stop, **_steps(step, task, done, stop, guard, verbose)}
             done = stop
             row["rate"] = float(optimizers.schedule(recipe)(done))
             row["seconds"] = round(before + time.monotonic() - started, 1)
@@ -248,18 +251,21 @@ def train(
     return run
 
 
-def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> float:
-    """The mean loss of the steps from `start` to `stop`, which are done."""
+def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> dict[str, float]:
+    """The mean "loss" of the steps from `start` to `stop`, which are done, and of each of its parts "loss_…"."""
     shown = keras.utils.Progbar(stop - start, verbose=(1 if sys.stderr.isatty() else 2) if verbose else 0)
     losses: list[float] = []
+    parts: dict[str, list[float]] = {}
     try:
         for loss in step.losses(task, start, stop):
             losses.append(loss)
+            for name, value in step.parts.items():
+                parts.setdefault(f"loss_{name}", []).append(value)
             shown.update(len(losses), [("loss", loss)])
             guard.check(loss)
     except step.gone as error:
         raise RunError("another worker is gone: start the same command on all of them to go on") from error
-    return math.fsum(losses) / len(losses)
+    return {name: math.fsum(values) / len(values) for name, values in {"loss": losses, **parts}.items()}
 
 
 def plan(recipe: Recipe, network: keras.Model, replicas: int) -> str:

@@ -8,13 +8,25 @@ import pytest
 import zoo
 from zoo import decoding, runtime, weights
 from zoo.charset import Charset
-from zoo.reading import Detector
+from zoo.reading import NOT_READING, Detector, Spotter
 
 RNG = np.random.default_rng(2)
 
 
 def outputs(network, image) -> dict[str, np.ndarray]:
-    return {key: np.asarray(value) for key, value in network(image, training=False).items()}
+    given = told(image) if isinstance(network.input, dict) else image
+    return {key: np.asarray(value) for key, value in network(given, training=False).items()}
+
+
+def told(image: np.ndarray) -> dict[str, np.ndarray]:
+    """What a spotter is given: a page, and the places of two words on it, of which one is narrow."""
+    batch, words = len(image), [[[8, 8], [60, 10], [58, 30], [9, 28]], [[70, 40], [90, 40], [90, 50], [70, 50]]]
+    columns = np.arange(32) < np.array([[32], [20]])
+    return {
+        "image": image,
+        "words": np.tile(np.array(words, "float32"), (batch, 1, 1, 1)),
+        "columns": np.tile(columns.astype("float32"), (batch, 1, 1)),
+    }
 
 
 def pixels(card: zoo.Card, batch: int) -> np.ndarray:
@@ -36,6 +48,17 @@ def promised(card: zoo.Card, network, image: np.ndarray) -> dict[str, tuple[int,
         steps = card.test_options["longest"] + 1 if attention else width // 4
         others = 3 if card.builder == "zoo.recognition.master:master" else 1  # end, start and padding
         return {"logits": (batch, steps, len(Charset(card.test_options["charset"])) + others)}
+    if card.task == "spotting":
+        characters, classes = len(Charset(card.test_options["charset"])) + 1, card.test_options["classes"]
+        channels, at = (
+            card.test_options["channels"] // 2,
+            lambda part, depth: (batch, height // part, width // part, depth),
+        )
+        return {
+            "logits": at(1, 1), "threshold": at(1, 1), "classes": at(1, classes), "coarse": at(1, classes),
+            "characters": at(4, characters), "features": at(4, channels), "detail": at(2, 16),
+            "text": (batch, 2, 16, characters),
+        }  # fmt: skip
     names = {"logits", *network.output}
     if "decode" not in card.reading:
         return {key: (batch, height, width, 1) for key in names}
@@ -108,9 +131,30 @@ def test_pixels_may_be_whole_or_fractional(card, network):
         np.testing.assert_array_equal(value, outputs(network, image.astype("float32"))[key])
 
 
-def test_the_input_is_named_image(network):
-    assert [tensor.name for tensor in network.inputs] == ["image"]
-    assert network.inputs[0].shape[-1] == 3
+def test_the_input_is_named_image(card, network):
+    told = ["words", "columns"] if card.task == "spotting" else []
+    inputs = {tensor.name: tensor for tensor in network.inputs}
+    assert set(inputs) == {"image", *told} and len(inputs) == len(network.inputs)
+    assert inputs["image"].shape[-1] == 3
+
+
+def test_a_spotter_reads_words_on_a_page(card, network):
+    """Whatever a network with random weights sees: a reading for each box; its parts give what the whole does."""
+    if card.task != "spotting":
+        return
+    page = pixels(card, 1)
+    locate, read = runtime.parts_in_process(card, network)
+    whole, given = outputs(network, page), told(page)
+    shared = locate(page)
+    for name, value in shared.items():
+        np.testing.assert_allclose(value, whole[name], rtol=1e-4, atol=1e-4)
+    text = read({**shared, "words": given["words"], "columns": given["columns"]})["text"]
+    np.testing.assert_allclose(text, whole["text"], rtol=1e-4, atol=1e-4)
+    values = {key: value for key, value in card.reading.items() if key not in NOT_READING}
+    spot = Spotter(locate, read, card.test_options["charset"], **values | {"size": [128, 128], "multiple": 32})
+    boxes, scores, readings = spot(page[0])
+    assert boxes.shape == (len(scores), 4, 2) and len(readings) == len(scores)
+    assert np.isfinite(boxes).all() and (boxes >= 0).all() and (boxes <= [96, 64]).all()
 
 
 def test_weights_survive_a_round_trip(card, network, tmp_path):

@@ -205,3 +205,78 @@ def test_every_layer_is_in_an_onnx_file_and_in_a_saved_model(tmp_path):
         np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-4)
         given = served.serve(tf.constant(picture, tf.float32))["logits"]
         np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-4)
+
+
+def quads(*corners) -> np.ndarray:
+    return np.array([corners], "float32")
+
+
+TURNED = [[30, 8], [88, 20], [80, 52], [24, 36]]
+PERSPECTIVE = [[20, 10], [90, 4], [98, 60], [14, 40]]
+UPWARDS = [[40, 60], [40, 10], [64, 10], [64, 60]]  # the text's top left is the lower left
+
+
+@pytest.mark.parametrize("corners", [TURNED, PERSPECTIVE, UPWARDS], ids=["turned", "perspective", "upwards"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_words_seen_straight_on_are_those_of_opencv(corners, stride):
+    """The same quadrilateral by OpenCV's warp, whose pixels are counted from their centres as ours are."""
+    picture = cv2.GaussianBlur(RNG.uniform(0, 1, (72, 112, 3)).astype("float32"), (0, 0), 2)
+    height, width, total = 12, 31, 40
+    columns = (np.arange(total) < width).astype("float32")[None, None]
+    layer = sampling.Rectify(height, stride)
+    view = np.asarray(layer([picture[None], stride * quads(corners), columns]))
+    assert view.shape == (1, height, total, 3) and not view[:, :, width:].any()
+    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], "float32") - 0.5
+    matrix = cv2.getPerspectiveTransform(np.array(corners, "float32") - 0.5, target)
+    expected = cv2.warpPerspective(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    # OpenCV rounds places to 1/32 of a pixel.
+    np.testing.assert_allclose(view[0, :, :width], expected, atol=0.01)
+
+
+def test_views_of_many_words_are_those_of_each_alone():
+    pictures = RNG.uniform(0, 1, (2, 40, 60, 2)).astype("float32")
+    words = RNG.uniform(4, 36, (2, 3, 4, 2)).astype("float32")
+    columns = (np.arange(9) < np.array([[9, 4, 0], [1, 8, 5]])[..., None]).astype("float32")
+    layer = sampling.Rectify(5, 1)
+    together = np.asarray(layer([pictures, words, columns]))
+    assert together.shape == (6, 5, 9, 2)
+    assert not together[2].any()  # no columns, no view
+    for page in range(2):
+        for word in range(3):
+            one = np.s_[page : page + 1, word : word + 1]
+            alone = np.asarray(layer([pictures[page : page + 1], words[one], columns[one]]))
+            np.testing.assert_allclose(together[3 * page + word], alone[0], atol=1e-6)
+
+
+def test_gradients_of_views_are_finite_differences():
+    """By the map's values and by the corners, each against a small step of its own."""
+    tf = pytest.importorskip("tensorflow")
+    picture = cv2.GaussianBlur(RNG.uniform(0, 1, (24, 32)), (0, 0), 2)[None, :, :, None].astype("float32")
+    corners = quads([6.3, 5.2], [25.4, 7.1], [24.2, 17.6], [4.8, 15.3])[None]
+    columns = np.ones((1, 1, 10), "float32")
+    weight = RNG.normal(size=(1, 6, 10, 1)).astype("float32")
+    layer = sampling.Rectify(6, 1)
+
+    def total(picture, corners) -> float:
+        return float(np.sum(weight * np.asarray(layer([picture, corners, columns]), "float64")))
+
+    given = [tf.constant(picture), tf.constant(corners[0])]
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        value = tf.reduce_sum(weight * layer([given[0], given[1], columns]))
+    gradients = [np.asarray(gradient) for gradient in tape.gradient(value, given)]
+    step = np.zeros_like(picture)
+    step[0, 10, 15] = 0.5  # the value is linear in the map
+    np.testing.assert_allclose(
+        total(picture + step, corners[0]) - total(picture - step, corners[0]), gradients[0][0, 10, 15, 0], atol=1e-4
+    )
+    for place in np.ndindex(1, 4, 2):
+        step = np.zeros_like(corners[0])
+        step[(0, *place[1:])] = 2e-3
+        slope = (total(picture, corners[0] + step) - total(picture, corners[0] - step)) / 4e-3
+        np.testing.assert_allclose(slope, gradients[1][(0, *place[1:])], atol=2e-2)
+
+
+def test_a_quadrilateral_that_is_none_gives_numbers():
+    view = sampling.Rectify(4, 1)([np.ones((1, 8, 8, 1), "float32"), np.zeros((1, 1, 4, 2)), np.ones((1, 1, 6))])
+    assert np.isfinite(np.asarray(view)).all()

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo import decoding, image
+from zoo import decoding, geometry, image
 from zoo.charset import Charset, Reading
 from zoo.image import ImageError, Picture, Sheet, Source
 from zoo.page import Document, Page, assemble
@@ -28,6 +28,7 @@ Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 DETECTOR, RECOGNIZER = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"  # the default pair
 BATCH = 64  # strips at once
+NOT_READING = ("labels", "min_confidence")  # what else a spotter's card may say
 TALL = 1.5  # height over width from which a crop may hold text that runs upwards or downwards
 
 
@@ -83,6 +84,11 @@ class Detector:
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
+        boxes, scores, _, _ = self.look(pixels)
+        return boxes, scores
+
+    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray], np.ndarray]:
+        """Boxes and scores, all that the network gave, and pixels of the image for one that it saw: across, down."""
         batch, scale = image.letterbox(pixels, self.size, self.multiple)
         given = self.run(batch[None])
         outputs = [np.asarray(given[name])[0] for name in self.outputs]
@@ -90,7 +96,7 @@ class Detector:
         stride = {"stride": batch.shape[0] / outputs[0].shape[0]} if decoding.strided(self.decode) else {}
         boxes, scores = self.decode(*(_without_padding(x, batch, inner) for x in outputs), **stride, **self.options)
         limit = np.array([pixels.shape[1], pixels.shape[0]], "float32")
-        return (boxes * scale).clip(0, limit).astype("float32"), scores
+        return (boxes * scale).clip(0, limit).astype("float32"), scores, given, scale
 
 
 def _without_padding(output: np.ndarray, batch: np.ndarray, inner: np.ndarray) -> np.ndarray:
@@ -219,6 +225,75 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return power / power.sum(-1, keepdims=True)
 
 
+# ---------------------------------------------------------------- spotting
+
+
+class Spotter:
+    """Words on a page, found and read by one network.
+
+    The network is called once to locate words, and then with their places, in batches of 1, 2, 4 … 64 of a few widths,
+    to read them from the features that it saw: `zoo.runtime.connect_parts` has both calls.
+
+    Args:
+        locate: from (1, H, W, 3) uint8 to what `Detector` decodes, and to shared features of any names.
+        read: from these features, "words" (1, N, 4, 2) in pixels of what `locate` was given, and "columns" (1, N, W),
+            to {"text": (1, N, T, K)}, the class after the characters being CTC's blank.
+        charset: the alphabet, its name or its characters.
+        height: rows of a word's view.
+        widths: columns of views; a word that needs more is squeezed.
+        **options: of `Detector`.
+    """
+
+    def __init__(
+        self,
+        locate: Run,
+        read: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
+        charset: str | Charset,
+        *,
+        height: int = 16,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        **options: Any,
+    ):
+        self.detector = Detector(locate, **options)
+        self.read = read
+        self.charset = charset if isinstance(charset, Charset) else Charset(charset)
+        self.height, self.widths = height, tuple(sorted(widths))
+
+    def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+        """Boxes (N, 4, 2) float32 from the top left of their texts, scores (N,), and readings of an image."""
+        boxes, scores, given, scale = self.detector.look(pixels)
+        wide, high = geometry.sides(boxes)
+        tall = np.flatnonzero(high > TALL * wide).tolist()
+        turned = [np.roll(boxes[i], roll, axis=0) for i in tall for roll in (1, -1)]
+        every = np.concatenate([boxes, np.reshape(turned, (-1, 4, 2))]).astype("float32") / scale
+        shared = {name: value for name, value in given.items() if name not in self.detector.outputs}
+        boxes, readings = uprighted(boxes, self._read(shared, every.astype("float32")), tall)
+        return boxes, scores, readings
+
+    def _read(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[Reading]:
+        readings = [Reading("", 1.0, ())] * len(quads)
+        wanted = columns(quads, self.height, self.widths[-1])
+        buckets = np.searchsorted(self.widths, wanted)
+        for bucket, width in enumerate(self.widths):
+            members, start = np.flatnonzero(buckets == bucket), 0
+            for size in batches(len(members)):
+                part = members[start : start + size]
+                words, inside = np.zeros((1, size, 4, 2), "float32"), np.zeros((1, size, width), "float32")
+                words[0, : len(part)] = quads[part]
+                inside[0, : len(part)] = np.arange(width) < wanted[part, None]
+                logits = np.asarray(self.read({**shared, "words": words, "columns": inside})["text"])[0, : len(part)]
+                for index, reading in zip(part, self.charset.decode_batch(logits), strict=True):
+                    readings[index] = reading
+                start += size
+        return readings
+
+
+def columns(quads: np.ndarray, height: int, most: int) -> np.ndarray:
+    """(N,) int: columns of the views of quadrilaterals (N, 4, 2) that keep their aspects with `height` rows."""
+    wide, high = geometry.sides(quads)
+    return np.round(height * wide / np.maximum(high, 1e-3)).clip(min(4, most), most).astype(int)
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -226,20 +301,22 @@ class Reader:
     """Documents from files.
 
     Args:
-        detector: from pixels to boxes and scores; None: each picture is one word or line.
-        recognizer: from crops to readings.
+        detector: from pixels to boxes and scores, or a spotter; None: each picture is one word or line.
+        recognizer: from crops to readings; a spotter needs none.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
     """
 
     def __init__(
         self,
-        detector: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None,
-        recognizer: Callable[[Sequence[np.ndarray]], Sequence[Reading]],
+        detector: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | Spotter | None,
+        recognizer: Callable[[Sequence[np.ndarray]], Sequence[Reading]] | None,
         *,
         min_confidence: float = 0.0,
         dpi: float = 200,
     ):
+        if recognizer is None and not isinstance(detector, Spotter):
+            raise TypeError("a reader without a recognizer needs a spotter")
         self.detector = detector
         self.recognizer = recognizer
         self.min_confidence = min_confidence
@@ -284,34 +361,50 @@ class Reader:
     def page(self, picture: Picture, start: float | None = None) -> Page:
         """The page of a picture; its seconds count from `start` on `time.perf_counter`, or from the call."""
         start = time.perf_counter() if start is None else start
-        boxes, scores = self._find(picture.pixels)
-        readings, boxes = self._recognize(picture.pixels, boxes)
+        boxes, scores, readings = self._words(picture.pixels)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
         height, width = picture.size
         return Page(picture.name, picture.number, width, height, blocks, time.perf_counter() - start)
 
+    def _words(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+        if isinstance(self.detector, Spotter):
+            return self.detector(pixels)
+        boxes, scores = self._find(pixels)
+        boxes, readings = self._recognize(pixels, boxes)
+        return boxes, scores, readings
+
     def _find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.detector is not None:
-            return self.detector(pixels)
+            return self.detector(pixels)  # type: ignore[return-value]  # no spotter
         height, width = pixels.shape[:2]
         whole = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], "float32")
         return whole, np.ones(1, "float32")
 
-    def _recognize(self, pixels: np.ndarray, boxes: np.ndarray) -> tuple[list[Reading], np.ndarray]:
-        """The reading of each box, and the boxes from the top left of their texts: tall ones are read turned, too."""
+    def _recognize(self, pixels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, list[Reading]]:
+        """The boxes from the top left of their texts, and the reading of each: tall ones are read turned, too."""
         crops = [image.crop(pixels, box) for box in boxes]
         tall = [i for i, crop in enumerate(crops) if crop.shape[0] > TALL * crop.shape[1]]
         turned = [np.rot90(crops[i], turns) for i in tall for turns in (3, 1)]
-        readings = list(self.recognizer([*crops, *turned])) if crops else []
-        boxes = boxes.copy()
-        for place, i in enumerate(tall):
-            upward, downward = readings[len(crops) + 2 * place :][:2]
-            # Text that runs upwards begins at the bottom left corner, downwards at the top right one.
-            choices = [(readings[i], 0), (upward, 1), (downward, -1)]
-            readings[i], roll = max(choices, key=lambda choice: _sureness(choice[0]))
-            boxes[i] = np.roll(boxes[i], roll, axis=0)
-        return readings[: len(crops)], boxes
+        return uprighted(boxes, list(self.recognizer([*crops, *turned])) if crops and self.recognizer else [], tall)
+
+
+def uprighted(boxes: np.ndarray, readings: list[Reading], tall: Sequence[int]) -> tuple[np.ndarray, list[Reading]]:
+    """Boxes (N, 4, 2) from the top left of their texts, and the reading of each.
+
+    Args:
+        boxes: as they were found.
+        readings: of all boxes, then of each tall one as text that runs upwards, and downwards.
+        tall: places of those that may.
+    """
+    boxes, best = boxes.copy(), readings[: len(boxes)]
+    for place, i in enumerate(tall):
+        upward, downward = readings[len(boxes) + 2 * place :][:2]
+        # Text that runs upwards begins at the bottom left corner, downwards at the top right one.
+        choices = [(best[i], 0), (upward, 1), (downward, -1)]
+        best[i], roll = max(choices, key=lambda choice: _sureness(choice[0]))
+        boxes[i] = np.roll(boxes[i], roll, axis=0)
+    return boxes, best
 
 
 def _sureness(reading: Reading) -> float:
@@ -332,7 +425,7 @@ def reader(
     """The reader with the networks of two cards.
 
     Args:
-        detection: a card's name or a run's folder; None: each picture is one word or line.
+        detection: a card's name or a run's folder; None: each picture is one word or line. A spotter reads by itself.
         recognition: a card's name or a run's folder.
         runtime: where the networks run, a key of `zoo.runtime.RUNTIMES`, or "auto".
         server: "host:port" of a model server that has both, in place of `runtime`.
@@ -350,6 +443,11 @@ def reader(
     from zoo import registry
     from zoo import runtime as runtimes
 
+    if detection is not None and registry.card(detection).task == "spotting":
+        if server:
+            raise ValueError(f"{detection} is served as one graph: zoo read --server {server} --graph {detection}")
+        least = usual_confidence(detection) if min_confidence is None else min_confidence
+        return Reader(spotter(detection, runtime, **options), None, min_confidence=least, dpi=dpi)
     own = {kind: _keywords(kind) for kind in (Detector, Recognizer)}
     if detection is not None:
         how = {"decode": decoding.DEFAULT, **registry.card(detection).reading, **options}["decode"]
@@ -379,11 +477,36 @@ def reader(
     return Reader(detector, recognizer, min_confidence=min_confidence, dpi=dpi)
 
 
-def usual_confidence(recognition: str) -> float:
-    """The confidence below which a recognizer's words on pages are more often wrong than right, as its card has it."""
+def spotter(name: str, runtime: str = "auto", **options: Any) -> Spotter:
+    """The spotter with the network of a card.
+
+    Args:
+        name: a card's name or a run's folder.
+        runtime: where the network runs, as for `reader`.
+        **options: stand over the card's values for reading.
+
+    Raises:
+        LookupError, ValueError, TypeError: as `reader` does.
+    """
+    from zoo import registry
+    from zoo import runtime as runtimes
+
+    card = registry.card(name)
+    values = {key: value for key, value in card.reading.items() if key not in NOT_READING} | options
+    how = values.get("decode", decoding.DEFAULT)
+    known = _keywords(Spotter) | _keywords(Detector) | decoding.options(how if callable(how) else decoding.find(how))
+    if unknown := values.keys() - known:
+        raise TypeError(
+            f"no option of reading is named {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}"
+        )
+    return Spotter(*runtimes.connect_parts(name, runtime), card.options["charset"], **values)
+
+
+def usual_confidence(name: str) -> float:
+    """The confidence below which a network's words on pages are more often wrong than right, as its card has it."""
     from zoo import registry
 
-    return float(registry.card(recognition).reading.get("min_confidence", 0.0))
+    return float(registry.card(name).reading.get("min_confidence", 0.0))
 
 
 def _keywords(kind: type) -> set[str]:

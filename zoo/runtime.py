@@ -15,9 +15,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     import keras
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Call = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
+PARTS = ("locate", "read")  # of a spotter
 LOGITS = ("logits",)  # the outputs that most networks are read by; `zoo.decoding.needed` says those of a card
 EXPORT = 1  # counted up when what an ONNX file holds changes
 OPSET = 18
@@ -46,12 +49,46 @@ def connect(name: str | os.PathLike, runtime: str = "auto") -> Run:
         ValueError: there is no such runtime.
         ModuleNotFoundError: it is not installed.
     """
+    return RUNTIMES[_chosen(runtime, onnx_path(registry.card(name)))](name)
+
+
+def connect_parts(name: str | os.PathLike, runtime: str = "auto") -> tuple[Run, Call]:
+    """The two calls of a spotter's card, in this process: the `run` that locates words, and the one that reads them.
+
+    Raises:
+        ValueError, ModuleNotFoundError: as `connect` does.
+    """
     card = registry.card(name)
+    paths = [onnx_path(card, part) for part in PARTS]
+    if _chosen(runtime, *paths) != "onnxruntime":
+        return parts_in_process(card, registry.load(name))
+    made: list[keras.Model] = []
+
+    def network(index: int) -> keras.Model:
+        made.extend([] if made else parts(card, registry.load(name)))
+        return made[index]
+
+    locate, read = (_onnx(path, str(name), partial(network, index)) for index, path in enumerate(paths))
+    return locate, read
+
+
+def parts(card: registry.Card, network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """The parts of a spotter by which it reads, as the module of its builder divides it."""
+    return importlib.import_module(card.builder.partition(":")[0]).parts(network)
+
+
+def parts_in_process(card: registry.Card, network: keras.Model) -> tuple[Run, Call]:
+    """The two calls of a spotter's network in this process."""
+    locate, read = map(_call, parts(card, network))
+    return locate, read
+
+
+def _chosen(runtime: str, *paths: Path) -> str:
     if runtime == "auto":
-        runtime = "onnxruntime" if onnx_path(card).is_file() or _can_convert() else "keras"
+        runtime = "onnxruntime" if all(path.is_file() for path in paths) or _can_convert() else "keras"
     if runtime not in RUNTIMES:
         raise ValueError(f"no runtime is named {runtime!r}; there are: auto, {', '.join(RUNTIMES)}")
-    return RUNTIMES[runtime](name)
+    return runtime
 
 
 def remote(server: str, model: str) -> Run:
@@ -70,38 +107,47 @@ def _load_keras(name: str | os.PathLike) -> Run:
 
 def in_process(network: keras.Model, outputs: Sequence[str] = LOGITS) -> Run:
     """The `run` of a network in this process. It is traced once or twice, whatever the shapes it is given."""
-    network = inference(network, outputs)
+    return _call(inference(network, outputs))
+
+
+def _call(network: keras.Model) -> Callable[[Any], dict[str, np.ndarray]]:
     network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
 
-    def run(batch: np.ndarray) -> dict[str, np.ndarray]:
+    def run(batch: Any) -> dict[str, np.ndarray]:
         return {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
 
     return run
 
 
 def inference(network: keras.Model, outputs: Sequence[str] = LOGITS) -> keras.Model:
-    """The part of a network that these outputs need."""
+    """The part of a network, from the image, that these outputs need."""
     import keras
 
-    return keras.Model(network.input, {name: network.output[name] for name in outputs}, name=network.name)
+    image = network.input["image"] if isinstance(network.input, dict) else network.input
+    return keras.Model(image, {name: network.output[name] for name in outputs}, name=network.name)
 
 
 # ---------------------------------------------------------------- ONNX
 
 
 def _load_onnx(name: str | os.PathLike) -> Run:
-    path = onnx_path(registry.card(name))
+    card = registry.card(name)
+    return _onnx(onnx_path(card), str(name), lambda: inference(registry.load(name), decoding.needed(card.reading)))
+
+
+def _onnx(path: Path, name: str, network: Callable[[], keras.Model]) -> Callable[[Any], dict[str, np.ndarray]]:
+    """The `run` of a file in the cache, which is made of the network if it is not there."""
     if run := _cached(path):
         return run
     with locked(path.with_name(f".{path.name}.lock")):  # another process may be making it
         if run := _cached(path):
             return run
         print(f"making {path} for {name}, once", file=sys.stderr)
-        export(registry.load(name), path, decoding.needed(registry.card(name).reading))
+        _write(network(), path)
     return onnx_run(path)
 
 
-def _cached(path: Path) -> Run | None:
+def _cached(path: Path) -> Callable[[Any], dict[str, np.ndarray]] | None:
     """The `run` of a file in the cache; None where there is none, or a damaged one."""
     if not path.is_file():
         return None
@@ -114,14 +160,15 @@ def _cached(path: Path) -> Run | None:
         return None
 
 
-def onnx_path(card: registry.Card) -> Path:
+def onnx_path(card: registry.Card, part: str = "") -> Path:
     """Where the cache keeps a card's ONNX file: another one for other weights, options or versions."""
     from zoo import __version__
 
     needed = decoding.needed(card.reading)
     known = [EXPORT, OPSET, __version__, card.builder, card.options, needed, weights.identity(card)]
     state = json.dumps(known, sort_keys=True)
-    return weights.cache() / "onnx" / f"{card.name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
+    name = f"{card.name}-{part}" if part else card.name
+    return weights.cache() / "onnx" / f"{name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
 
 
 def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str] = LOGITS) -> None:
@@ -130,30 +177,39 @@ def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str]
     Raises:
         ModuleNotFoundError: no converter is installed.
     """
+    _write(inference(network, outputs), path)
+
+
+def _write(network: keras.Model, path: str | os.PathLike) -> None:
     import keras
 
     if not _can_convert():
         raise ModuleNotFoundError(f"an ONNX file is made with TensorFlow and tf2onnx; {NEEDS_FRAMEWORK}")
-    network = inference(network, outputs)
-    signature = [keras.InputSpec(dtype="uint8", shape=network.input.shape, name="image")]
+    signature: list[Any] = [keras.InputSpec(dtype="uint8", shape=network.inputs[0].shape, name="image")]
+    if isinstance(network.input, dict):
+        signature = [{n: keras.InputSpec(dtype="float32", shape=x.shape, name=n) for n, x in network.input.items()}]
     chatter = StringIO()
     with replacing(path) as temporary, redirect_stdout(chatter), redirect_stderr(chatter):
         network.export(temporary, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
 
 
-def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Run:
-    """The `run` of an ONNX file, by onnxruntime on as many threads as this process has cores."""
+def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Callable[[Any], dict[str, np.ndarray]]:
+    """The `run` of an ONNX file, by onnxruntime on as many threads as this process has cores.
+
+    A file of one input is called with it, one of several with a mapping from their names.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cores()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
+    inputs = [given.name for given in session.get_inputs()]
     names = [output.name for output in session.get_outputs()]
 
-    def run(batch: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(names, {given.name: batch}), strict=True))
+    def run(batch: Any) -> dict[str, np.ndarray]:
+        fed = {inputs[0]: batch} if isinstance(batch, np.ndarray) else {name: batch[name] for name in inputs}
+        return dict(zip(names, session.run(names, fed), strict=True))
 
     return run
 

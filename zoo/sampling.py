@@ -1,4 +1,4 @@
-"""Values between the pixels of a map: deformable convolution, regions brought to one size, affine views.
+"""Values between the pixels of a map: deformable convolution, regions brought to one size, views of it.
 
     map (B, H, W, C), points (B, N) → values (B, N, C), each from the four pixels around the point
 
@@ -224,3 +224,67 @@ def spatial_transformer(x, size: tuple[int, int], name: str, *, filters: int = 3
         6, kernel_initializer="zeros", bias_initializer=whole, dtype="float32", name=f"{name}_matrix"
     )(y)  # fmt: skip
     return AffineView(size, name=name)([x, theta])
+
+
+# ---------------------------------------------------------------- perspective views
+
+
+def projection(quads):
+    """Eight numbers a to h for each quadrilateral (…, 4, 2), clockwise from the top left of what is seen in it.
+
+    A place (u, v) of the unit square lies at x = (a·u + b·v + c) / (g·u + h·v + 1), y = (d·u + e·v + f) / (the same):
+    Heckbert 1989, "Fundamentals of Texture Mapping and Image Warping", section 2.2.3.
+    """
+    x0, x1, x2, x3 = (quads[..., i, 0] for i in range(4))
+    y0, y1, y2, y3 = (quads[..., i, 1] for i in range(4))
+    u1, u2, u = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
+    v1, v2, v = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
+    area = u1 * v2 - u2 * v1
+    area = ops.where(ops.abs(area) < 1e-6, 1e-6, area)  # of a quadrilateral that is none, any view will do
+    g, h = (u * v2 - u2 * v) / area, (u1 * v - u * v1) / area
+    return x1 - x0 + g * x1, x3 - x0 + h * x3, x0, y1 - y0 + g * y1, y3 - y0 + h * y3, y0, g, h
+
+
+class Rectify(layers.Layer):
+    """Quadrilaterals of pictures seen straight on: [map, quads, columns] → (B·N, height, W, C).
+
+    The map (B, h, w, C) has a pixel for every `stride` of the picture, quads (B, N, 4, 2) are in pixels of the
+    picture, clockwise from the top left. Columns (B, N, W) are ones, as many as the view of each has columns, and then
+    zeros: beyond its columns a view is zero. Views are OpenCV's perspective warps; the edge of the map is repeated.
+
+    Args:
+        height: rows of a view.
+        stride: pixels of the picture for one of the map.
+    """
+
+    def __init__(self, height: int, stride: int, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # half precision is too coarse for places on a page
+        self.height, self.stride = height, stride
+
+    def call(self, inputs):
+        picture, quads, columns = inputs
+        a, b, c, d, e, f, g, h = (
+            value[..., None, None] for value in projection(ops.cast(quads, "float32") / self.stride)
+        )
+        columns = ops.cast(columns, "float32")
+        count, width = ops.shape(columns)[1], ops.shape(columns)[2]
+        used = ops.maximum(ops.sum(columns, -1, keepdims=True), 1.0)
+        u = ops.minimum((ops.arange(width, dtype="float32") + 0.5) / used, 1.0)[:, :, None]  # (B, N, 1, W)
+        v = ((np.arange(self.height) + 0.5) / self.height).astype("float32")[None, None, :, None]
+        depth = g * u + h * v + 1
+        depth = ops.where(ops.abs(depth) < 1e-6, 1e-6, depth)
+        x, y = (a * u + b * v + c) / depth - 0.5, (d * u + e * v + f) / depth - 0.5  # (B, N, height, W)
+        points = (-1, count * self.height * width)
+        values = bilinear([picture], None, ops.reshape(y, points), ops.reshape(x, points), REPEAT)
+        values = ops.reshape(values, (-1, self.height, width, picture.shape[-1]))
+        seen = ops.reshape(columns, (-1, 1, width, 1))
+        return ops.cast(values * seen, picture.dtype)
+
+    def compute_output_spec(self, inputs):
+        picture, _, columns = inputs
+        batch, count, width = columns.shape
+        rows = batch * count if batch and count else None
+        return keras.KerasTensor((rows, self.height, width, picture.shape[-1]), picture.dtype)
+
+    def get_config(self):
+        return super().get_config() | {"height": self.height, "stride": self.stride}

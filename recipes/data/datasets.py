@@ -213,12 +213,15 @@ def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[
     return train, held
 
 
-def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> Any:
-    """A member of one of several sets, each drawn by the square root of its size: large ones more often, none alone."""
-    filled = [members for members in sets.values() if members]
-    chances = np.sqrt([len(members) for members in filled])
-    members = filled[int(rng.choice(len(filled), p=chances / chances.sum()))]
-    return members[int(rng.integers(len(members)))]
+def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> tuple[str, Any]:
+    """The name of one of several sets, and a member of it: a set is drawn by the square root of its size.
+
+    So large ones come more often, and none alone.
+    """
+    filled = [name for name, members in sets.items() if members]
+    chances = np.sqrt([len(sets[name]) for name in filled])
+    name = filled[int(rng.choice(len(filled), p=chances / chances.sum()))]
+    return name, sets[name][int(rng.integers(len(sets[name])))]
 
 
 def sources(data: Path | None, names: Iterable[str]) -> list[str]:

@@ -57,7 +57,12 @@ class Task:
             entries = self.real
         else:
             entries = self.kept if self.kept and rng.random() < 0.5 else {}
-        return self._resized(varied(labelled(datasets.draw(entries, rng)), rng) if entries else synthetic(rng), rng)
+        page = varied(self.labelled(*datasets.draw(entries, rng)), rng) if entries else synthetic(rng)
+        return self._resized(page, rng)
+
+    def labelled(self, name: str, entry: datasets.Entry) -> Page:
+        """What can be learnt from a page of the data set `name`."""
+        return labelled(entry)
 
     def _resized(self, page: Page, rng: np.random.Generator) -> Page:
         """The page with its longer side as the card's size, more or less."""

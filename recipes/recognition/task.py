@@ -11,7 +11,7 @@ from recipes import losses, plots
 from recipes.data import augment, datasets, synthetic
 from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
-from recipes.recognition.targets import masks
+from recipes.recognition.targets import align, masks
 from zoo import image as images
 from zoo import runtime
 from zoo.charset import Charset
@@ -76,7 +76,7 @@ class Task:
         else:
             difficulty = min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0
             return synthetic.word_at(self.charset, self.recipe.seed, index, self.recipe.longest, difficulty)
-        word = datasets.draw(words, rng)
+        _, word = datasets.draw(words, rng)
         return synthetic.Strip(vary(word.image, rng), word.text)
 
     def batch(self, step: int) -> Batch:
@@ -122,12 +122,7 @@ class Task:
             return 0.0
         width = min(images.strip_width(sample.image, self.height), STRIDE * len(frames))
         scale = width / sample.image.shape[1]
-        steps = (sample.centres * scale // STRIDE).astype(int).clip(0, len(frames) - 1)
-        gaps = np.diff(steps)
-        if (gaps < 1 + (np.diff(label) == 0)).any():
-            return 0.0
-        frames[steps] = label
-        return 1.0
+        return align(sample.centres * scale // STRIDE, label, frames)
 
     def unlabelled(self, paths: Sequence[Path]) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
         """A function that draws pictures of words as strips of a shape (B, height, W, 3) uint8; W = 0 is any width.

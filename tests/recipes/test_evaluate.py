@@ -141,17 +141,22 @@ def test_a_part_of_the_data_is_spread_over_it(tmp_path):
         (["db_resnet50"], False, "name a recognizer, too"),
         (["crnn_vgg16_bn"], False, "name a detector, too"),
         (["db_resnet50", "crnn_vgg16_bn"], True, "give recognizers only"),
+        (["ocrnet_resnet50"], True, "give recognizers only"),
+        (["unet"], False, "scores are of detectors, recognizers and spotters"),
     ],
 )
 def test_models_must_suit_the_data(models, what, message):
     with pytest.raises(ValueError, match=message):
-        evaluate.pairs(models, crops=what)
+        evaluate.readings(models, crops=what)
 
 
-def test_pairs():
+def test_models_that_read_together():
     models = ["crnn_vgg16_bn", "db_resnet50", "crnn_mobilenet_v3_small"]
-    assert evaluate.pairs([models[0], models[2]], crops=True) == [(models[0],), (models[2],)]
-    assert evaluate.pairs(models, crops=False) == [(models[1], models[0]), (models[1], models[2])]
+    assert evaluate.readings([models[0], models[2]], crops=True) == [(models[0],), (models[2],)]
+    assert evaluate.readings(models, crops=False) == [(models[1], models[0]), (models[1], models[2])]
+    spotter = "ocrnet_resnet50"
+    assert evaluate.readings([spotter], crops=False) == [(spotter,)]
+    assert evaluate.readings([models[0], spotter, models[1]], crops=False) == [(spotter,), (models[1], models[0])]
 
 
 # ---------------------------------------------------------------- the command

@@ -29,7 +29,7 @@ DIRECTIONS = ("both", "forward", "backward")
 def sequence(features):
     """(B, H, W, C) → (B, W, C·H), as a recurrent network reads it: columns from left to right."""
     height, channels = features.shape[1], features.shape[3]
-    features = layers.Permute((2, 3, 1), name="columns")(features)  # (B, W, C, H)
+    features = layers.Permute((2, 3, 1), name="by_column")(features)  # (B, W, C, H)
     return layers.Reshape((-1, channels * height), name="sequence")(features)
 
 

@@ -1,0 +1,222 @@
+"""A spotter's recipe: words, places and characters as drawn; its loss by hand; eight pages learnt by heart and read."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import zoo
+from recipes import losses, recipe, train
+from recipes.data import fonts, synthetic
+from recipes.data.pages import Page
+from recipes.spotting import targets, task
+from zoo import registry
+from zoo.charset import Charset
+
+DIGITS = Charset("digits")
+SMALL = recipe.find("spotting.ocrnet_mobilenet_v3_large")
+RNG = np.random.default_rng(4)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+
+
+def page(*words: tuple[np.ndarray, str], size=(64, 96)) -> Page:
+    """White, with words of which no middles are known but of "12": 20 and 40 pixels from the left."""
+    middles = [np.array([[20, 20], [40, 20]], np.float32) if text == "12" else np.zeros((0, 2)) for _, text in words]
+    return Page(
+        np.full((*size, 3), 255, np.uint8),
+        np.array([quad for quad, _ in words], np.float32).reshape(-1, 4, 2),
+        np.zeros(len(words), bool),
+        tuple(text for _, text in words),
+        tuple(middles),
+    )
+
+
+def test_words_to_read_lie_within_the_page_and_are_of_the_alphabet():
+    whole, cut, tiny, other, long = (
+        box(10, 10, 50, 30),
+        box(70, 10, 110, 30),
+        box(0, 40, 30, 44),
+        *[box(5, 5, 60, 20)] * 2,
+    )
+    given = page((whole, "12"), (cut, "34"), (tiny, "5"), (other, "é"), (long, "123456"), (whole, ""))
+    given.ignore[:] = False
+    assert [word.text for word in targets.words(given, DIGITS, 5)] == ["12"]
+    given.ignore[0] = True
+    assert targets.words(given, DIGITS, 5) == []
+
+
+def test_a_corner_moved_by_an_error_is_off_by_it():
+    true = np.array([[10, 10], [50, 20], [45, 40], [5, 30]], np.float32)
+    found = true + RNG.normal(0, 3, (4, 2)).astype(np.float32)
+    np.testing.assert_allclose(targets.moved(true, targets.error(found, true)), found, atol=1e-4)
+    level = targets.moved(box(0, 0, 40, 10), np.array([[0.5, 0], [0, 0], [0, 0.2], [0, 0]], np.float32))
+    np.testing.assert_allclose(level, [[5, 0], [40, 0], [40, 12], [0, 10]], atol=1e-5)
+
+
+def test_strips_by_hand():
+    """A word of 40 by 20 pixels has 32 columns of 16 rows, and so 16 steps; its characters' middles lie a quarter and
+    three quarters along it."""
+    (word,) = targets.words(page((box(10, 10, 50, 30), "12")), DIGITS, 5)
+    got = targets.strips([word], [word.quad], DIGITS, count=3, widest=48)
+    np.testing.assert_array_equal(got["words"][0], word.quad)
+    assert got["columns"].sum(1).tolist() == [32, 0, 0] and got["columns"][0, :32].all()
+    assert got["ids"].tolist() == [[1, 2]] + 2 * [[DIGITS.blank] * 2] and got["length"].tolist() == [2, 0, 0]
+    assert np.flatnonzero(got["frames"][0] != DIGITS.blank).tolist() == [4, 12]
+    assert got["frames"][0, [4, 12]].tolist() == [1, 2] and got["aligned"].tolist() == [1, 0, 0]
+
+
+def test_a_wider_place_moves_the_middles():
+    (word,) = targets.words(page((box(10, 10, 50, 30), "12")), DIGITS, 5)
+    got = targets.strips([word], [box(0, 10, 60, 30)], DIGITS, count=1, widest=48)
+    assert got["columns"].sum() == 48
+    assert np.flatnonzero(got["frames"][0] != DIGITS.blank).tolist() == [8, 16]  # a third and two thirds of 24 steps
+
+
+def test_characters_at_pixels():
+    given = page((box(10, 10, 50, 30), "12"), (box(56, 40, 88, 56), "7"))
+    drawn = targets.characters(given, DIGITS)
+    assert drawn.shape == (16, 24)
+    assert (drawn[5, 5], drawn[5, 10]) == (1, 2) and drawn[0, 0] == DIGITS.blank
+    assert (drawn[10:14, 14:22] == targets.UNKNOWN).all()  # a word of which no middles are known
+    assert (drawn == targets.UNKNOWN).sum() == 5 * 9 and ((drawn >= 0) & (drawn < 10)).sum() == 2
+
+
+def small_task(**changes) -> task.Task:
+    card = zoo.card("ocrnet_mobilenet_v3_large")
+    return task.make(
+        replace(SMALL, size=(128, 128), batch=2, seed=3, **changes),
+        replace(card, options=card.options | card.test_options | {"classes": 6}),
+        None,
+    )
+
+
+def test_batches_depend_on_the_step_and_on_how_far_boxes_are_off():
+    one, two = small_task(), small_task()
+    pixels, given = one.batch(3)
+    again, same = two.batch(3)
+    np.testing.assert_array_equal(pixels, again)
+    for key, value in given.items():
+        np.testing.assert_array_equal(value, same[key], err_msg=key)
+    assert pixels.shape == (2, 128, 128, 3) and given["words"].shape == (2, task.WORDS, 4, 2)
+    assert given["columns"].shape[2] == 2 * given["frames"].shape[2] and given["columns"].shape[2] % 16 == 0
+    assert given["known"].tolist() in ([1, 1], [0, 1], [1, 0], [0, 0]) and given["class"].shape == (2, 128, 128)
+    two.errors = np.full((1, 4, 2), 0.5, np.float32)
+    two.recipe = replace(two.recipe, steps=3)  # at its end: all words are read where the network would find them
+    _, other = two.batch(3)
+    if given["length"].any():
+        assert not np.array_equal(given["words"], other["words"])
+    np.testing.assert_array_equal(given["ids"], other["ids"])
+
+
+def test_the_errors_of_boxes_are_those_of_the_network(monkeypatch):
+    """A network that finds every word 2 pixels too far right."""
+    own = small_task()
+    given = page((box(10, 10, 50, 30), "12"))
+
+    class Fake:
+        @staticmethod
+        def detector(pixels):
+            return given.polygons + np.array([2, 0], np.float32), np.ones(1)
+
+    monkeypatch.setattr(own, "sample", lambda index: given)
+    monkeypatch.setattr(own, "reader", lambda network: Fake)
+    own.begin(0, None)
+    assert len(own.errors) == 0
+    own.begin(10, None)
+    assert own.errors.shape == (task.PROBES, 4, 2)
+    np.testing.assert_allclose(own.errors, np.broadcast_to([0.1, 0], own.errors.shape), atol=1e-6)  # of 20 pixels
+
+
+def random_outputs(batch: int, size: int, classes: int, labels: int, words: int, steps: int) -> dict:
+    shapes = {
+        "logits": (size, size, 1), "threshold": (size, size, 1), "classes": (size, size, classes),
+        "coarse": (size, size, classes), "characters": (size // 4, size // 4, labels), "text": (words, steps, labels),
+    }  # fmt: skip
+    return {name: RNG.normal(size=(batch, *shape)).astype("float32") for name, shape in shapes.items()}
+
+
+def test_the_parts_of_the_loss_are_those_of_others():
+    """DB's, the segmenters' and the recognizers' of the same numbers; unknown classes tell nothing."""
+    outputs = random_outputs(2, 16, 3, 11, words=2, steps=8)
+    target = {
+        key: RNG.integers(0, 2, (2, 16, 16)).astype("float32") for key in ("region", "mask", "border", "border_mask")
+    } | {
+        "class": RNG.integers(0, 3, (2, 16, 16)), "known": np.array([1, 0], "float32"),
+        "character": np.full((2, 4, 4), targets.UNKNOWN), "ids": np.array([[[1, 2], [3, 10]], [[4, 5], [10, 10]]]),
+        "length": np.array([[2, 1], [2, 0]]), "frames": np.full((2, 2, 8), 10), "aligned": np.zeros((2, 2), "float32"),
+    }  # fmt: skip
+    target["character"][0, 1, 1], target["character"][0, 2, 2] = 7, 10
+    got = {name: np.asarray(value) for name, value in losses.spotting(target, outputs).items()}
+    whole = np.asarray(losses.db(target, outputs))
+    segments = np.asarray(losses.segments(target, {"logits": outputs["classes"], "coarse": outputs["coarse"]}))
+    scores = outputs["characters"][0]
+    entropy = np.log(np.exp(scores).sum(-1)) - scores[..., 7], np.log(np.exp(scores).sum(-1)) - scores[..., 10]
+    characters = np.array([entropy[0][1, 1] / 2 + entropy[1][2, 2] / 2, 0])
+    np.testing.assert_allclose(got["cls"] + got["iou"], whole + segments * [1, 0] + characters, rtol=1e-4)
+    each = [
+        np.asarray(losses.ctc({"ids": ids[None], "length": np.array([length])}, text[None]))[0]
+        for ids, length, text in zip(
+            target["ids"].reshape(4, 2), target["length"].reshape(4), outputs["text"].reshape(4, 8, 11), strict=True
+        )
+    ]
+    np.testing.assert_allclose(got["ctc"], [(each[0] + each[1]) / 2, each[2]], rtol=1e-4)
+
+
+# ---------------------------------------------------------------- learning
+
+
+def written(index: int) -> Page:
+    """A page of 128 pixels with three numbers in large print."""
+    rng = np.random.default_rng((77, index))
+    font = fonts.font(next(p for family in fonts.families() for p in family if p.stem == "DejaVuSans"), 26)
+    given = Page(np.full((128, 128, 3), 240, np.uint8), np.zeros((0, 4, 2), np.float32), np.zeros(0, bool))
+    quads, texts, middles = [], [], []
+    for top in (10, 50, 90):
+        text = "".join(map(str, rng.integers(0, 10, rng.integers(2, 5))))
+        ink, centres = synthetic.mask(text, font, np.random.default_rng(0))
+        left = int(rng.integers(8, 120 - ink.shape[1]))
+        view = given.image[top : top + ink.shape[0], left : left + ink.shape[1]]
+        view[:] = view * (1 - ink[..., None] / 255)
+        quads.append(box(left - 2, top - 2, left + ink.shape[1] + 2, top + ink.shape[0] + 2))
+        middles.append(np.stack([centres + left, np.full(len(text), top + ink.shape[0] / 2)], 1).astype(np.float32))
+        texts.append(text)
+    return given._replace(
+        polygons=np.array(quads), ignore=np.zeros(3, bool), texts=tuple(texts), middles=tuple(middles),
+        classes=np.zeros((128, 128), np.uint8),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_eight_pages_are_learnt_by_heart_and_read(tmp_path, monkeypatch):
+    """By the recipe, with a tiny network; then read by `zoo.reader`, word for word and in their order."""
+    pages = [written(index) for index in range(8)]
+    monkeypatch.setattr(task.Task, "sample", lambda self, index: pages[index % 8])
+    monkeypatch.setattr(task.Task, "held_out", lambda self: {"pages": pages})
+    card = zoo.card(SMALL.model)
+    small = replace(
+        card, options=card.options | card.test_options | {"units": 48, "channels": 32}, weights={}, results={}
+    )
+    small = replace(small, reading=card.reading | {"size": [128, 128], "multiple": 128})
+    (tmp_path / "tiny").mkdir()
+    registry.write_card(small, tmp_path / "tiny/card.toml")
+    how = replace(
+        SMALL, model=str(tmp_path / "tiny"), real=(), size=(128, 128), batch=8, steps=150, rate=6e-3,
+        warmup=20, ema=0.95, checkpoint_every=50, validate_every=150, floor=0.05,
+    )  # fmt: skip
+    train.train(how, tmp_path / "run", verbose=False)
+    with (tmp_path / "run/log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"loss_cls", "loss_iou", "loss_ctc"} <= set(rows[0])
+    assert float(rows[-1]["pages_hmean"]) == 1, rows[-1]
+    reader = zoo.reader(str(tmp_path / "run"), runtime="keras")
+    for given in pages:
+        (read,) = reader.read(given.image).pages
+        assert [word.text for word in read.words] == list(given.texts)
+        for word, polygon in zip(read.words, given.polygons, strict=True):
+            np.testing.assert_allclose(word.polygon, polygon, atol=4)
