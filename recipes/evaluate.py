@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,12 @@ import numpy as np
 import zoo
 from recipes import metrics, origin
 from recipes.data import datasets
+from recipes.segmentation.targets import merged
 from zoo import registry
 from zoo.files import replacing
 from zoo.page import Page
 from zoo.reading import PageError, Reader
+from zoo.segmenting import Segmenter, segmenter
 
 Scores = dict[str, float]
 
@@ -55,7 +58,8 @@ def evaluate(
     runtime: str = "auto",
     progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Iterator[Result]:
-    """Yields the result of each recognizer on crops; on pages, of each spotter, and of each detector and recognizer.
+    """Yields the result of each recognizer on crops; on pages, of each spotter, of each detector and recognizer, and,
+    where it is known what their parts are, of each segmenter.
 
     Args:
         models: names of cards or folders of runs.
@@ -73,11 +77,19 @@ def evaluate(
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
     folder = Path(folder)
     title = f"{folder.resolve().name}/{split}"
+    segmenters = [name for name in models if registry.card(name).task == "segmentation"]
+    layout = entries[0].level == "region"
+    for name in models if layout else segmenters:
+        yield Result(title, (name,), region_scores(segmenter(name, runtime), entries, progress), [], [])
+    readers = [name for name in models if name not in segmenters]
     crops = entries[0].text is not None
-    for chosen in readings(models, crops):
+    for chosen in readings(readers, crops) if readers and not layout else ():
         detector, recognizer = (None if crops else chosen[0]), chosen[-1]
         reader = zoo.reader(detector, recognizer, runtime=runtime)
-        yield score(reader, entries, folder, title, chosen, progress)
+        result = score(reader, entries, folder, title, chosen, progress)
+        if entries[0].regions and detector and registry.card(detector).task == "spotting":
+            result.scores.update(region_scores(segmenter(detector, runtime), entries, progress) | result.scores)
+        yield result
 
 
 def readings(models: Sequence[str], crops: bool) -> list[tuple[str, ...]]:
@@ -183,6 +195,30 @@ def page_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scor
     return scores | {"word_precision": bag["precision"], "word_recall": bag["recall"], "f1": bag["hmean"]}
 
 
+def region_scores(
+    segment: Segmenter, entries: Sequence[datasets.Entry], progress: Callable[[int, int], None]
+) -> Scores:
+    """The mean intersection over union of the classes of pixels, that of each class, and the share of pixels right.
+
+    Raises:
+        ValueError: it is not known what the parts of the pages are.
+    """
+    counts, seconds = np.zeros((len(segment.labels),) * 2, int), []
+    for count, entry in enumerate(entries, 1):
+        picture = entry.read()
+        true = datasets.classes(entry, picture.shape[:2])
+        if true is None:
+            raise ValueError(f"{entry.path}: nothing says what its parts are; a segmenter cannot be scored")
+        start = time.perf_counter()
+        found = segment(picture)
+        seconds.append(time.perf_counter() - start)
+        counts += metrics.confusion(found, merged(true, segment.labels), len(segment.labels))
+        progress(count, len(entries))
+    each = np.diag(counts) / np.maximum(counts.sum(0) + counts.sum(1) - np.diag(counts), 1)
+    known = {f"iou_{name}": float(each[i]) for i, name in enumerate(segment.labels) if counts[i].any()}
+    return {**metrics.miou(counts), **known, "pages": len(entries), "seconds": float(np.median(seconds))}
+
+
 def unscored(entry: datasets.Entry) -> np.ndarray:
     """(N,) bool: which labels of a page are not asked for."""
     marks = [unclear or text in ("", "###") for text, unclear in zip(entry.texts, entry.illegible, strict=True)]
@@ -215,6 +251,7 @@ def record(result: Result, command: str) -> list[Path]:
 _FIRST = {
     "detection": ["hmean", "precision", "recall"],
     "recognition": ["alnum", "f1"],
+    "segmentation": ["miou", "pixels"],
     "spotting": ["f1", "hmean", "precision", "recall"],
 }
 

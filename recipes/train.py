@@ -357,7 +357,8 @@ def _claim(run: Path, recipe: Recipe) -> None:
 def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
     """Gives a network the weights of a card, a run, or a file; those of another alphabet are moved to its own.
 
-    A file may hold the network's backbone alone; the rest stays random, and is counted.
+    A file may hold the backbone alone, and of another architecture what fits by path and shape is taken, which is the
+    backbone, too; the rest stays random, and is counted.
 
     Raises:
         RunError: the weights cannot be had.
@@ -371,12 +372,16 @@ def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
         except weights.WeightsError as error:
             raise RunError(f"start={start!r}: {error}") from error
     tensors = weights.read(path)
-    if "charset" in old.options and "charset" in card.options:
+    own = {variable.path: tuple(variable.shape) for variable in network.weights}
+    if old.builder != card.builder:
+        tensors = {name: tensor for name, tensor in tensors.items() if own.get(name) == tensor.shape}
+        if not tensors:
+            raise RunError(f"start={start!r}: no tensor of {old.name} fits into {card.name} by path and shape")
+    elif "charset" in old.options and "charset" in card.options:
         before, after = (Charset(one.options["charset"]) for one in (old, card))
         tensors = tensors if before.characters == after.characters else graft(network, tensors, before, after)
-    own = {variable.path for variable in network.weights}
-    weights.assign(network, tensors, strict=not tensors.keys() < own)
-    if random := len(own - tensors.keys()):
+    weights.assign(network, tensors, strict=not tensors.keys() < own.keys())
+    if random := len(own.keys() - tensors.keys()):
         print(f"{path}: {random} of {len(own)} variables are not in it and begin at random", file=sys.stderr)
 
 

@@ -499,7 +499,8 @@ def spotter(name: str, runtime: str = "auto", **options: Any) -> Spotter:
         raise TypeError(
             f"no option of reading is named {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}"
         )
-    return Spotter(*runtimes.connect_parts(name, runtime), card.options["charset"], **values)
+    locate, read = runtimes.connect_parts(name, runtime)
+    return Spotter(locate, read, card.options["charset"], **values)
 
 
 def usual_confidence(name: str) -> float:

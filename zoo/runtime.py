@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     import keras
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-Call = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
-PARTS = ("locate", "read")  # of a spotter
+PARTS = ("locate", "read")  # of a spotter, by which it reads
 LOGITS = ("logits",)  # the outputs that most networks are read by; `zoo.decoding.needed` says those of a card
 EXPORT = 1  # counted up when what an ONNX file holds changes
 OPSET = 18
@@ -52,35 +51,44 @@ def connect(name: str | os.PathLike, runtime: str = "auto") -> Run:
     return RUNTIMES[_chosen(runtime, onnx_path(registry.card(name)))](name)
 
 
-def connect_parts(name: str | os.PathLike, runtime: str = "auto") -> tuple[Run, Call]:
-    """The two calls of a spotter's card, in this process: the `run` that locates words, and the one that reads them.
+def connect_parts(
+    name: str | os.PathLike, runtime: str = "auto", wanted: Sequence[str] = PARTS
+) -> tuple[Callable[[Any], dict[str, np.ndarray]], ...]:
+    """The calls of a spotter's card, in this process: by default the `run` that locates words, and what reads them.
+
+    Args:
+        name, runtime: as for `connect`.
+        wanted: names of parts, as the module of its builder divides it.
 
     Raises:
         ValueError, ModuleNotFoundError: as `connect` does.
     """
     card = registry.card(name)
-    paths = [onnx_path(card, part) for part in PARTS]
+    paths = [onnx_path(card, part) for part in wanted]
     if _chosen(runtime, *paths) != "onnxruntime":
-        return parts_in_process(card, registry.load(name))
+        return parts_in_process(card, registry.load(name), wanted)
     made: list[keras.Model] = []
 
-    def network(index: int) -> keras.Model:
-        made.extend([] if made else parts(card, registry.load(name)))
-        return made[index]
+    def network(part: str) -> keras.Model:
+        made.extend([] if made else [registry.load(name)])
+        return getattr(parts(card, made[0]), part)
 
-    locate, read = (_onnx(path, str(name), partial(network, index)) for index, path in enumerate(paths))
-    return locate, read
+    return tuple(
+        _onnx(path, f"{name}, {part}", partial(network, part)) for path, part in zip(paths, wanted, strict=True)
+    )
 
 
-def parts(card: registry.Card, network: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The parts of a spotter by which it reads, as the module of its builder divides it."""
+def parts(card: registry.Card, network: keras.Model) -> Any:
+    """The parts of a spotter's network by name, as the module of its builder divides it."""
     return importlib.import_module(card.builder.partition(":")[0]).parts(network)
 
 
-def parts_in_process(card: registry.Card, network: keras.Model) -> tuple[Run, Call]:
-    """The two calls of a spotter's network in this process."""
-    locate, read = map(_call, parts(card, network))
-    return locate, read
+def parts_in_process(
+    card: registry.Card, network: keras.Model, wanted: Sequence[str] = PARTS
+) -> tuple[Callable[[Any], dict[str, np.ndarray]], ...]:
+    """The calls of a spotter's network in this process."""
+    divided = parts(card, network)
+    return tuple(_call(getattr(divided, part)) for part in wanted)
 
 
 def _chosen(runtime: str, *paths: Path) -> str:

@@ -49,7 +49,7 @@ class Segmenter:
 
 
 def segmenter(name: str | os.PathLike, runtime: str = "auto") -> Segmenter:
-    """The segmenter with the network of a card.
+    """The segmenter with the network of a card, a spotter's among them.
 
     Raises:
         LookupError: there is no such card.
@@ -58,6 +58,9 @@ def segmenter(name: str | os.PathLike, runtime: str = "auto") -> Segmenter:
     from zoo import runtime as runtimes
 
     card = registry.card(name)
+    if card.task == "spotting":
+        (run,) = runtimes.connect_parts(name, runtime, ["segment"])
+        return Segmenter(run, labels=card.reading["labels"], size=card.reading["size"])
     if card.task != "segmentation":
         hint = "zoo list --task segmentation"
         raise ValueError(f"{name} is a model for {card.task}; one for segmentation is needed: {hint}")

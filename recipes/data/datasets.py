@@ -6,8 +6,11 @@ Our format is a folder with `labels.jsonl`, one JSON object a line:
             "words": [{"polygon": [[x, y], ...], "text": "...", "illegible": false}]}
            or, without places, "page_text": "..."
     crops  {"image": "images/b.png", "text": "...", "split": "train"}
+    layout {"image": "images/c.jpg", "regions": [{"polygon": [[x, y], ...], "label": "table"}]}
+           or words as above, each with the "label" of what it is part of
 
-Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background.
+Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background. Labels
+of regions are those of `REGIONS`.
 """
 
 from __future__ import annotations
@@ -22,12 +25,25 @@ from typing import Any
 import cv2
 import numpy as np
 
+from recipes.data.documents import LABELS
 from zoo import image as images
+
+
+# What the words and regions of DocBank and PubLayNet are called, and which of `documents.LABELS` they are.
+REGIONS = {
+    "paragraph": "text", "abstract": "text", "author": "text", "footer": "text", "caption": "text", "reference": "text",
+    "equation": "text", "date": "text", "text": "text", "title": "title", "section": "title", "list": "list",
+    "table": "table", "figure": "figure",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One labelled picture: a crop has its `text`, a page its polygons (N, 4, 2), texts and illegible marks."""
+    """One labelled picture: a crop has its `text`, a page its polygons (N, 4, 2), texts and illegible marks.
+
+    A page of which it is known what its parts are has `regions`: pairs of one of `REGIONS` and an outline (P, 2). Those
+    of words are words: see `classes`.
+    """
 
     path: Path
     text: str | None
@@ -37,6 +53,7 @@ class Entry:
     level: str = "word"
     split: str = "train"
     page_text: str = ""  # of a page without boxes
+    regions: tuple[tuple[str, np.ndarray], ...] = ()
 
     def read(self) -> np.ndarray:
         """The picture (H, W, 3) uint8.
@@ -124,7 +141,7 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
         path, split = folder / row["image"], row.get("split", "train")
         if "text" in row:
             return Entry(path, _text(row["text"]), _polygons([]), split=split)
-        words = row.get("words", []) if "page_text" in row else row["words"]
+        words = row.get("words", []) if "page_text" in row or "regions" in row else row["words"]
         return Entry(
             path,
             None,
@@ -134,9 +151,22 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
             row.get("level", "word"),
             split,
             _text(row.get("page_text") or ""),
+            tuple((_label(part["label"]), _outline(part)) for part in row.get("regions", words) if "label" in part),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of this format ({type(error).__name__}: {error})") from error
+
+
+def _label(value: object) -> str:
+    if value not in REGIONS:
+        raise ValueError(f"no region is called {value!r}; there are: {', '.join(REGIONS)}")
+    return str(value)
+
+
+def _outline(part: dict) -> np.ndarray:
+    """(P, 2) of a region: the exact one, where it has it beside its box."""
+    points = part.get("segmentation") or [part["polygon"]]
+    return np.array(points[0], np.float32).reshape(-1, 2)
 
 
 def _text(value: object) -> str:
@@ -180,6 +210,29 @@ def _paddle(folder: Path, line: str, where: str) -> Entry:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of PaddleOCR ({type(error).__name__}: {error})") from error
     return Entry(folder / name, None, polygons, texts, tuple(text in ("###", "*") for text in texts))
+
+
+def classes(entry: Entry, size: tuple[int, int]) -> np.ndarray | None:
+    """(H, W) uint8: of each pixel of a page 0, or one more than the place of what it is part of in `documents.LABELS`.
+
+    Words are joined to regions where no more than a line and a half lies between them. None where nothing is known.
+    """
+    if not entry.regions:
+        return None
+    result = np.zeros(size, np.uint8)
+    heights = [np.ptp(outline[:, 1]) for _, outline in entry.regions]
+    reach = max(3, round(1.5 * float(np.median(heights)))) if len(entry.polygons) else 0
+    for value, label in enumerate(LABELS, 1):
+        drawn = np.zeros(size, np.uint8)
+        for name, outline in entry.regions:
+            if REGIONS[name] == label:
+                cv2.fillPoly(drawn, [np.rint(outline).astype(np.int32)], 1)
+        if reach and drawn.any():
+            edge = cv2.copyMakeBorder(drawn, reach, reach, reach, reach, cv2.BORDER_CONSTANT)
+            edge = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))
+            drawn = edge[reach:-reach, reach:-reach]
+        result[(drawn > 0) & (result == 0)] = value
+    return result
 
 
 def held_out(entry: Entry, share: float = 0.1) -> bool:

@@ -51,7 +51,7 @@ def labelled(entry: datasets.Entry) -> Page:
     """A real page with its words; lines are cut into words where their gaps tell, else they do not count."""
     picture = entry.read()
     polygons, texts, illegible = datasets.words(entry, picture)
-    return Page(picture, polygons, illegible, tuple(texts))
+    return Page(picture, polygons, illegible, tuple(texts), classes=datasets.classes(entry, picture.shape[:2]))
 
 
 def varied(page: Page, rng: Rng) -> Page:

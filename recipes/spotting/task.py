@@ -115,7 +115,8 @@ class Task(detection.Task):
     def reader(self, network) -> Spotter:  # type: ignore[override]
         """The network as the reading path uses it."""
         values = {key: value for key, value in self.reading.items() if key not in NOT_READING}
-        return Spotter(*runtime.parts_in_process(self.card, network), self.charset, **values)
+        locate, read = runtime.parts_in_process(self.card, network)
+        return Spotter(locate, read, self.charset, **values)
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Page]:
         return [labelled(entry) for entry in entries]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
-from recipes import losses, metrics, recipe, train
-from recipes.data import documents
+from recipes import evaluate, losses, metrics, recipe, train
+from recipes.data import datasets, documents
 from recipes.data.documents import Regions
 from recipes.segmentation import targets, task
+from zoo.segmenting import Segmenter
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -102,3 +105,60 @@ def test_a_segmenter_learns_pages(tmp_path, monkeypatch):
     )
     train.train(how, tmp_path / "run", verbose=False)
     assert zoo.card(tmp_path / "run").results["validation"]["miou"] > 0.7
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_words_are_joined_to_regions(tmp_path):
+    """Two words of a paragraph with a gap of a word's height, a title far above: two regions, and nothing between."""
+    rows = [(10, 60, 40, 70, "paragraph"), (50, 60, 90, 70, "reference"), (10, 10, 60, 20, "section")]
+    words = [{"polygon": [[a, b], [c, b], [c, d], [a, d]], "text": "x", "label": name} for a, b, c, d, name in rows]
+    Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
+    (tmp_path / "labels.jsonl").write_text(json.dumps({"image": "a.png", "words": words}) + "\n")
+    (entry,) = datasets.read(tmp_path)
+    classes = datasets.classes(entry, (100, 100))
+    assert (classes[62:68, 12:88] == targets.NAMES.index("text")).all()  # the gap, too
+    assert (classes[12:18, 12:58] == targets.NAMES.index("title")).all()
+    assert (classes[30:50] == 0).all() and (classes[80:] == 0).all()
+
+
+def test_regions_are_drawn_by_their_outlines(tmp_path):
+    given = [
+        {"polygon": [[0, 0], [40, 0], [40, 40], [0, 40]], "label": "figure", "segmentation": [[0, 0, 39, 0, 0, 39]]},
+        {"polygon": [[50, 50], [90, 50], [90, 90], [50, 90]], "label": "table"},
+    ]
+    row = {"image": "a.png", "level": "region", "regions": given}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row) + "\n")
+    (entry,) = datasets.read(tmp_path)
+    assert len(entry.polygons) == 0 and entry.level == "region"
+    classes = datasets.classes(entry, (100, 100))
+    figure, table = targets.NAMES.index("figure"), targets.NAMES.index("table")
+    assert classes[5, 5] == figure and classes[35, 35] == 0  # a triangle
+    assert (classes[52:88, 52:88] == table).all() and (classes == table).sum() == 41**2
+    given[0]["label"] = "painting"
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="no region is called 'painting'"):
+        datasets.read(tmp_path)
+
+
+def test_a_segmenter_is_scored_by_labels(tmp_path, monkeypatch):
+    """One that finds text on the upper half of a page whose left half is text: each class overlaps by a third."""
+    Image.new("RGB", (60, 60)).save(tmp_path / "a.png")
+    given = [{"polygon": [[0, 0], [29, 0], [29, 59], [0, 59]], "label": "text"}]
+    row = {"image": "a.png", "level": "region", "split": "test", "regions": given}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row) + "\n")
+
+    def run(batch):
+        logits = np.zeros((*batch.shape[:3], 6), "float32")
+        logits[:, :32, :, 1], logits[:, 32:, :, 0] = 1, 1
+        return {"logits": logits}
+
+    made = Segmenter(run, labels=targets.NAMES, size=[64, 64], multiple=64)
+    monkeypatch.setattr(evaluate, "segmenter", lambda name, runtime: made)
+    (result,) = evaluate.evaluate(["unet"], tmp_path)
+    assert result.scores["miou"] == pytest.approx(1 / 3, abs=0.01) and result.scores["pages"] == 1
+    assert result.scores["iou_text"] == pytest.approx(1 / 3, abs=0.01) and result.scores["pixels"] == pytest.approx(0.5)
+    (tmp_path / "labels.jsonl").write_text(json.dumps({"image": "a.png", "split": "test", "words": []}) + "\n")
+    with pytest.raises(ValueError, match=r"a\.png: nothing says what its parts are"):
+        next(evaluate.evaluate(["unet"], tmp_path))

@@ -38,9 +38,9 @@ from keras import layers, ops
 
 from zoo.backbones import backbone
 from zoo.charset import Charset
-from zoo.detection.db import head, levels
+from zoo.detection.db import MEAN, STD, head, levels
 from zoo.detection.dbpp import fusion
-from zoo.layers import IMAGENET, Upsample, cbam, conv, conv_bn, normalize
+from zoo.layers import Upsample, cbam, conv, conv_bn, normalize
 from zoo.recognition.crnn import recurrent, sequence
 from zoo.sampling import Rectify
 from zoo.segmentation.ocrnet import context as object_context
@@ -50,15 +50,17 @@ FINE = 16  # channels of "detail"
 
 
 class Parts(NamedTuple):
-    """A network for reading in two calls.
+    """A network divided: for reading in two calls, and for the classes of pixels alone.
 
     Attributes:
         locate: image → {"logits", "features", "detail"}.
         read: {"features", "detail", "words", "columns"} → {"text"}.
+        segment: image → {"logits"}, of the classes.
     """
 
     locate: keras.Model
     read: keras.Model
+    segment: keras.Model
 
 
 class ByPage(layers.Layer):
@@ -131,7 +133,7 @@ def ocrnet(
     image = keras.Input((*image_size, 3), name="image")
     words = keras.Input((None, 4, 2), name="words")
     columns = keras.Input((None, None), name="columns")
-    seen, labels = normalize(image, *IMAGENET), len(Charset(charset)) + 1
+    seen, labels = normalize(image, MEAN, STD), len(Charset(charset)) + 1
 
     scales = levels(backbone(features, seen), channels)
     joined = fusion(scales) if attention else layers.Concatenate(name="fused")(scales)
@@ -157,7 +159,7 @@ def ocrnet(
 
 
 def parts(network: keras.Model) -> Parts:
-    """The network's two calls of reading; both have its variables."""
+    """The network divided; the parts have its variables."""
     inputs, outputs = network.input, network.output
     shared = {name: outputs[name] for name in ("features", "detail")}
     for name, tensor in shared.items():
@@ -166,4 +168,5 @@ def parts(network: keras.Model) -> Parts:
     return Parts(
         keras.Model(inputs["image"], {"logits": outputs["logits"], **shared}, name=f"{network.name}_locate"),
         keras.Model(known, {"text": outputs["text"]}, name=f"{network.name}_read"),
+        keras.Model(inputs["image"], {"logits": outputs["classes"]}, name=f"{network.name}_segment"),
     )
