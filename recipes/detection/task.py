@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes import losses, metrics, plots
-from recipes.data import datasets
+from recipes.data import datasets, shards
 from recipes.data.pages import Page, crop, labelled, scaled, synthetic, varied
 from recipes.data.pipeline import Batch, cached
 from recipes.detection import targets
@@ -45,7 +45,8 @@ class Task:
         self.recipe, self.reading = recipe, card.reading
         self.real, self.held = map(_filled, datasets.train_split(data, recipe.real, recipe.few))
         self.kept, self.held_kept = map(_filled, datasets.train_split(data, recipe.replay))
-        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
+        self.packed = shards.of(data, recipe.shards, recipe.seed)
+        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
         self.page = cached(self._page, 2 * PAGES)
         self.shape = (recipe.batch, *recipe.size, 3)  # of a batch
         self.maps, self.loss = maps, loss
@@ -53,6 +54,9 @@ class Task:
     def _page(self, index: int) -> Page:
         """The page number `index` of the run, with its longer side as the card's size, more or less."""
         rng = np.random.default_rng((self.recipe.seed, 3, index))
+        if self.packed and rng.random() < self.recipe.real_share:
+            entry = self.packed.draw(index, lambda entry: entry.text is None)
+            return self._resized(varied(self.labelled(entry.path.parts[0], entry), rng), rng)
         if self.real and rng.random() < self.recipe.real_share:
             entries = self.real
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes import losses, plots
-from recipes.data import augment, datasets, synthetic
+from recipes.data import augment, datasets, shards, synthetic
 from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
 from recipes.recognition.targets import align, masks
@@ -41,7 +41,8 @@ class Task:
         self.kept, self.held_kept = map(self._words, datasets.train_split(data, recipe.replay))
         self.shape = (recipe.batch, self.height, 0, 3)  # of a batch, of any width
         self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
-        self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay)
+        self.packed = shards.of(data, recipe.shards, recipe.seed)
+        self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
 
     def _words(self, sets: datasets.Named) -> dict[str, list[synthetic.Strip]]:
         """The words of each data set that has some."""
@@ -69,6 +70,9 @@ class Task:
     def sample(self, index: int) -> synthetic.Strip:
         """The sample number `index` of the run: a real word now and then, else a synthetic one."""
         rng = np.random.default_rng((self.recipe.seed, 1, index))
+        if self.packed and rng.random() < self.recipe.real_share:
+            entry = self.packed.draw(index, lambda entry: self.usable(entry.path.parts[0], entry.text or ""))
+            return synthetic.Strip(vary(_shrink(entry.read(), 2 * self.height), rng), entry.text or "")
         if self.real and rng.random() < self.recipe.real_share:
             words = self.real
         elif self.kept and rng.random() < 0.5:
