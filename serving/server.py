@@ -28,6 +28,7 @@ from typing import Any
 import grpc
 import tensorflow as tf
 from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
 from serving import wire
 from serving.batching import Batcher
@@ -61,20 +62,28 @@ def _serialize(response: Any) -> bytes:
 
 
 def _handler(method: wire.Method, function: Callable[..., Any]) -> grpc.RpcMethodHandler:
-    def call(request: Any, context: grpc.ServicerContext) -> Any:
+    def call(data: bytes, context: grpc.ServicerContext) -> Any:
         remaining = context.time_remaining()
         if not context.is_active() or (remaining is not None and remaining <= 0):
             # It waited for a free thread until nobody listened any more: the work is not begun.
             context.abort(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
         try:
-            return function(request, remaining)
+            return function(_parsed(method, data), remaining)
         except Exception as error:
             code, text = status_of(error)
             if code is Code.INTERNAL:
                 log.exception("%s failed", method.name)
         context.abort(code, text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "...TRUNCATED")
 
-    return grpc.unary_unary_rpc_method_handler(call, method.request.FromString, _serialize)
+    # Bytes come in as they are: gRPC would parse them in the one thread by which all requests come in.
+    return grpc.unary_unary_rpc_method_handler(call, None, _serialize)
+
+
+def _parsed(method: wire.Method, data: bytes) -> Any:
+    try:
+        return method.request.FromString(data)
+    except DecodeError as error:
+        raise StatusError(Code.INTERNAL, f"the bytes are no {method.request.DESCRIPTOR.name}: {error}") from None
 
 
 class Server:

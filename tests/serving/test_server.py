@@ -348,6 +348,7 @@ def test_bytes_that_are_no_request(channel):
     with pytest.raises(grpc.RpcError) as caught:
         call(b"\xff\xff\xff", timeout=10)
     assert caught.value.code() is Code.INTERNAL
+    assert caught.value.details().startswith("the bytes are no PredictRequest: ")
 
 
 def test_a_deadline_breaks_off_the_run(client):
