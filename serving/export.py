@@ -29,7 +29,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from serving import graph, graph_strips, wire
+from serving import graph, graph_spotting, graph_strips, wire
 from serving.models import version_numbers
 from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable, StatusError
 from zoo import decoding, registry, runtime
@@ -100,6 +100,10 @@ def export(
         ExportError: the version exists, or what was written does not answer like the network when it is served.
         zoo.registry.UnknownName, zoo.weights.WeightsError: from loading.
     """
+    if not isinstance(network, keras.Model) and registry.card(network).task == "spotting":
+        spotting = spotting_of(network, weights)
+        chosen = replace(spotting, reading={**spotting.reading, **(reading or {})})
+        return make_spotter(chosen, _cards(network), folder, registry.card(network).name, version)
     plan = plan_of(network, weights, reading)
 
     def fill(temporary: Path) -> None:
@@ -179,21 +183,67 @@ def make_ocr(
 ) -> Path:
     """As `export_ocr`, of networks at hand."""
     variables = [*reading.detector.variables, *reading.recognizer.variables]
+    values = {"detection": dict(reading.detection), "recognition": dict(reading.recognition)}
+    examples = {"recognize": [_png(reading.height, 3 * reading.height)]}
+    return _make_reader(
+        graph.signatures(reading), variables, reading.size, examples, values, cards, folder, name, version
+    )
+
+
+def make_spotter(
+    spotting: graph_spotting.Spotting,
+    card: Mapping[str, Any],
+    folder: str | os.PathLike,
+    name: str,
+    version: int | None = None,
+) -> Path:
+    """The folder of a new version of a spotter that reads pages: see `serving.graph_spotting`."""
+    variables = {id(v): v for network in (spotting.locator, spotting.reader) for v in network.variables}
+    signatures = graph_spotting.signatures(spotting)
+    return _make_reader(
+        signatures, [*variables.values()], spotting.size, {}, spotting.reading, card, folder, name, version
+    )
+
+
+def spotting_of(name: str | os.PathLike, weights: Any = "default") -> graph_spotting.Spotting:
+    """The network of a spotter's card, and how pages are read by it.
+
+    Raises:
+        ExportError: Keras runs on another framework.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(f"an export needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
+    card = registry.card(name)
+    divided = runtime.parts(card, registry.load(name, weights))
+    values = {**DEFAULTS["detection"], **card.reading}
+    return graph_spotting.Spotting(divided.locate, divided.read, values, Charset(card.options["charset"]))
+
+
+def _make_reader(
+    signatures: Mapping[str, Callable],
+    variables: Sequence[Any],
+    size: tuple[int, int],
+    examples: Mapping[str, list[bytes]],
+    values: Mapping[str, Any],
+    cards: Mapping[str, Any],
+    folder: str | os.PathLike,
+    name: str,
+    version: int | None,
+) -> Path:
+    """The folder of a new version of a model that reads pages by functions of encoded pictures."""
     functions = {
         key: tf.function(function, input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-        for key, function in graph.signatures(reading).items()
+        for key, function in signatures.items()
     }
     functions[DEFAULT_SIGNATURE] = functions["read"]
-    height, width = reading.size
-    crop = _png(reading.height, 3 * reading.height)
-    examples = {"read": [_png(height // 2, width)], "detect": [_png(height // 2, width)], "recognize": [crop]}
+    page = _png(size[0] // 2, size[1])
+    examples = {"read": [page], "detect": [page], **examples}
     requests = [_request(name, key, {"image_bytes": pictures}) for key, pictures in examples.items()]
 
     def fill(temporary: Path) -> None:
         _save(name, variables, functions, requests, temporary)
         signatures = _verify_ocr(temporary, name, functions, examples)
-        values = {"detection": dict(reading.detection), "recognition": dict(reading.recognition)}
-        facts = {"name": name, "task": "reading", "reading": values, "card": dict(cards)}
+        facts = {"name": name, "task": "reading", "reading": dict(values), "card": dict(cards)}
         _write_manifest(temporary, facts, variables, signatures)
 
     return _make(Path(folder) / name, version, fill)
@@ -283,16 +333,17 @@ def _save(
 
 def _signatures(plan: Plan) -> dict[str, Any]:
     height = plan.reading["height"] if plan.task == "recognition" else None
-    prepare = preparation(plan)
+    prepare, shape = preparation(plan), [None, height, None, 3]
+    network, kind = graph.once(plan.network, shape), plan.network.inputs[0].dtype
 
-    @tf.function(input_signature=[tf.TensorSpec([None, height, None, 3], tf.uint8, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
     def pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _run(plan.network, image)
+        return network(tf.cast(image, kind))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         prepared = prepare(image_bytes)
-        return {**_run(plan.network, prepared.pop("image")), **prepared}
+        return {**network(tf.cast(prepared.pop("image"), kind)), **prepared}
 
     return {DEFAULT_SIGNATURE: encoded, PIXELS: pixels}
 
@@ -373,7 +424,8 @@ def _examples(plan: Plan) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _png(height: int, width: int) -> bytes:
-    return cv2.imencode(".png", _picture(height, width))[1].tobytes()
+    grey = _picture(height, width)[..., :1]  # a third of the bytes, which every export holds several times
+    return cv2.imencode(".png", grey)[1].tobytes()
 
 
 def _picture(height: int, width: int) -> np.ndarray:

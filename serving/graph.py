@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import keras
@@ -26,6 +27,8 @@ from serving import graph_regions, graph_strips, graph_text
 from serving.graph_strips import Places
 from zoo.charset import Charset
 from zoo.reading import BATCH, TALL
+
+Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from pixels to outputs by name
 
 REGIONS = ("threshold", "box_threshold", "unclip", "shrunk", "min_size")
 
@@ -62,6 +65,36 @@ class Reading:
     @property
     def ctc(self) -> bool:
         return self.recognition.get("decoding", "ctc") == "ctc"
+
+    @cached_property
+    def find(self) -> Network:
+        """The detector, of a batch of pixels."""
+        return once(self.detector, [None, None, None, 3])
+
+    @cached_property
+    def recognize(self) -> Network:
+        """The recognizer, of a batch of strips."""
+        return once(self.recognizer, [None, self.height, self.widths[0] if len(self.widths) == 1 else None, 3])
+
+
+def once(network: keras.Model, shape: list[int | None]) -> Network:
+    """A network's outputs for images of a shape, as a function that a graph holds once for all that call it."""
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, network.inputs[0].dtype)])
+    def outputs(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return network(image, training=False)
+
+    return outputs
+
+
+class Words(NamedTuple):
+    """Words on pages, of all of them one after the other; its attributes are those of `Found`."""
+
+    counts: tf.Tensor
+    sizes: tf.Tensor
+    polygons: tf.Tensor
+    scores: tf.Tensor
+    items: tf.Tensor
 
 
 class Found(NamedTuple):
@@ -103,8 +136,8 @@ def detect(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     found = _pages(reading, data, _no_strips)
     splits = tf.cumsum(found.counts, exclusive=True)
     return {
-        "polygons": _padded(found.polygons, found.counts, splits),
-        "detection": _padded(found.scores, found.counts, splits),
+        "polygons": padded(found.polygons, found.counts, splits),
+        "detection": padded(found.scores, found.counts, splits),
         "counts": found.counts,
         "sizes": found.sizes,
     }
@@ -121,7 +154,7 @@ def recognize(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
 
     shapes = (_strip_shape(reading), [None], [None], [None])
     kinds = (tf.uint8, tf.int32, tf.int32, tf.int32)
-    cut, starts, owners, wanted = _joined(tf.size(data), step, kinds, shapes)
+    cut, starts, owners, wanted = joined(tf.size(data), step, kinds, shapes)
     texts, scores, _ = _texts(reading, cut, owners, starts, wanted, tf.size(data))
     return {"texts": texts, "scores": scores}
 
@@ -130,23 +163,41 @@ def read(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
     found = _pages(reading, data, _page_strips)
     total = tf.shape(found.items)[0]
-    texts, scores, lengths = _texts(reading, found.strips, found.owners, found.starts, found.wanted, total)
+    texts = _texts(reading, found.strips, found.owners, found.starts, found.wanted, total)
+    return laid_out(Words(found.counts, found.sizes, found.polygons, found.scores, found.items), *texts)
+
+
+def laid_out(found: Words, texts: tf.Tensor, scores: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The words of pages in reading order, by the text, its score and its length of each item."""
     chosen, turns = _best(found, scores, lengths)
-    words = tf.stack([tf.roll(found.polygons, turn, 1) for turn in (0, 1, -1)], 1)
-    polygons = tf.gather(words, turns, batch_dims=1)
+    polygons = tf.gather(rolled(found.polygons), turns, batch_dims=1)
     texts, scores = tf.gather(texts, chosen), tf.gather(scores, chosen)
 
-    pages = tf.repeat(tf.range(tf.size(found.counts)), found.counts)
+    total = tf.size(found.counts)
+    pages = tf.repeat(tf.range(total), found.counts)
     some = tf.strings.length(texts) > 0
     pages, polygons, texts, scores, sure = (
         tf.boolean_mask(values, some) for values in (pages, polygons, texts, scores, found.scores)
     )
-    counts = tf.math.bincount(pages, minlength=tf.size(data), maxlength=tf.size(data))
+    counts = tf.math.bincount(pages, minlength=total, maxlength=total)
     splits = tf.cumsum(counts, exclusive=True)
     order, lines = _in_order(polygons, counts, splits)
     outputs = {"polygons": polygons, "texts": texts, "scores": scores, "detection": sure}
-    result = {name: _padded(tf.gather(values, order), counts, splits) for name, values in outputs.items()}
-    return result | {"lines": _padded(lines, counts, splits), "counts": counts, "sizes": found.sizes}
+    result = {name: padded(tf.gather(values, order), counts, splits) for name, values in outputs.items()}
+    return result | {"lines": padded(lines, counts, splits), "counts": counts, "sizes": found.sizes}
+
+
+def rolled(polygons: tf.Tensor) -> tf.Tensor:
+    """(N, 3, 4, 2): polygons (N, 4, 2) as they are, and from where text begins that runs upwards, and downwards."""
+    return tf.stack([tf.roll(polygons, turn, 1) for turn in (0, 1, -1)], 1)
+
+
+def items(high: tf.Tensor, wide: tf.Tensor) -> tf.Tensor:
+    """(M, 2) int32, as `Words` has them, of words (N,) so high and wide."""
+    tall = tf.cast(tf.where(tf.cast(high, tf.float32) > TALL * tf.cast(wide, tf.float32))[:, 0], tf.int32)
+    every = tf.range(tf.size(high))
+    turns = tf.zeros_like(every), tf.ones_like(tall), -tf.ones_like(tall)
+    return tf.stack([tf.concat([every, tall, tall], 0), tf.concat(turns, 0)], 1)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
@@ -165,7 +216,7 @@ def _pages(reading: Reading, data: tf.Tensor, cut: Callable[..., tuple[tf.Tensor
     one = [None]
     shapes = (one, one, one, [None, 2], [None, 4, 2], one, [None, 2], _strip_shape(reading), one, one, one)
     kinds = (*(tf.int32,) * 4, tf.float32, tf.float32, tf.int32, tf.uint8, *(tf.int32,) * 3)
-    words, items, strips, *fields = _joined(tf.size(data), step, kinds, shapes, parallel=1)
+    words, items, strips, *fields = joined(tf.size(data), step, kinds, shapes, parallel=1)
     found = Found(words, *fields)
     # On each page words and items were counted from 0.
     of_items = tf.repeat(tf.cumsum(words, exclusive=True), items)
@@ -176,12 +227,26 @@ def _pages(reading: Reading, data: tf.Tensor, cut: Callable[..., tuple[tf.Tensor
 def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     batch, inner = graph_strips.letterbox(page, reading.size, reading.detection.get("multiple", 256))
     given = tf.cast(batch[None], reading.detector.inputs[0].dtype)
-    logits = reading.detector(given, training=False)["logits"][0, :, :, 0]
+    logits = reading.find(given)["logits"][0, :, :, 0]
+    return on_page(logits, batch, inner, page, reading.detection)
+
+
+def on_page(
+    logits: tf.Tensor, batch: tf.Tensor, inner: tf.Tensor, page: tf.Tensor, values: Mapping[str, Any]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Boxes (N, 4, 2) in pixels of a page and their scores (N,), by a map of text.
+
+    Args:
+        logits: (h, w) the map.
+        batch: (H, W, 3) the letterboxed page of which it is.
+        inner: (2,) height and width that the page has in it.
+        page: (H', W', 3).
+        values: a card's, for reading.
+    """
     stride = tf.cast(tf.shape(batch)[0] / tf.shape(logits)[0], tf.float32)
     used = tf.cast(tf.math.ceil(tf.cast(inner, tf.float32) / stride), tf.int32)
     probability = 0.5 + 0.5 * tf.tanh(0.5 * logits[: used[0], : used[1]])
-    options = {key: reading.detection[key] for key in REGIONS if key in reading.detection}
-    boxes, scores = graph_regions.boxes(probability, **options)
+    boxes, scores = graph_regions.boxes(probability, **{key: values[key] for key in REGIONS if key in values})
     sides = tf.cast(tf.shape(page)[:2], tf.float32)
     scale = tf.reverse(sides / tf.cast(inner, tf.float32), [0])
     return tf.clip_by_value(boxes * stride * scale, 0.0, tf.reverse(sides, [0])), scores
@@ -194,30 +259,26 @@ def _no_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor) -> tuple[
 
 def _page_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor) -> tuple[tf.Tensor, ...]:
     places = graph_strips.places(polygons, page)
-    sizes = places.sizes
-    tall = tf.cast(tf.where(tf.cast(sizes[:, 0], tf.float32) > TALL * tf.cast(sizes[:, 1], tf.float32))[:, 0], tf.int32)
-    turns = tf.zeros_like(sizes[:, 0]), tf.ones_like(tall), -tf.ones_like(tall)
-    words = tf.concat([tf.range(tf.shape(sizes)[0]), tall, tall], 0)
-    items = tf.stack([words, tf.concat(turns, 0)], 1)
+    chosen = items(places.sizes[:, 0], places.sizes[:, 1])
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        word = items[number, 0]
+        word = chosen[number, 0]
         place = Places(*(values[word] for values in places))
-        image = graph_strips.turn(graph_strips.crop(page, place), items[number, 1])
+        image = graph_strips.turn(graph_strips.crop(page, place), chosen[number, 1])
         cut, starts = graph_strips.strips(image, reading.height, reading.widths[-1], reading.ctc)
         wanted = graph_strips.strip_width(tf.shape(image)[:2], reading.height)
         return cut, tf.repeat(number, tf.size(starts)), starts, tf.repeat(wanted, tf.size(starts))
 
     shapes = (_strip_shape(reading), [None], [None], [None])
     kinds = (tf.uint8, tf.int32, tf.int32, tf.int32)
-    return items, *_joined(tf.shape(items)[0], step, kinds, shapes)
+    return chosen, *joined(tf.shape(chosen)[0], step, kinds, shapes)
 
 
 def _strip_shape(reading: Reading) -> list[int | None]:
     return [None, reading.height, reading.widths[-1], 3]
 
 
-def _joined(
+def joined(
     count: tf.Tensor,
     step: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
     kinds: tuple,
@@ -263,29 +324,43 @@ def _texts(
 
 
 def _run(reading: Reading, strips: tf.Tensor, kinds: tf.Tensor, length: int) -> graph_text.Steps:
-    """The recognizer's steps for strips in the order of their widths' numbers, up to `BATCH` of one width at once."""
-    counts = tf.math.bincount(kinds, minlength=len(reading.widths), maxlength=len(reading.widths))
+    """The recognizer's steps for strips in the order of their widths' numbers."""
+    kind = reading.recognizer.inputs[0].dtype
+
+    def part(begin: tf.Tensor, stop: tf.Tensor, width: tf.Tensor) -> graph_text.Steps:
+        pixels = tf.cast(strips[begin:stop, :, :width], kind)
+        return graph_text.steps(reading.recognize(pixels)["logits"], reading.charset.blank, length)
+
+    return in_parts(kinds, reading.widths, part, length)
+
+
+def in_parts(
+    kinds: tf.Tensor, widths: list[int], part: Callable[..., graph_text.Steps], length: int
+) -> graph_text.Steps:
+    """The steps of what stands in the order of its widths' numbers, up to `BATCH` of one width at once.
+
+    Args:
+        kinds: (S,) int32 places in `widths`, ascending.
+        widths: that there are.
+        part: from the first of some, the one after the last, and their width, to steps (·, length).
+        length: T of the steps.
+    """
+    counts = tf.math.bincount(kinds, minlength=len(widths), maxlength=len(widths))
     ends = tf.cumsum(counts)
     parts = -(-counts // BATCH)
-    of_part = tf.repeat(tf.range(len(reading.widths)), parts)
+    of_part = tf.repeat(tf.range(len(widths)), parts)
     nth = tf.range(tf.size(of_part)) - tf.gather(tf.cumsum(parts, exclusive=True), of_part)
     begins = tf.gather(ends - counts, of_part) + nth * BATCH
     stops = tf.minimum(begins + BATCH, tf.gather(ends, of_part))
-    static = reading.widths[0] if len(reading.widths) == 1 else None
-    kind = reading.recognizer.inputs[0].dtype
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        width = tf.constant(reading.widths)[of_part[number]]
-        part = tf.cast(strips[begins[number] : stops[number], :, :width], kind)
-        part = tf.ensure_shape(part, (None, reading.height, static, 3))
-        logits = reading.recognizer(part, training=False)["logits"]
-        return graph_text.steps(logits, reading.charset.blank, length)
+        return part(begins[number], stops[number], tf.constant(widths)[of_part[number]])
 
     kinds_of = (tf.int32, tf.float32, tf.float32)
-    return graph_text.Steps(*_joined(tf.size(of_part), step, kinds_of, ([None, length],) * 3, parallel=1))
+    return graph_text.Steps(*joined(tf.size(of_part), step, kinds_of, ([None, length],) * 3, parallel=1))
 
 
-def _best(found: Found, scores: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _best(found: Words, scores: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Of each word the item that is read most surely, (N,) int32, and its turn: 0 none, 1 upwards, 2 downwards."""
     count = tf.shape(found.polygons)[0]
     sure = tf.where(lengths > 0, scores ** (1 / tf.cast(tf.maximum(lengths, 1), tf.float32)), tf.zeros_like(scores))
@@ -305,11 +380,11 @@ def _in_order(polygons: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tupl
         order, lines = graph_text.lines(polygons[begin : begin + counts[number]])
         return order + begin, lines
 
-    order, lines = _joined(tf.size(counts), step, (tf.int32, tf.int32), ([None], [None]))
+    order, lines = joined(tf.size(counts), step, (tf.int32, tf.int32), ([None], [None]))
     return order, lines
 
 
-def _padded(values: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+def padded(values: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
     """(B, most, …) of values (N, …) that stand page after page; zeros or empty texts where a page has fewer."""
     most = tf.reduce_max(tf.concat([counts, [0]], 0))
     place = tf.range(most)[None]

@@ -1,0 +1,145 @@
+"""A spotter's whole reading path as one TensorFlow graph: pictures in, words out.
+
+    "read"    encoded images (B,) string ─► polygons, texts, scores, … of the words of each page, in reading order
+    "detect"  encoded images (B,) string ─► polygons, scores
+
+    image_bytes ─► for each page: decode ─► letterbox ─► locate ─► regions ─► boxes ─► read, by width ─► steps ┐
+                                                                                       lines ◄─ texts ◄────────┘
+
+Outputs are those of `serving.graph`; it does what `zoo.reading.Spotter` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from serving import graph, graph_strips, graph_text
+from zoo.charset import Charset
+
+
+@dataclass(frozen=True)
+class Spotting:
+    """A network's two calls, and how the reading path uses them.
+
+    Attributes:
+        locator: from (B, H, W, 3) pixels to "logits" and shared features.
+        reader: from these, "words" (B, N, 4, 2) and "columns" (B, N, W), to "text" (B, N, W / 2, K).
+        reading: the card's values for reading, "size" and "widths" among them.
+        charset: of the texts.
+        height: rows of a word's view.
+    """
+
+    locator: keras.Model
+    reader: keras.Model
+    reading: Mapping[str, Any]
+    charset: Charset
+    height: int = 16
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.reading["size"]
+        return height, width
+
+    @property
+    def widths(self) -> list[int]:
+        return sorted(self.reading["widths"])
+
+    @cached_property
+    def locate(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        return graph.once(self.locator, [None, None, None, 3])
+
+
+def signatures(spotting: Spotting) -> dict[str, Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
+    """The functions of encoded images (B,) string."""
+    return {"read": lambda data: read(spotting, data), "detect": lambda data: detect(spotting, data)}
+
+
+def detect(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The places of words on pages."""
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        page = graph_strips.decode(data[number])
+        polygons, scores, _, _ = _located(spotting, page)
+        return tf.shape(scores), tf.shape(page)[None, :2], polygons, scores
+
+    kinds = (tf.int32, tf.int32, tf.float32, tf.float32)
+    shapes = ([None], [None, 2], [None, 4, 2], [None])
+    counts, sizes, polygons, scores = graph.joined(tf.size(data), step, kinds, shapes, parallel=1)
+    splits = tf.cumsum(counts, exclusive=True)
+    return {
+        "polygons": graph.padded(polygons, counts, splits),
+        "detection": graph.padded(scores, counts, splits),
+        "counts": counts,
+        "sizes": sizes,
+    }
+
+
+def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The words of pages, in reading order; where nothing was read there is no word."""
+    length = spotting.widths[-1] // 2
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        page = graph_strips.decode(data[number])
+        polygons, scores, quads, shared = _located(spotting, page)
+        wide, high = _sides(polygons)
+        items = graph.items(high, wide)
+        turned = tf.gather(graph.rolled(quads), items[:, 0])
+        turned = tf.gather(turned, tf.where(items[:, 1] < 0, 2, items[:, 1]), batch_dims=1)
+        lengths = [tf.shape(values)[:1] for values in (polygons, items)]
+        return *lengths, tf.shape(page)[None, :2], polygons, scores, items, *_steps(spotting, shared, turned, length)
+
+    one, steps = [None], [None, length]
+    shapes = (one, one, [None, 2], [None, 4, 2], one, [None, 2], steps, steps, steps)
+    kinds = (*(tf.int32,) * 3, tf.float32, tf.float32, tf.int32, tf.int32, tf.float32, tf.float32)
+    counts, of_pages, sizes, polygons, scores, items, *fields = graph.joined(
+        tf.size(data), step, kinds, shapes, parallel=1
+    )
+    before = tf.repeat(tf.cumsum(counts, exclusive=True), of_pages)  # on each page words were counted from 0
+    items += tf.stack([before, tf.zeros_like(before)], 1)
+    total = tf.shape(items)[0]
+    low = tf.zeros([total], tf.int32)
+    texts = graph_text.texts(
+        graph_text.Steps(*fields), tf.range(total), total, low, low + length, spotting.charset.characters, True
+    )
+    return graph.laid_out(graph.Words(counts, sizes, polygons, scores, items), *texts)
+
+
+def _located(spotting: Spotting, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+    """Boxes (N, 4, 2) in pixels of the page, their scores, the boxes as the network sees them, and its features."""
+    batch, inner = graph_strips.letterbox(page, spotting.size, spotting.reading.get("multiple", 256))
+    given = spotting.locate(tf.cast(batch[None], spotting.locator.inputs[0].dtype))
+    polygons, scores = graph.on_page(given["logits"][0, :, :, 0], batch, inner, page, spotting.reading)
+    scale = tf.cast(tf.shape(page)[:2], tf.float32) / tf.cast(inner, tf.float32)
+    shared = {name: value for name, value in given.items() if name != "logits"}
+    return polygons, scores, polygons / tf.reverse(scale, [0]), shared
+
+
+def _sides(quads: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Widths and heights (N,) of quadrilaterals (N, 4, 2), as `zoo.geometry.sides`."""
+    edges = tf.norm(tf.roll(quads, -1, 1) - quads, axis=2)
+    return (edges[:, 0] + edges[:, 2]) / 2, (edges[:, 1] + edges[:, 3]) / 2
+
+
+def _steps(spotting: Spotting, shared: dict[str, tf.Tensor], quads: tf.Tensor, length: int) -> graph_text.Steps:
+    """What stands in quadrilaterals (M, 4, 2) of a page, as steps (M, length)."""
+    wide, high = _sides(quads)
+    most = spotting.widths[-1]
+    columns = tf.clip_by_value(tf.round(spotting.height * wide / tf.maximum(high, 1e-3)), min(4, most), most)
+    kinds = tf.reduce_sum(tf.cast(columns[:, None] > tf.constant(spotting.widths[:-1], tf.float32)[None], tf.int32), 1)
+    order = tf.argsort(kinds, stable=True)
+    quads, columns = tf.gather(quads, order), tf.gather(columns, order)
+
+    def part(begin: tf.Tensor, stop: tf.Tensor, width: tf.Tensor) -> graph_text.Steps:
+        inside = tf.cast(tf.range(width), tf.float32)[None] < columns[begin:stop, None]
+        given = {**shared, "words": quads[None, begin:stop], "columns": tf.cast(inside, tf.float32)[None]}
+        return graph_text.steps(spotting.reader(given, training=False)["text"][0], spotting.charset.blank, length)
+
+    found = graph.in_parts(tf.gather(kinds, order), spotting.widths, part, length)
+    back = graph_text.inverse(order)
+    return graph_text.Steps(*(tf.gather(values, back) for values in found))

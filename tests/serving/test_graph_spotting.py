@@ -1,0 +1,87 @@
+"""A spotter served as one graph reads what it reads here."""
+
+from __future__ import annotations
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from test_graph import check, dark, encoded, page, words
+from toys import LOCAL
+
+import zoo
+from recipes.metrics import edits
+from serving import export as exports
+from serving import graph_spotting
+from serving.client import Client
+from serving.server import Server
+from zoo import geometry, runtime
+from zoo.charset import Charset
+from zoo.reading import Reader, Spotter
+
+VALUES = {
+    "size": [256, 256], "multiple": 64, "threshold": 0.5, "box_threshold": 0.6, "unclip": 1.0, "widths": [16, 48, 128],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spotting() -> graph_spotting.Spotting:
+    """An untrained spotter that takes what is dark for text, so that there are words; what it reads is nonsense."""
+    keras.utils.set_random_seed(5)
+    card = zoo.card("ocrnet_mobilenet_v3_large")
+    network = zoo.build(card.name, **card.test_options)
+    for variable in network.weights:  # what is read must differ from word to word
+        if variable.path.startswith(("word", "recurrent")):
+            variable.assign(2 * np.asarray(variable))
+    divided = runtime.parts(card, network)
+    shared = {name: divided.locate.output[name] for name in ("features", "detail")}
+    locator = keras.Model(divided.locate.input, {"logits": dark()(divided.locate.input)["logits"], **shared})
+    return graph_spotting.Spotting(locator, divided.read, VALUES, Charset("digits"))
+
+
+@pytest.fixture(scope="module")
+def reader(spotting) -> Reader:
+    def call(network):
+        return lambda given: {key: value.numpy() for key, value in network(given, training=False).items()}
+
+    return Reader(Spotter(call(spotting.locator), call(spotting.reader), "digits", **VALUES), None)
+
+
+@pytest.fixture(scope="module")
+def served(spotting, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    exports.make_spotter(spotting, {"spotting": {}}, folder, "spot")
+    with Server(folder, "127.0.0.1:0") as server, Client(f"127.0.0.1:{server.port}", options=LOCAL) as client:
+        yield client
+
+
+@pytest.mark.slow
+def test_pages_are_read_as_by_the_spotter(served, reader):
+    """Level, turned, and slanted pages, and one without words, together."""
+    matrix = cv2.getRotationMatrix2D((160, 120), 9, 1)
+    slanted = cv2.warpAffine(page(), matrix, (320, 240), borderValue=(255, 255, 255))
+    pages = [page(), np.full((50, 60, 3), 255, "uint8"), slanted, np.rot90(page()).copy()]
+    answer = served.predict("spot", [encoded(pixels) for pixels in pages])
+    assert answer["sizes"].tolist() == [list(pixels.shape[:2]) for pixels in pages]
+    assert answer["counts"][1] == 0
+    level, slanted, turned = (reader.read(pages[number])[0] for number in (0, 2, 3))
+    check(answer, 0, level)
+    check(answer, 3, turned)
+    assert len({word.text for word in level.words}) > 5
+    # Angles are found to an eighth of a degree: what nonsense says of views depends on that here and there.
+    wrong = total = 0
+    for word in slanted.words:
+        text, polygon = max(words(answer, 2), key=lambda other: geometry.iou(word.polygon, other[1]))
+        assert np.abs(polygon - word.polygon).max() < 1.5
+        wrong, total = wrong + edits(text, word.text), total + len(word.text)
+    assert answer["counts"][2] == len(slanted.words) > 10 and wrong < 0.15 * total
+
+
+@pytest.mark.slow
+def test_places_are_those_of_the_spotter(served, reader):
+    answer = served.predict("spot", [encoded(page())], signature="detect")
+    boxes, scores, _ = reader.detector(page())
+    assert answer["counts"].tolist() == [len(boxes)]
+    order, found = np.lexsort(boxes[:, 0].T), np.lexsort(answer["polygons"][0][:, 0].T)
+    np.testing.assert_allclose(answer["polygons"][0][found], boxes[order], atol=1.5)
+    np.testing.assert_allclose(np.sort(answer["detection"][0]), np.sort(scores), atol=1e-3)
