@@ -110,7 +110,14 @@ def test_a_dry_run_and_a_range_test_leave_no_run(tmp_path, capsys, monkeypatch):
     assert cli.main(command(folder, "--dry-run")) == 0
     out = capsys.readouterr().out
     assert [path.name for path in folder.iterdir()] == ["first_batch.png"]
-    for told in ("parameters learn", "1000 steps of 4", "synthetic characters", "MB of weights", "samples/s", "1000 steps"):
+    for told in (
+        "parameters learn",
+        "1000 steps of 4",
+        "synthetic characters",
+        "MB of weights",
+        "samples/s",
+        "1000 steps",
+    ):
         assert told in out
     monkeypatch.setattr(preview.find_rate, "__kwdefaults__", {"steps": 12, "lowest": 1e-4, "highest": 1.0})
     assert cli.main(command(folder, "--find-rate", "--out", str(tmp_path / "curve.png"))) == 0
