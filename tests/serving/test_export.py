@@ -135,7 +135,7 @@ def test_the_official_message_reads_the_warm_up_file(folder):
     assert [array.shape for array in pixels] == [(1, 32, width, 3) for width in WIDTHS]
     encoded = [tf.make_ndarray(r.inputs["image_bytes"]) for r in requests if "image_bytes" in r.inputs]
     assert [len(array) for array in encoded] == [1, 2]
-    assert all(tf.io.decode_png(item).shape[2] == 3 for array in encoded for item in array)
+    assert all(tf.io.decode_png(item).shape[2] == 1 for array in encoded for item in array)  # grey
 
 
 def test_versions_count_up_and_nothing_else_is_left(small, tmp_path):

@@ -298,7 +298,10 @@ def check(answer: dict, number: int, expected) -> None:
 def served(networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     exports.make_ocr(networks, {"detection": {}, "recognition": {}}, folder, "ocr")
-    with Server(folder, "127.0.0.1:0") as server, Client(f"127.0.0.1:{server.port}", options=LOCAL) as client:
+    with (
+        Server(folder, "127.0.0.1:0") as server,
+        Client(f"127.0.0.1:{server.port}", options=LOCAL, timeout=300) as client,
+    ):
         yield client
 
 
