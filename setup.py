@@ -31,6 +31,7 @@ EXTRAS = {
     "export": TENSORFLOW,  # zoo export
     "serve": SERVE,  # zoo serve
     "client": CLIENT,  # zoo read --server, serving.client: without TensorFlow
+    "ray": ["ray[data]>=2.60"],  # zoo read --engine ray: pages on a cluster
     "hub": ["keras-hub>=0.32", "keras-cv>=0.9"],  # further backbones, preprocessing layers
     "test": [
         *TRAIN,

@@ -244,8 +244,10 @@ def add_read(subparsers) -> None:
     command.add_argument(
         "paths", nargs="+", metavar="PATH", help="an image, a PDF file, a folder, a URL, or - for stdin"
     )
-    command.add_argument("--format", choices=("text", "json", "jsonl", "hocr"), default="text", help="default: text")
-    command.add_argument("--output", metavar="FILE", type=Path, help="instead of standard output")
+    command.add_argument(
+        "--format", choices=("text", "json", "jsonl", "hocr", "parquet"), help="default: text; of --engine jsonl"
+    )
+    command.add_argument("--output", metavar="FILE", type=Path, help="instead of standard output; of --engine a folder")
     command.add_argument(
         "--overlay", metavar="FILE", type=_picture, help="picture of the page and its words; of further ones, FILE-2 …"
     )
@@ -260,6 +262,12 @@ def add_read(subparsers) -> None:
     place.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
     place.add_argument("--server", metavar="HOST:PORT", help="model server that runs the networks")
     command.add_argument("--graph", metavar="NAME", help="model on the server that reads whole pages: zoo export ocr")
+    command.add_argument(
+        "--engine",
+        choices=("ray",),
+        help="read on a cluster, that of RAY_ADDRESS; the same command goes on after a kill",
+    )
+    command.add_argument("--workers", metavar="N", type=_positive, help="of the engine; default: one for each machine")
     command.set_defaults(run=read)
 
 
@@ -279,6 +287,10 @@ def _share(text: str) -> float:
 def read(args: argparse.Namespace) -> int:
     from zoo.reading import PageError
 
+    if args.engine:
+        return _on_cluster(args)
+    if args.format == "parquet" or args.workers:
+        raise ValueError("--format parquet and --workers are for --engine ray")
     sources = [sys.stdin.buffer.read() if path == "-" else path for path in args.paths]
     results: Iterator[tuple[Any, Any]]
     if args.graph:
@@ -288,7 +300,7 @@ def read(args: argparse.Namespace) -> int:
             reader = _reader(args)
         results = reader.stream_pictures(sources)
     done = failed = 0
-    with _output(args.output) as file, _writer(args.format, file) as write:
+    with _output(args.output) as file, _writer(args.format or "text", file) as write:
         for page, picture in results:
             if isinstance(page, PageError):
                 failed += 1
@@ -301,6 +313,27 @@ def read(args: argparse.Namespace) -> int:
     if failed and done:
         print(f"zoo read: {done} read, {failed} not", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _on_cluster(args: argparse.Namespace) -> int:
+    """Reads on a cluster, and shows what came of it."""
+    from zoo import cluster
+
+    if args.output is None:
+        raise ValueError("--engine writes into a folder; give --output FOLDER")
+    unfit = ("overlay", "graph") if args.format in (None, *cluster.FORMATS) else ("format",)
+    if wrong := [f"--{name}" for name in unfit if getattr(args, name)]:
+        raise ValueError(f"--engine does without {' and '.join(wrong)}; it writes {' or '.join(cluster.FORMATS)}")
+    options = {"runtime": args.runtime, "server": args.server, "min_confidence": args.min_confidence}
+    with _hushed(args.traceback):
+        done = cluster.read(
+            args.paths, args.output, args.format or "jsonl", workers=args.workers, **_chosen(args), **options
+        )
+    text = f"{done['pages']} pages of {done['files']} files in {done['parts']} parts, {done['seconds']:g} s"
+    print(f"{args.output / 'manifest.json'}: {text}")
+    if done["errors"]:
+        print(f"zoo read: {done['pages']} read, {done['errors']} not", file=sys.stderr)
+    return 1 if done["errors"] else 0
 
 
 def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, Any]]:
@@ -322,13 +355,18 @@ def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, An
 def _reader(args: argparse.Namespace) -> Reader:
     from zoo.reading import reader
 
+    return reader(**_chosen(args), runtime=args.runtime, server=args.server, min_confidence=args.min_confidence)
+
+
+def _chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """The models, and what is asked of them."""
     given = {"detection": args.detection, "recognition": args.recognition}
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
     if args.recognize_only:
         chosen["detection"] = None
     if args.beam:
         chosen["beam"] = args.beam
-    return reader(**chosen, runtime=args.runtime, server=args.server, min_confidence=args.min_confidence)
+    return chosen
 
 
 @contextmanager

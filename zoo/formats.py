@@ -30,10 +30,11 @@ def as_jsonl(document: Document) -> str:
 
     {"image", "page", "width", "height", "words": [{"polygon", "text", "confidence"}], "seconds"}
     """
-    return "".join(json.dumps(_record(page), ensure_ascii=False) + "\n" for page in document.pages)
+    return "".join(json.dumps(record(page), ensure_ascii=False) + "\n" for page in document.pages)
 
 
-def _record(page: Page) -> dict:
+def record(page: Page) -> dict:
+    """What a line of JSON says of a page."""
     words = [
         {
             "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in word.polygon],

@@ -103,13 +103,13 @@ def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         yield from _url_sheets(source, dpi)
     elif isinstance(source, (str, Path)):
-        for path in _files(Path(source)):
+        for path in files(Path(source)):
             yield from _file_sheets(path, str(path), dpi)
     else:
         raise ImageError(f"a page is a path, URL, bytes or array, not {type(source).__name__}")
 
 
-def _files(path: Path) -> list[Path]:
+def files(path: Path) -> list[Path]:
     """The file itself, or the files of a folder that look like pages, sorted by path."""
     if not path.is_dir():
         if not path.exists():
