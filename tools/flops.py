@@ -4,7 +4,8 @@
 
 Nothing is computed: JAX follows the network with the shape of a picture alone, and what matrices and convolutions do to
 it is summed up, 2 operations for each product; sums, activations and normalizations are left out, as usual. A picture
-is as large as the card's [reading] says, a strip 128 pixels wide. Of a loop that writes characters all steps count.
+is as large as the card's [reading] says, a strip 128 pixels wide. Of a loop that writes characters all steps count; a
+spotter reads 100 words on its page, each as wide as such a strip.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import zoo
-from zoo import registry
+from zoo import registry, runtime
 
 STRIP = 128  # pixels
+WORDS, COLUMNS = 100, 64  # of a spotter's page, and of each word's view, which is half as high as a strip
 
 
 def picture(card: zoo.Card) -> tuple[int, int, int, int]:
@@ -76,8 +78,17 @@ def flops(name: str) -> int:
     import jax
 
     card = registry.card(name)
-    # Built within: then not even the weights are drawn.
-    closed = jax.make_jaxpr(lambda x: zoo.build(name)(x, training=False))(np.zeros(picture(card), "uint8"))
+
+    def run(image):  # built within: then not even the weights are drawn
+        network = zoo.build(name)
+        if card.task != "spotting":
+            return network(image, training=False)
+        divided = runtime.parts(card, network)
+        shared = divided.locate(image, training=False)
+        words = {"words": jax.numpy.zeros((1, WORDS, 4, 2)), "columns": jax.numpy.ones((1, WORDS, COLUMNS))}
+        return divided.read({key: shared[key] for key in ("features", "detail")} | words, training=False), shared
+
+    closed = jax.make_jaxpr(run)(np.zeros(picture(card), "uint8"))
     return operations(closed.jaxpr, int(card.options.get("longest", 0)) + 1)
 
 
