@@ -11,6 +11,8 @@ from keras import ops
 
 from recipes.recipe import Recipe
 
+THINNED = 10  # steps between two masks of a sparse network
+
 
 def schedule(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up to `rate`, then a cosine down to `floor` of it at the last step."""
@@ -31,9 +33,15 @@ def make(recipe: Recipe, network: keras.Model, rate: Any = None) -> keras.Optimi
         network: what learns.
         rate: a schedule in place of the recipe's.
     """
-    averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
+    averaged: dict[str, Any] = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
     optimizer = AdamW(
-        rate or schedule(recipe), weight_decay=recipe.decay, global_clipnorm=recipe.clip, pull=recipe.pull, **averaged
+        rate or schedule(recipe),
+        weight_decay=recipe.decay,
+        global_clipnorm=recipe.clip,
+        pull=recipe.pull,
+        sparsity=recipe.sparsity,
+        sparse_at=max(1, recipe.steps // 2),
+        **averaged,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     variables = network.trainable_variables
@@ -60,15 +68,17 @@ class AdamW(keras.optimizers.AdamW):
       and gradual unfreezing (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
     - `pull` draws weights to where they began: the gradient 2 · pull · (w - w_start) of the penalty
       pull · |w - w_start|² (L2-SP, Li et al. 2018, https://arxiv.org/abs/1802.01483, eq. 3) is added.
+    - `sparsity` is the share of each kernel's weights that end as 0, the smallest: it rises as 1 - (1 - t)³ until step
+      `sparse_at`, and the mask then stays (Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878, eq. 1).
     - Gradients are taken as they are given: the step has averaged them over devices before they are clipped here.
     """
 
     factors: Sequence[float] = ()
     begins: Sequence[int] = ()
 
-    def __init__(self, *args: Any, pull: float = 0.0, **kwargs: Any):
+    def __init__(self, *args: Any, pull: float = 0.0, sparsity: float = 0.0, sparse_at: int = 1, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.pull = pull
+        self.pull, self.sparsity, self.sparse_at = pull, sparsity, sparse_at
 
     def build(self, variables) -> None:
         super().build(variables)
@@ -78,6 +88,10 @@ class AdamW(keras.optimizers.AdamW):
                 start = self.add_variable_from_reference(variable, name="start")
                 start.assign(ops.convert_to_tensor(variable))
                 self.starts.append(start)
+        self.masks: dict[int, Any] = {}
+        for index, variable in enumerate(variables):
+            if self.sparsity and len(variable.shape) > 1:
+                self.masks[index] = self.add_variable_from_reference(variable, name="mask", initializer="ones")
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -87,6 +101,23 @@ class AdamW(keras.optimizers.AdamW):
             begun = ops.cast(self.iterations >= self.begins[index], "float32")
             learning_rate = learning_rate * self.factors[index] * begun
         super().update_step(gradient, variable, learning_rate)
+        if index in self.masks:
+            self._thin(self.masks[index], variable)
+
+    def _thin(self, mask, variable) -> None:
+        """Makes the weights 0 that the mask leaves out; every `THINNED` steps it leaves out more."""
+        done = ops.cast(self.iterations, "float32") / self.sparse_at
+        share = self.sparsity * (1 - (1 - ops.minimum(done, 1.0)) ** 3)
+
+        def drawn():
+            size = ops.abs(ops.convert_to_tensor(variable))
+            ordered = ops.sort(ops.reshape(size, (-1,)))
+            least = ordered[ops.cast(share * (ordered.shape[0] - 1), "int32")]
+            return ops.cast(size > least, mask.dtype)
+
+        due = ops.logical_and(self.iterations % THINNED == 0, done <= 1)
+        self.assign(mask, ops.cond(due, drawn, lambda: ops.convert_to_tensor(mask)))
+        self.assign(variable, ops.convert_to_tensor(variable) * ops.cast(ops.convert_to_tensor(mask), variable.dtype))
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
@@ -96,8 +127,10 @@ class AdamW(keras.optimizers.AdamW):
             return
         steps = ops.cast(self.iterations, "float32")
         momentum = ops.minimum(self.ema_momentum, steps / (10 + steps))
-        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
-            average.assign(momentum * average + (1 - momentum) * variable)
+        averages = zip(trainable_variables, self._model_variables_moving_average, strict=True)
+        for index, (variable, average) in enumerate(averages):
+            new = momentum * average + (1 - momentum) * variable
+            average.assign(new * self.masks[index] if index in self.masks else new)
 
 
 class Averaged:

@@ -52,6 +52,9 @@ class Recipe:
     soften: float = 2.0  # temperature of both
     alike: float = 0.0  # weight of the distance between how alike samples are by the features of both
 
+    sparsity: float = 0.0  # share of each kernel's weights, the smallest, that become 0 in the first half of the steps
+    bits: int = 0  # 8 trains as if weights and what flows between layers were whole numbers of eight bits
+
     adapt: str = ""  # what pictures without labels teach beside the labels: a key of `recipes.beside.LESSONS`
     target: str = ""  # these pictures: a folder, or a data set whose texts are not looked at; under --data, or a path
     adapt_weight: float = 1.0  # of that lesson's loss beside the task's

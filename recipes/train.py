@@ -29,7 +29,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import zoo
-from recipes import beside, distil, origin, plots, pretrain, report
+from recipes import beside, distil, origin, plots, pretrain, report, rounding
 from recipes import optimizer as optimizers
 from recipes import step as steps
 from recipes.recipe import Recipe
@@ -179,6 +179,7 @@ def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = 
         else:
             learner, task = distil.prepare(recipe, network, task)
             learner, task = beside.prepare(recipe, card, learner, task, data)
+            learner = rounding.prepare(recipe.bits, learner, network)
         optimizer = optimizers.make(recipe, learner, rate)
     step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate)
     if recipe.batch % (step.replicas * recipe.accumulate):

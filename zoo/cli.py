@@ -812,6 +812,48 @@ def serve(args: argparse.Namespace) -> None:
     run(Server(args.models, f"{args.host}:{args.port}", rest=rest, batching=batching))
 
 
+# ---------------------------------------------------------------- compress
+
+
+def add_compress(subparsers) -> None:
+    command = subparsers.add_parser(
+        "compress",
+        help="make a model smaller",
+        description="Writes a model in eight bits as an ONNX file, if it reads well enough on held-out pictures; or "
+        "one with fewer channels, as a folder to train further from: zoo train RECIPE --set model=DIR start=DIR.",
+    )
+    command.add_argument("model", metavar="MODEL", help="name of a model, or the folder of a run")
+    command.add_argument("--output", metavar="PATH", type=Path, required=True, help="file, or with --prune folder")
+    command.add_argument("--data", metavar="FOLDER", type=Path, help="a data set; of `train` some is held out to score")
+    command.add_argument("--method", choices=("static", "dynamic"), default="static", help="default: static")
+    command.add_argument(
+        "--most-loss", metavar="S", type=_share, default=0.01, help="by which the score may fall; default: 0.01"
+    )
+    command.add_argument("--limit", metavar="N", type=_positive, default=200, help="pictures that score; default: 200")
+    command.add_argument(
+        "--calibrate", metavar="N", type=_positive, default=8, help="pictures that say how large values are; default: 8"
+    )
+    command.add_argument("--prune", metavar="SHARE", type=_share, help="leave out this share of channels instead")
+    command.set_defaults(run=compress)
+
+
+def compress(args: argparse.Namespace) -> None:
+    with _hushed(args.traceback):
+        from recipes import compress as compressing
+
+    if args.prune is not None:
+        print(compressing.prune(args.model, args.prune, args.output))
+        return
+    if args.data is None:
+        raise ValueError("--data names the data set whose held-out pictures say what eight bits cost")
+    options = {"method": args.method, "most_loss": args.most_loss, "limit": args.limit, "shown": args.calibrate}
+    done = compressing.to_onnx(args.model, args.data.resolve(), args.output, **options)
+    print(done.path)
+    (before, after), (score, kept) = done.sizes, done.scores
+    facts = {"bytes": f"{after}, before {before}", "score": f"{kept:.4f}, before {score:.4f}"}
+    print("\n".join(_pairs(facts)))
+
+
 # ---------------------------------------------------------------- convert
 
 
@@ -870,7 +912,7 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 
 COMMANDS = (
     add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_report, add_evaluate, add_release, add_data,
-    add_convert, add_export, add_serve,
+    add_compress, add_convert, add_export, add_serve,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,0 +1,234 @@
+"""Smaller models: channels cut out, weights held at zero, numbers of eight bits; and a guard of what that costs.
+
+    zoo compress MODEL --data FOLDER --output FILE.onnx --most-loss 0.01      eight bits, for onnxruntime
+    zoo compress MODEL --prune 0.3 --output DIR                               fewer channels: a model to go on from
+    zoo train RECIPE --run RUN --set model=DIR start=DIR                      it learns again what it lost
+    zoo train RECIPE --run RUN --start MODEL --set sparsity=0.7               most weights become 0 while it learns
+    zoo train RECIPE --run RUN --start MODEL --set bits=8                     it learns to bear eight bits
+
+A score is that of held-out pictures of the data's `train` split, read as a user's are. Where it falls by more than is
+allowed, nothing is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import zoo
+from recipes import optimizer, train
+from recipes.data import datasets
+from recipes.recipe import Recipe
+from zoo import decoding, narrow, registry, runtime, weights
+from zoo.files import replacing
+from zoo.reading import Detector, Recognizer
+from zoo.registry import Card
+
+METHODS = ("static", "dynamic")
+TASKS = {"recognition": "recipes.recognition.task", "detection": "recipes.detection.task"}
+
+
+class CompressionError(RuntimeError):
+    """A model that is not written, since it would read too badly; the message says how badly."""
+
+
+# ---------------------------------------------------------------- scores
+
+
+class Exam:
+    """Held-out pictures of a data set's `train` split, and the score of whatever runs a model on them.
+
+    Args:
+        model: name of a card, or a run's folder.
+        data: folder of a data set.
+        limit: pictures at most, pages or words.
+        shown: pictures of the rest of the split that calibrate, at most.
+
+    Raises:
+        ValueError: the split holds none that are held out, or the model is of another task.
+    """
+
+    def __init__(self, model: str, data: Path, limit: int = 200, shown: int = 8):
+        self.card = registry.card(model)
+        if self.card.task not in TASKS:
+            raise ValueError(f"{model} is for {self.card.task}; there are scores for {' and '.join(TASKS)}")
+        how = Recipe(model=model, task=TASKS[self.card.task], real=(data.name,), few=shown, validation=limit)
+        self.task = train.make_task(how, self.card, data.parent)
+        held = [sample for samples in self.task.held.values() for sample in samples]
+        kept = [sample for samples in self.task.real.values() for sample in samples]
+        if self.card.task == "detection":
+            held, kept = self.task.samples(data.name, held[:limit]), self.task.samples(data.name, kept)
+        self.samples, self.others = datasets.spread(held, limit), datasets.spread(kept, 8 * shown)
+        if not self.samples:
+            raise ValueError(f"{data}: nothing of its `train` split is held out for a score; give a larger data set")
+
+    def reader(self, run: runtime.Run) -> Detector | Recognizer:
+        """What reads with a model that runs anywhere."""
+        if self.card.task == "detection":
+            return Detector(run, **self.card.reading)
+        task = self.task
+        return Recognizer(run, task.charset, height=task.height, widths=task.widths, decoding=task.decoding)
+
+    def score(self, run: runtime.Run) -> float:
+        """The share of words that are read right; of pages the harmonic mean of precision and recall of boxes."""
+        right, found, true = self.task.counts(self.reader(run), self.samples).sum(0)
+        return float(2 * right / max(1, found + true))
+
+    def batches(self, run: runtime.Run) -> list[np.ndarray]:
+        """What a model is given when it reads pictures that are not in the exam."""
+        seen: list[np.ndarray] = []
+
+        def recorded(batch: np.ndarray):
+            seen.append(batch)
+            return run(batch)
+
+        self.task.counts(self.reader(recorded), self.others)
+        return seen
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What compression came to: bytes and scores, before and after."""
+
+    path: Path
+    sizes: tuple[int, int]
+    scores: tuple[float, float]
+
+
+def guard(scores: tuple[float, float], most_loss: float, what: str) -> None:
+    """Nothing, where the score fell by no more than is allowed.
+
+    Raises:
+        CompressionError: it fell by more.
+    """
+    before, after = scores
+    if not before - after <= most_loss:
+        raise CompressionError(
+            f"{what} scores {after:.4f} and the model {before:.4f}: {before - after:.4f} less, and {most_loss:g} are "
+            "allowed; nothing was written. What would do: more pictures to calibrate by, another method, a model "
+            "trained with --set bits=8, or a larger --most-loss"
+        )
+
+
+# ---------------------------------------------------------------- eight bits, after training
+
+
+def to_onnx(
+    model: str,
+    data: Path,
+    output: Path,
+    *,
+    method: str = "static",
+    most_loss: float = 0.01,
+    limit: int = 200,
+    shown: int = 8,
+    quantize: Callable[..., None] | None = None,
+) -> Outcome:
+    """The ONNX file of a model in eight bits, which `zoo.runtime.onnx_run` runs; written if it reads well enough.
+
+    Args:
+        model: name of a card, or a run's folder.
+        data: folder of a data set, whose held-out pictures decide.
+        output: the file.
+        method: "static": weights and what flows between layers are whole numbers, whose ranges are those of some
+            pictures; "dynamic": weights, and what flows into matrix products, by the ranges of each picture.
+        most_loss: by which the score may fall.
+        limit: pictures of the exam at most.
+        shown: pictures whose ranges are taken, at most.
+        quantize: from (float file, file, batches, method) to nothing; by default onnxruntime's own.
+
+    Raises:
+        CompressionError: it would fall by more.
+        ValueError: there is no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
+    exam = Exam(model, data, limit, shown)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
+        runtime.export(registry.load(model), plain, decoding.needed(exam.card.reading))
+        run = runtime.onnx_run(plain)
+        (quantize or quantized)(plain, small, exam.batches(run) if method == "static" else [], method)
+        scores = exam.score(run), exam.score(runtime.onnx_run(small))
+        guard(scores, most_loss, f"{exam.card.name} in eight bits ({method})")
+        with replacing(output) as temporary:
+            Path(temporary).write_bytes(small.read_bytes())
+        return Outcome(output, (plain.stat().st_size, small.stat().st_size), scores)
+
+
+def quantized(plain: Path, small: Path, batches: Sequence[np.ndarray], method: str) -> None:
+    """Writes the eight-bit file of an ONNX file: weights by channel, what flows by tensor."""
+    from onnxruntime import InferenceSession, quantization
+
+    if method == "dynamic":
+        operations = ["MatMul", "Gemm", "LSTM"]  # convolutions of this kind are slower than plain ones
+        quantization.quantize_dynamic(plain, small, operations, per_channel=True)
+        return
+
+    class Batches(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            session = InferenceSession(str(plain), providers=["CPUExecutionProvider"])
+            self.name, self.left = session.get_inputs()[0].name, iter(batches)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.left, None)
+            return None if batch is None else {self.name: batch}
+
+    quantization.quantize_static(
+        plain, small, Batches(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+        op_types_to_quantize=["Conv", "ConvTranspose", "MatMul", "Gemm"],
+        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- fewer channels
+
+
+def prune(model: str, share: float, folder: Path, multiple: int = 8) -> Path:
+    """The folder of a model with fewer channels, to go on from: `zoo.load(folder)` takes it.
+
+    Args:
+        model: name of a card, or a run's folder.
+        share: of the channels that can go, those of each layer that matter least.
+        folder: to be written.
+        multiple: what is left of a layer's channels is a multiple of this.
+
+    Raises:
+        ValueError: the share is not in (0, 1), or no channel can go.
+        FileExistsError: the folder holds a model already.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"prune={share}: the share of channels is between 0 and 1")
+    path = folder / train.CARD
+    if path.exists():
+        raise FileExistsError(f"{path} exists; take an empty folder for --output")
+    card, network = registry.card(model), registry.load(model)
+    smaller, filters = narrow.cut(network, narrow.least(network, share, multiple))
+    if not filters:
+        raise ValueError(f"prune={share}: no channel of {card.name} can go; give a larger share")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.save(smaller, folder / train.WEIGHTS, dtype="float32")
+    registry.write_card(_card(card, smaller, filters, folder / train.WEIGHTS), path)
+    return folder
+
+
+def _card(card: Card, network: keras.Model, filters: dict[str, int], file: Path) -> Card:
+    """The card of a model that was cut; of one that had been cut before, too."""
+    options = {"of": card.builder, **card.options, "filters": {**card.options.get("filters", {}), **filters}}
+    facts = {
+        "file": file.name,
+        "sha256": weights.sha256(file),
+        "size": file.stat().st_size,
+        "dtype": "float32",
+        "recipe": f"zoo compress {card.name} --prune, not trained since",
+        "version": zoo.__version__,
+    }
+    return dataclasses.replace(
+        card, builder="zoo.narrow:narrowed", options={**options, "of": card.options.get("of", card.builder)},
+        weights=facts, results={}, published={}, params=optimizer.parameters(network.trainable_variables), gflops=0.0,
+    )  # fmt: skip

@@ -1,0 +1,253 @@
+"""Compression: rounding and masks by hand, the guard, and what is written or not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import zoo
+from recipes import compress, optimizer, rounding, step, train
+from recipes.data import folders
+from recipes.recipe import Recipe
+from zoo import cli, registry, runtime, weights
+
+HOW = Recipe(model="toy", task="", rate=0.05, warmup=0, steps=60, ema=0.9, decay=0, batch=32)
+
+
+# ---------------------------------------------------------------- rounding
+
+
+def test_weights_are_rounded_by_channel():
+    """Scales 1.27/127 = 0.01 and 12.7/127 = 0.1."""
+    kernel = np.array([[1.27, -12.7], [0.333, 0.333]], "float32")
+    found = np.asarray(rounding.fake_weights(kernel, -1))
+    np.testing.assert_allclose(found, [[1.27, -12.7], [0.33, 0.3]], rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(rounding.fake_weights(kernel.T, 0)), found.T, rtol=1e-5)
+
+
+def test_values_are_rounded_in_256_steps_with_zero_among_them():
+    """From -0.5 to 2.05 a step is 0.01 and zero the fiftieth; from 1 on the range still begins at 0."""
+    x = np.array([-3, -0.5, -0.004, 0, 0.0149, 2.05, 9], "float32")
+    found = np.asarray(rounding.fake_values(x, np.float32(-0.5), np.float32(2.05)))
+    np.testing.assert_allclose(found, [-0.5, -0.5, 0, 0, 0.01, 2.05, 2.05], atol=1e-6)
+    assert float(rounding.fake_values(np.float32(0.1), np.float32(1.0), np.float32(2.55))) == pytest.approx(
+        0.1, abs=1e-6
+    )
+
+
+def gradient(function, x: np.ndarray) -> np.ndarray:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(function)(x))
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        x = tf.convert_to_tensor(x)
+        tape.watch(x)
+        value = function(x)
+    return np.asarray(tape.gradient(value, x))
+
+
+def test_gradients_go_through_rounding_but_not_beyond_the_range():
+    x = np.array([-3.0, 0.123, 9.0], "float32")
+    low, high = np.float32(-0.5), np.float32(2.05)
+    found = gradient(lambda x: ops.sum(3 * rounding.fake_values(x, low, high)), x)
+    np.testing.assert_allclose(found, [0, 3, 0])
+    kernel = np.array([[1.0, 2.0], [0.3, 0.4]], "float32")
+    np.testing.assert_allclose(
+        gradient(lambda k: ops.sum(2 * rounding.fake_weights(k, -1)), kernel), 2 * np.ones((2, 2))
+    )
+
+
+class Line:
+    """Rows of numbers and a sum of them that is asked for."""
+
+    def batch(self, number: int):
+        x = np.random.default_rng(number).normal(size=(32, 1, 1, 4)).astype("float32")
+        return x, {"y": x[:, 0, 0] @ np.array([0.5, -1.0, 2.0, 0.05], "float32")}
+
+    def loss(self, targets, outputs):
+        return (outputs["logits"][:, 0, 0, 0] - targets["y"]) ** 2
+
+
+def line() -> keras.Model:
+    image = keras.Input((1, 1, 4), name="image")
+    x = keras.layers.Conv2D(16, 1, name="one")(image)
+    return keras.Model(image, {"logits": keras.layers.Dense(1, name="logits")(x)})
+
+
+def test_a_rounded_network_learns_and_is_what_rounding_makes_of_its_weights():
+    keras.utils.set_random_seed(0)
+    network = line()
+    learner = rounding.prepare(8, network, network)
+    paths = [variable.path for variable in network.weights]
+    adam = optimizer.make(replace(HOW, ema=0), learner)
+    doer = step.make(learner, Line().loss, adam, step.devices())
+    losses = list(doer.losses(Line(), 0, 60))
+    doer.sync()
+    assert np.mean(losses[-10:]) < 0.02 * np.mean(losses[:5])
+    assert paths == [variable.path for variable in network.weights]  # ranges are the learner's
+    ranges = {v.path.rpartition("/")[2]: np.asarray(v) for v in learner.non_trainable_variables}
+    assert set(ranges) == {"one_range", "logits_range"} and ranges["one_range"][2] == 60
+    x = Line().batch(999)[0]
+    known = {v.path: np.asarray(v) for v in network.weights}
+    rounded = lambda x, name: np.asarray(rounding.fake_values(x, *ranges[f"{name}_range"][:2]))  # noqa: E731
+    kernels = {name: np.asarray(rounding.fake_weights(known[f"{name}/kernel"], -1)) for name in ("one", "logits")}
+    hidden = rounded(x, "one")[:, 0, 0] @ kernels["one"][0, 0] + known["one/bias"]
+    wanted = rounded(hidden, "logits") @ kernels["logits"] + known["logits/bias"]
+    np.testing.assert_allclose(np.asarray(network(x)["logits"])[:, 0, 0], wanted, atol=1e-5)
+    plain = line()
+    plain.set_weights(network.get_weights())
+    assert np.abs(np.asarray(plain(x)["logits"])[:, 0, 0] - wanted).max() > 1e-4
+    with pytest.raises(ValueError, match="bits=4"):
+        rounding.prepare(4, network, network)
+
+
+# ---------------------------------------------------------------- sparse
+
+
+def test_a_sparse_network_keeps_its_zeros_while_it_learns():
+    """After half of the steps the smallest are 0, in the average, too; before, ever more of them (cubic)."""
+    keras.utils.set_random_seed(0)
+    network, how = line(), replace(HOW, sparsity=0.75, steps=60)
+    adam = optimizer.make(how, network)
+    doer = step.make(network, Line().loss, adam, step.devices())
+    kernel, shares = network.get_layer("one").kernel, []
+    for start in range(0, 60, 10):
+        losses = list(doer.losses(Line(), start, start + 10))
+        doer.sync()
+        shares.append(float(np.mean(np.asarray(kernel) == 0)))
+    # the masks of steps 0, 10, 20 and 30: 0.75 · (1 - (1 - t)³) of the weights less one, and the least itself
+    wanted = [(int(0.75 * (1 - (1 - n / 30) ** 3) * 63) + 1) / 64 for n in (0, 10, 20, 30)]
+    np.testing.assert_allclose(shares, [*wanted, wanted[-1], wanted[-1]], atol=1e-6)
+    zeros = np.asarray(kernel) == 0
+    with optimizer.Averaged(network, adam):
+        np.testing.assert_array_equal(np.asarray(kernel)[zeros], 0)
+    assert np.mean(losses) < 0.05
+    assert len([v for v in adam.variables if "mask" in v.path]) == 2  # they are in checkpoints; biases have none
+
+
+# ---------------------------------------------------------------- eight bits in a file, and the guard
+
+
+def test_the_guard_lets_pass_what_is_allowed():
+    compress.guard((0.8, 0.79), 0.0101, "it")
+    compress.guard((0.8, 0.9), 0.0, "it")
+    with pytest.raises(compress.CompressionError, match="scores 0.7000 and the model 0.8000: 0.1000 less"):
+        compress.guard((0.8, 0.7), 0.05, "it")
+    with pytest.raises(compress.CompressionError):
+        compress.guard((0.8, float("nan")), 0.05, "it")
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory) -> Path:
+    """A data set of synthetic numbers."""
+    return folders.write_words(tmp_path_factory.mktemp("data") / "numbers", 3, 60, "digits", 4)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory) -> Path:
+    """A recognizer in a folder: a tiny CRNN that knows nothing."""
+    keras.utils.set_random_seed(0)
+    folder, card = tmp_path_factory.mktemp("model"), registry.card("crnn_mobilenet_v3_small")
+    options = {**card.options, **card.test_options}
+    network = registry.build(card.name, **options)
+    weights.save(network, folder / "weights.safetensors", dtype="float32")
+    facts = {"file": "weights.safetensors", "sha256": weights.sha256(folder / "weights.safetensors")}
+    params = optimizer.parameters(network.trainable_variables)
+    made = replace(card, options=options, weights=facts, published={}, results={}, params=params)
+    registry.write_card(made, folder / "card.toml")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", compress.METHODS)
+def test_a_file_of_eight_bits_is_smaller_and_nearly_the_same(reader, numbers, tmp_path, method):
+    import onnx
+
+    path = tmp_path / "small.onnx"
+    done = compress.to_onnx(str(reader), numbers, path, method=method, most_loss=1.0)
+    assert done.path == path and path.stat().st_size == done.sizes[1]
+    kinds = [(tensor.data_type, np.prod(tensor.dims)) for tensor in onnx.load(path).graph.initializer]
+    small = sum(size for kind, size in kinds if kind == onnx.TensorProto.INT8)
+    assert small > (0.3 if method == "static" else 0.1) * zoo.load(reader).count_params()
+    strips = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3)).astype("uint8")
+    wanted = np.asarray(zoo.load(reader)(strips, training=False)["logits"])
+    found = runtime.onnx_run(path)(strips)["logits"]
+    difference = np.abs(found - wanted).max() / np.abs(wanted).max()
+    assert 1e-6 < difference < 0.1, difference
+
+
+@pytest.mark.slow
+def test_a_file_that_reads_badly_is_not_written(reader, numbers, tmp_path, monkeypatch):
+    """The model reads all, as it happens; its file, whose logits an accident turned round, nothing."""
+
+    def accident(plain: Path, small: Path, batches, method: str) -> None:
+        import onnx
+
+        assert batches and batches[0].dtype == np.uint8  # what the model sees when it reads
+        graph = onnx.load(plain)
+        for tensor in graph.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if values.dtype == np.float32 and values.ndim > 1:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(-3 * values, tensor.name))
+        onnx.save(graph, small)
+
+    wanted = compress.Exam(str(reader), numbers)
+    texts = iter([[sample.text for sample in wanted.samples], [""] * len(wanted.samples)])
+
+    def counts(self, recognizer, samples):
+        recognizer([sample.image for sample in samples])
+        if len(samples) != len(wanted.samples):  # those that calibrate
+            return np.ones((1, 3), int)
+        pairs = zip(next(texts), samples, strict=True)
+        return np.array([(text == sample.text, 1, 1) for text, sample in pairs], int)
+
+    monkeypatch.setattr("recipes.recognition.task.Task.counts", counts)
+    (tmp_path / "small.onnx").write_bytes(b"what was there before")
+    with pytest.raises(compress.CompressionError, match=r"scores 0.0000 and the model 1.0000.*nothing was written"):
+        compress.to_onnx(str(reader), numbers, tmp_path / "small.onnx", most_loss=0.01, quantize=accident)
+    assert (tmp_path / "small.onnx").read_bytes() == b"what was there before"
+    assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
+
+
+def test_the_command_says_what_it_needs(tmp_path, capsys):
+    assert cli.main(["compress", "crnn_mobilenet_v3_small", "--output", str(tmp_path / "small.onnx")]) == 1
+    assert "--data names the data set" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="method=4: there are static, dynamic"):
+        compress.to_onnx("crnn_mobilenet_v3_small", tmp_path, tmp_path / "small.onnx", method="4")
+    with pytest.raises(ValueError, match="unet is for segmentation"):
+        compress.Exam("unet", tmp_path)
+
+
+# ---------------------------------------------------------------- fewer channels
+
+
+@pytest.mark.slow
+def test_a_pruned_model_is_one_to_go_on_from(reader, tmp_path):
+    folder = compress.prune(str(reader), 0.5, tmp_path / "pruned", multiple=2)
+    card, network = registry.card(folder), zoo.load(folder)
+    assert card.builder == "zoo.narrow:narrowed" and card.options["charset"] == "digits"
+    assert card.params == optimizer.parameters(network.trainable_variables) < 0.9 * registry.card(reader).params
+    again = compress.prune(str(folder), 0.5, tmp_path / "twice", multiple=2)
+    assert registry.card(again).params < card.params and zoo.load(again).count_params() < network.count_params()
+    with pytest.raises(FileExistsError, match="take an empty folder"):
+        compress.prune(str(reader), 0.5, folder)
+    with pytest.raises(ValueError, match="prune=1"):
+        compress.prune(str(reader), 1, tmp_path / "none")
+    how = Recipe(
+        model=str(folder), task="recipes.recognition.task", start=str(folder), batch=4, steps=2, longest=4, widest=64,
+        checkpoint_every=2, validate_every=2, validation=4,
+    )  # fmt: skip
+    parts = train.assemble(how)
+    np.testing.assert_array_equal(
+        np.asarray(parts.network.get_layer("stem_conv").kernel), np.asarray(network.get_layer("stem_conv").kernel)
+    )
+    assert json.loads(json.dumps(card.options["filters"]))["stem_conv"] < 16
