@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -283,6 +287,20 @@ def test_an_adapted_run_that_broke_goes_on_and_is_a_model(tmp_path, monkeypatch,
     assert {key.partition("/")[0] for key in stored} == {"columns", "hidden", "classes"} and len(whole) > len(stored)
     assert registry.card(tmp_path / "parts").weights["data"] == ["synthetic words", "theirs without labels"]
     registry.load(tmp_path / "parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lesson", "sparsity", "variables"), [("teacher", 0.5, 4 + 1 + 4), ("adversarial", 0, 4 + 4)])
+def test_two_devices_learn_what_one_learns(lesson, sparsity, variables):
+    """The classifier of domains, the average that teaches and the masks of a sparse network included."""
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parents[1])])
+    environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
+    command = [sys.executable, str(here / "taught.py"), lesson, "0", str(sparsity)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["difference"] < 1e-5 and found["variables"] == variables, found
 
 
 # ---------------------------------------------------------------- what is refused, and what is drawn
