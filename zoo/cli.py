@@ -347,7 +347,8 @@ def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, An
 
     least = args.min_confidence
     if least is None:
-        least = usual_confidence(args.recognition or RECOGNIZER)
+        spotter = args.graph in registry.names("spotting")
+        least = usual_confidence(args.graph if spotter else args.recognition or RECOGNIZER)
     found = pages.read(client.Client(args.server), sources, model=args.graph, min_confidence=least)
     return ((page, None) for page in found)
 
@@ -715,6 +716,13 @@ def add_data(subparsers) -> None:
     packed.add_argument("--words", action="store_true", help="the words of pages, for recognizers, instead of pages")
     check = kinds.add_parser("check", help="read a data set to its end", description="Counts, and what is wrong.")
     check.add_argument("folder", metavar="DIR", type=Path, help="a data set with its labels, or packed")
+    apart = kinds.add_parser(
+        "apart",
+        help="check that tests hold nothing that was learnt from",
+        description="Compares the pictures of all `test` splits with those of all `train` splits, by their bytes and "
+        "by how they look, and their phrases with the sources of synthetic texts.",
+    )
+    apart.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="data sets")
     command.set_defaults(run=data)
 
 
@@ -728,6 +736,8 @@ def data(args: argparse.Namespace) -> int:
     elif args.action == "pack":
         done = shards.pack(args.folder, args.output, args.split, words=args.words)
         print("\n".join(_pairs({key: done[key] for key in ("shards", "records", "left_out")})))
+    elif args.action == "apart":
+        return _apart(args.folders)
     elif (args.folder / shards.MANIFEST).is_file():
         complaints = shards.check(args.folder)
         for complaint in complaints:
@@ -742,6 +752,22 @@ def data(args: argparse.Namespace) -> int:
         print("\n".join(_pairs({**report.counts, "bad": len(report.complaints)})))
         return 1 if report.complaints else 0
     return 0
+
+
+def _apart(folders: Sequence[Path]) -> int:
+    """Says which test pictures are doubles of train ones, and which phrases of tests are known; 1 if there are any."""
+    from recipes.data import apart, datasets
+
+    learnt, scored = ([e for folder in folders for e in datasets.read(folder, split)] for split in ("train", "test"))
+    found = list(apart.doubles(*([e.path for e in entries] for entries in (learnt, scored)), progress=_progress))
+    for double in found:
+        print(f"{double.scored} is a double of {double.learnt}: {double.bits} bits differ")
+    known = sorted(apart.shared_phrases(scored))
+    for phrase in known:
+        print(f"{' '.join(phrase)!r} stands in a source of synthetic texts, and in a test")
+    counts = {"learnt": len(learnt), "scored": len(scored), "doubles": len(found), "phrases": len(known)}
+    print("\n".join(_pairs(counts)))
+    return 1 if found or known else 0
 
 
 # ---------------------------------------------------------------- export

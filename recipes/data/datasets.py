@@ -9,8 +9,8 @@ Our format is a folder with `labels.jsonl`, one JSON object a line:
     layout {"image": "images/c.jpg", "regions": [{"polygon": [[x, y], ...], "label": "table"}]}
            or words as above, each with the "label" of what it is part of
 
-Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background. Labels
-of regions are those of `REGIONS`.
+Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background.
+Labels of regions are those of `REGIONS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import numpy as np
 
 from recipes.data.documents import LABELS
 from zoo import image as images
-
 
 # What the words and regions of DocBank and PubLayNet are called, and which of `documents.LABELS` they are.
 REGIONS = {
@@ -278,8 +277,16 @@ def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> tuple[s
 
 
 def sources(data: Path | None, names: Iterable[str]) -> list[str]:
-    """What a card says of the data sets that a run takes from."""
-    return [f"{Path(name).name}/train" for name in names] if data else []
+    """What a card says of the data sets that a run takes from, each with its licence where its SOURCE.md tells it."""
+    return [f"{Path(name).name}/train{licence(Path(data) / name)}" for name in names] if data else []
+
+
+def licence(folder: Path) -> str:
+    """ " (LICENCE)" as SOURCE.md of a data set has it in its line "- Licence: "; "" where it has none."""
+    path = folder / "SOURCE.md"
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    found = [line.partition(":")[2].strip().rstrip(".") for line in lines if line.startswith("- Licence:")]
+    return f" ({found[0]})" if found else ""
 
 
 def crops(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:

@@ -1,0 +1,74 @@
+"""Pictures that tests share with what was learnt from are found, whatever was done to them; unlike ones are not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes.data import apart, corpus, datasets, documents
+from zoo import cli
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Six pages that are learnt from."""
+    folder = tmp_path_factory.mktemp("learnt")
+    paths = [folder / f"{index}.png" for index in range(6)]
+    for index, path in enumerate(paths):
+        Image.fromarray(documents.document(np.random.default_rng(index)).image).save(path)
+    return paths
+
+
+def test_the_same_bytes_and_the_same_look_are_found(pictures, tmp_path):
+    copy, smaller, other, blank = (tmp_path / name for name in ("copy.png", "smaller.jpg", "other.png", "blank.png"))
+    shutil.copy(pictures[2], copy)
+    image = cv2.imread(str(pictures[4]))
+    cv2.imwrite(str(smaller), cv2.resize(image, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA))
+    Image.fromarray(documents.document(np.random.default_rng(99)).image).save(other)
+    Image.new("RGB", (300, 400), "white").save(blank)
+    found = list(apart.doubles(pictures, [copy, smaller, other, blank]))
+    assert [(double.scored, double.learnt) for double in found] == [(copy, pictures[2]), (smaller, pictures[4])]
+    assert found[0].bits == 0 and found[1].bits <= apart.NEAR
+
+
+def test_the_bits_of_a_picture_by_hand():
+    """Light on the left half: of each row the one step from light to dark is a bit."""
+    picture = np.zeros((32, 34, 3), np.uint8)
+    picture[:, :16] = 200
+    bits = apart.difference(picture).reshape(apart.SIDE, apart.SIDE)
+    assert bits[:, 7].all() and bits.sum() == apart.SIDE
+
+
+def test_phrases_of_tests_in_the_sources_are_found(monkeypatch):
+    entry = datasets.Entry("a.png", None, np.zeros((0, 4, 2)), ("Thank", "you", "very", "much"))
+    assert apart.phrases(["Thank you very much"]) == {("thank", "you", "very"), ("you", "very", "much")}
+    assert apart.shared_phrases([entry]) == set()  # the sources are lists of words
+    monkeypatch.setattr(corpus, "BUSINESS", ["total", "we thank you very kindly"])
+    assert apart.shared_phrases([entry]) == {("thank", "you", "very")}
+
+
+def test_the_command_fails_where_something_is_shared(pictures, tmp_path, capsys):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    rows = []
+    for index, split in enumerate(("train", "train", "test", "test")):
+        shutil.copy(pictures[index], mine / f"{index}.png")
+        rows.append({"image": f"{index}.png", "words": [], "split": split})
+    (mine / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert cli.main(["data", "apart", str(mine)]) == 0
+    assert capsys.readouterr().out.split() == ["learnt", "2", "scored", "2", "doubles", "0", "phrases", "0"]
+    shutil.copy(mine / "0.png", mine / "3.png")
+    assert cli.main(["data", "apart", str(mine)]) == 1
+    assert f"{mine / '3.png'} is a double of {mine / '0.png'}: 0 bits differ" in capsys.readouterr().out
+
+
+def test_the_licence_of_a_source_is_told(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "SOURCE.md").write_text("# a\n\n- Repo: x\n- Licence: CC BY 4.0, someone.\n")
+    assert datasets.sources(tmp_path, ["a", "b"]) == ["a/train (CC BY 4.0, someone)", "b/train"]
+    assert datasets.sources(None, ["a"]) == []
