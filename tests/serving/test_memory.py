@@ -62,6 +62,13 @@ def test_a_request_weighs_its_bytes_and_its_pictures():
     assert memory.weight(request) == request.ByteSize()
 
 
+@pytest.mark.parametrize(("mode", "each"), [("L", 6), ("RGB", 6), ("LA", 28), ("RGBA", 28), ("P", 28)])
+def test_alpha_weighs_more(mode, each):
+    file = io.BytesIO()
+    Image.new(mode, (10, 20)).save(file, "PNG")
+    assert memory.decoded(file.getvalue()) == 200 * each
+
+
 def test_memory_is_taken_and_given_back():
     bound = Memory(100)
     with bound.hold(60), bound.hold(40):
