@@ -187,7 +187,8 @@ class TensorFlow:
             loss, parts = _summed(self.loss(targets, self.network(inputs, training=True)))
             scaled = self.optimizer.scale_loss(loss)
         zero = tf.UnconnectedGradients.ZERO  # an output that the loss does not look at has weights without a gradient
-        return (loss, parts), tape.gradient(scaled, variables, unconnected_gradients=zero)
+        gradients = tape.gradient(scaled, variables, unconnected_gradients=zero)
+        return (loss, parts), [tf.convert_to_tensor(gradient) for gradient in gradients]  # an embedding's are slices
 
 
 class Jax:

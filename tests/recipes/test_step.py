@@ -59,6 +59,19 @@ def assert_equal_weights(network: keras.Model, other: keras.Model, tolerance: fl
         np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=tolerance, rtol=0, err_msg=one.path)
 
 
+def test_embeddings_learn():
+    """TensorFlow's gradients of them are slices. Only the rows that are looked up move."""
+    x = keras.Input((4,), name="image")
+    codes = keras.layers.Embedding(3, 3, name="codes")
+    y = codes(keras.ops.cast(x > 0, "int32"))
+    network = keras.Model(x, {"logits": keras.ops.mean(y, 1)}, name="looked_up")
+    before = np.asarray(codes.embeddings).copy()
+    one = step.make(network, squares, optimizer.make(replace(HOW, decay=0.0), network), step.devices(), 2)
+    assert np.isfinite(list(one.losses(Task(), 0, 2))).all()
+    one.sync()
+    assert (np.asarray(codes.embeddings) != before).any(1).tolist() == [True, True, False]
+
+
 def test_batches_of_other_sizes_are_not_traced_again():
     class Growing(Task):
         def batch(self, number: int):
