@@ -1,4 +1,4 @@
-"""What a request costs beside the same call in this process, with and without batching, and as a stream.
+"""What a request costs beside the same call in this process, with and without batching (pages: bench/stream.py).
 
     overhead     a model that does nothing: the whole cost of a request
     pictures     a model of some 20 ms that takes a JPEG
