@@ -23,6 +23,7 @@ TENSORFLOW = ["tensorflow>=2.21", "tf2onnx>=1.17"]
 TRAIN = [*TENSORFLOW, "matplotlib>=3.8", "scipy>=1.11", "tensorboard>=2.18"]
 CLIENT = ["grpcio>=1.60", "protobuf>=4.25"]
 SERVE = [*TENSORFLOW, *CLIENT]
+PATTERNS = ["regex>=2024.5"]
 CHECK = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]
 EXTRAS = {
     "tensorflow": TENSORFLOW,  # networks in this process, and ONNX files made from them
@@ -31,11 +32,13 @@ EXTRAS = {
     "export": TENSORFLOW,  # zoo export
     "serve": SERVE,  # zoo serve
     "client": CLIENT,  # zoo read --server, serving.client: without TensorFlow
+    "patterns": PATTERNS,  # zoo read --only amount, date, regex:…
     "ray": ["ray[data]>=2.60"],  # zoo read --engine ray: pages on a cluster
     "hub": ["keras-hub>=0.32", "keras-cv>=0.9"],  # further backbones, preprocessing layers
     "test": [
         *TRAIN,
         *SERVE,
+        *PATTERNS,
         "hypothesis>=6.100",
         "psutil>=5.9",
         "pytest>=8.2",
@@ -46,7 +49,7 @@ EXTRAS = {
     ],
     "dev": [*CHECK, "build>=1.2"],
 }
-EXTRAS["all"] = sorted({*TRAIN, *SERVE, *EXTRAS["hub"]})
+EXTRAS["all"] = sorted({*TRAIN, *SERVE, *PATTERNS, *EXTRAS["hub"]})
 
 setup(
     name="ocrzoo",

@@ -8,29 +8,47 @@ only, and for one strip at a time: the search stands outside of the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 NEVER = -np.inf
 
 
-def search(logs: np.ndarray, width: int, blank: int) -> tuple[tuple[int, ...], float]:
+class Rule(Protocol):
+    """Which labels there may be: `zoo.constraint.Constraint` of labels in place of characters."""
+
+    start: Any
+
+    def step(self, state: Any, label: int) -> Any: ...
+
+    def accepts(self, state: Any) -> bool: ...
+
+
+def search(
+    logs: np.ndarray, width: int, blank: int, rule: Rule | None = None, floor: float = NEVER
+) -> tuple[tuple[int, ...], float]:
     """The likeliest labels and the logarithm of their probability, a lower bound unless the beam holds all prefixes.
 
     Args:
         logs: logarithms of probabilities (T, K).
         width: prefixes kept after each step; as many of the likeliest classes are tried to extend each.
         blank: class of CTC's blank.
+        rule: which labels there may be; where none of the prefixes that are left may end, the logarithm is -inf.
+        floor: by a rule, labels whose logarithms lie so far (a negative number) from that of a step's likeliest are not
+            tried.
 
     Raises:
         ValueError: the width is below 1.
     """
     if width < 1:
         raise ValueError(f"a beam of width {width} holds nothing; give 1 or more")
+    states: dict[tuple[int, ...], Any] = {(): rule.start if rule else None}
     # By prefix: the logarithms of the probability of the ways that end in a blank, and of those that do not.
     beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, NEVER)}
     for row in logs:
-        likely = np.argsort(-row, kind="stable")[: width + 1].tolist()
+        order = np.argsort(-row, kind="stable")
+        order = (order[row[order] >= row.max() + floor] if rule else order[: width + 1]).tolist()
         following: dict[tuple[int, ...], tuple[float, float]] = {}
 
         def arrive(prefix: tuple[int, ...], blanked: float, written: float, into: dict = following) -> None:
@@ -40,9 +58,7 @@ def search(logs: np.ndarray, width: int, blank: int) -> tuple[tuple[int, ...], f
         for prefix, (blanked, written) in beam.items():
             both = _sum(blanked, written)
             arrive(prefix, both + row[blank], written + row[prefix[-1]] if prefix else NEVER)
-            for label in likely:
-                if label == blank:
-                    continue
+            for label in _allowed(order, width + 1, prefix, states, blank, rule):
                 longer = (*prefix, label)
                 # A label after itself needs a blank in between, else it is the same one still.
                 ways = blanked if prefix and prefix[-1] == label else both
@@ -50,8 +66,34 @@ def search(logs: np.ndarray, width: int, blank: int) -> tuple[tuple[int, ...], f
                     arrive(longer, NEVER, ways + row[label])
         best = sorted(following.items(), key=lambda entry: -_sum(*entry[1]))[:width]
         beam = dict(best)
-    likeliest = max(beam, key=lambda prefix: _sum(*beam[prefix]))
+    whole = [prefix for prefix in beam if rule is None or rule.accepts(states[prefix])]
+    if not whole:
+        return (), NEVER
+    likeliest = max(whole, key=lambda prefix: _sum(*beam[prefix]))
     return likeliest, float(_sum(*beam[likeliest]))
+
+
+def _allowed(
+    order: list[int], count: int, prefix: tuple[int, ...], states: dict, blank: int, rule: Rule | None
+) -> list[int]:
+    """The first labels of `order`, as many as `count` with the blank, by which a rule lets a prefix go on.
+
+    Their prefixes are put into `states`.
+    """
+    if rule is None:
+        return [label for label in order[:count] if label != blank]
+    found: list[int] = []
+    for label in order:
+        if len(found) == count:
+            break
+        if label == blank:
+            continue
+        longer = (*prefix, label)
+        if longer not in states:
+            states[longer] = rule.step(states[prefix], label)
+        if states[longer] is not None:
+            found.append(label)
+    return found
 
 
 def _sum(a: float, b: float) -> float:

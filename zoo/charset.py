@@ -5,11 +5,12 @@ from __future__ import annotations
 import string
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from zoo import beam
+from zoo.constraint import Constraint
 
 ASCII = string.digits + string.ascii_letters + string.punctuation
 CURRENCY = "£€¥¢฿"
@@ -39,6 +40,9 @@ PLAIN = str.maketrans(
         "\u00a0": " ",
     }
 )
+
+
+SLACK = 3.0  # by how much a label may be less probable, ln, than a whole text may be
 
 
 class Reading(NamedTuple):
@@ -122,10 +126,19 @@ class Charset:
             for row, scores, length in zip(best, score, steps or [logits.shape[1]] * len(logits), strict=True)
         ]
 
-    def decode_beam(self, logits: np.ndarray, width: int) -> list[Reading]:
+    def decode_beam(
+        self, logits: np.ndarray, width: int, rule: Constraint | None = None, least: float = 0.0
+    ) -> list[Reading]:
         """The likeliest text of each row of CTC logits (B, T, K), all its ways summed up; see `zoo.beam`.
 
         Scores are as of `decode`, taken along the likeliest way to write the text.
+
+        Args:
+            logits: of the network.
+            width: of the beam.
+            rule: which texts there may be; see `zoo.constraint`.
+            least: a text of the rule is taken only where it is so many times as probable as the likeliest of all, which
+                is taken instead; by 0 no other is.
 
         Raises:
             ValueError: K is not the size of the alphabet and the blank, or the width is below 1.
@@ -135,7 +148,11 @@ class Charset:
         for row in logits.astype("float64"):
             logs = row - row.max(-1, keepdims=True)
             logs -= np.log(np.exp(logs).sum(-1, keepdims=True))
-            labels, _ = beam.search(logs, width, self.blank)
+            labels, likely = beam.search(logs, width, self.blank) if rule is None or least else ((), beam.NEVER)
+            if rule is not None and not (labels and _accepted(self.text(labels), rule)):
+                floor = np.log(least) - SLACK if least else beam.NEVER
+                formed, probable = beam.search(logs, width, self.blank, _Labels(rule, self.characters), floor)
+                labels = formed if not least or probable >= likely + np.log(least) else labels
             scores = beam.peaks(logs, labels, self.blank)
             readings.append(Reading(self.text(labels), float(np.prod(scores)), tuple(scores)))
         return readings
@@ -173,6 +190,26 @@ class Charset:
         kept = best[starts] != self.blank
         peaks = peaks[kept]
         return Reading(self.text(best[starts][kept]), float(peaks.prod()), tuple(peaks.tolist()))
+
+
+def _accepted(text: str, rule: Constraint) -> bool:
+    state: Any = rule.start
+    for character in text:
+        state = rule.step(state, character)
+        if state is None:
+            return False
+    return rule.accepts(state)
+
+
+class _Labels:
+    """A constraint of characters as a rule for their labels."""
+
+    def __init__(self, constraint: Constraint, characters: str):
+        self.constraint, self.characters, self.start = constraint, characters, constraint.start
+        self.accepts = constraint.accepts
+
+    def step(self, state: Any, label: int) -> Any:
+        return self.constraint.step(state, self.characters[label])
 
 
 def _without_marks(character: str) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 OURS = ("zoo", "recipes", "serving")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+NEARLY = 0.01  # share of the probability of the likeliest text, from which another is taken for its form
 MARKS = ("<!-- models: written by `make models` -->", "<!-- end of models -->")
 
 
@@ -257,6 +258,19 @@ def add_read(subparsers) -> None:
     command.add_argument(
         "--min-confidence", metavar="P", type=_share, help="leave out words below it, 0..1; default: the model's own"
     )
+    command.add_argument(
+        "--only",
+        metavar="FORM",
+        action="append",
+        help="read texts of this form: amount, date, iban, luhn, chars:…, words:FILE, regex:…; several may be given. "
+        "On pages a word is made one only where that is nearly as probable (--least)",
+    )
+    command.add_argument(
+        "--least",
+        metavar="P",
+        type=_share,
+        help="with --only, least share of probability; default: 0.01 on pages, else 0",
+    )
     command.add_argument("--beam", metavar="N", type=_positive, default=0, help="search for the likeliest text: 8, say")
     place = command.add_mutually_exclusive_group()
     place.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
@@ -367,6 +381,9 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
         chosen["detection"] = None
     if args.beam:
         chosen["beam"] = args.beam
+    if args.only:
+        usual = 0.0 if args.recognize_only else NEARLY
+        chosen |= {"only": tuple(args.only), "least": usual if args.least is None else args.least}
     return chosen
 
 
@@ -759,7 +776,7 @@ def _apart(folders: Sequence[Path]) -> int:
     from recipes.data import apart, datasets
 
     learnt, scored = ([e for folder in folders for e in datasets.read(folder, split)] for split in ("train", "test"))
-    found = list(apart.doubles(*([e.path for e in entries] for entries in (learnt, scored)), progress=_progress))
+    found = list(apart.doubles([e.path for e in learnt], [e.path for e in scored], _progress))
     for double in found:
         print(f"{double.scored} is a double of {double.learnt}: {double.bits} bits differ")
     known = sorted(apart.shared_phrases(scored))

@@ -21,6 +21,7 @@ import numpy as np
 
 from zoo import decoding, geometry, image
 from zoo.charset import Charset, Reading
+from zoo.constraint import constraint
 from zoo.image import ImageError, Picture, Sheet, Source
 from zoo.page import Document, Page, assemble
 
@@ -28,6 +29,7 @@ Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 DETECTOR, RECOGNIZER = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"  # the default pair
 BATCH = 64  # strips at once
+SEARCHED = 16  # prefixes of a beam that looks for certain texts
 NOT_READING = ("labels", "min_confidence")  # what else a spotter's card may say
 TALL = 1.5  # height over width from which a crop may hold text that runs upwards or downwards
 
@@ -127,9 +129,13 @@ class Recognizer:
         decoding: "ctc", or "attention" where the text stands in the steps as it is, up to its end.
         beam: prefixes that a search for the likeliest text keeps; 0 takes the likeliest class of each step, which is
             quicker. By CTC only: a network of attention has chosen its characters itself.
+        only: names of what texts may be, as `zoo.constraint` has them: the likeliest of these is looked for. It needs a
+            beam, which is `SEARCHED` if none is given.
+        least: with `only`, what is so much less probable than the likeliest text of all is not forced upon it: a text
+            stays as it is unless one of those is at least so many times as probable. 0 forces all.
 
     Raises:
-        ValueError: another decoding, or a beam without CTC.
+        ValueError: another decoding, a beam without CTC, or no such constraint.
     """
 
     def __init__(
@@ -141,13 +147,18 @@ class Recognizer:
         widths: Sequence[int] = (64, 128, 256, 512),
         decoding: str = "ctc",
         beam: int = 0,
+        only: Sequence[str] = (),
+        least: float = 0.0,
     ):
+        if only:
+            beam = beam or SEARCHED
         if decoding not in ("ctc", "attention"):
             raise ValueError(f'logits are decoded by "ctc" or "attention", not {decoding!r}')
         if beam and decoding != "ctc":
             raise ValueError(f"a beam of {beam} needs a recognizer that is read by CTC; this one writes by attention")
         self.run = run
         self.decoding, self.beam = decoding, beam
+        self.rule, self.least = constraint(*only) if only else None, least
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
         self.height = height
         self.widths = tuple(sorted(widths))
@@ -174,7 +185,9 @@ class Recognizer:
         """The readings of logits (B, T, K)."""
         if self.decoding != "ctc":
             return self.charset.decode_ended(logits)
-        return self.charset.decode_beam(logits, self.beam) if self.beam else self.charset.decode_batch(logits)
+        if self.beam:
+            return self.charset.decode_beam(logits, self.beam, self.rule, self.least)
+        return self.charset.decode_batch(logits)
 
     def _logits(self, strips: np.ndarray) -> np.ndarray:
         parts, start = [], 0
