@@ -99,3 +99,8 @@ def test_a_channel_that_a_sigmoid_makes_of_nothing_stays_unless_it_is_a_gate():
     x = keras.layers.Activation("sigmoid", name="half")(x)
     network = keras.Model(image, {"logits": keras.layers.Conv2D(2, 1, name="logits")(x)})
     assert narrow.channels(network).free() == set()
+
+
+def test_a_card_cannot_have_anything_called():
+    with pytest.raises(ValueError, match="of='os:system' is not of the form"):
+        narrow.narrowed(of="os:system", filters={})

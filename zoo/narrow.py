@@ -37,8 +37,13 @@ def narrowed(*, of: str, filters: Mapping[str, int], name: str = "narrowed", **o
         filters: output channels of the layers that have fewer, by name.
         name: of the model.
         **options: of that builder.
+
+    Raises:
+        ValueError: `of` is no builder of this package: a card from anywhere must not be able to call anything else.
     """
     module, _, function = of.partition(":")
+    if not (module.startswith("zoo.") and function.isidentifier()):
+        raise ValueError(f"of={of!r} is not of the form 'zoo.module:function'")
     return rebuilt(getattr(importlib.import_module(module), function)(name=name, **options), filters)
 
 
