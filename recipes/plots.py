@@ -22,7 +22,7 @@ def words(shown: Sequence[tuple[np.ndarray, str, str]], path: Path, columns: int
         path: of a PNG file.
         columns: of the sheet.
     """
-    cell, font = (220, 84), ImageFont.load_default(14)
+    cell, font = (220, 84), _captions(14)
     sheet = Image.new("RGB", (columns * cell[0], max(1, -(-len(shown) // columns)) * cell[1]), "white")
     draw = ImageDraw.Draw(sheet)
     for index, (pixels, read, true) in enumerate(shown):
@@ -35,6 +35,15 @@ def words(shown: Sequence[tuple[np.ndarray, str, str]], path: Path, columns: int
             draw.text((x, y + 58), true, TRUTH, font)
     with replacing(path) as temporary:
         sheet.save(temporary)
+
+
+def _captions(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font that has accents: DejaVu, which matplotlib brings along; without it Pillow's own, which lacks some."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
 
 
 def regions(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: Path, columns: int = 0) -> None:
