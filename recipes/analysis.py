@@ -84,12 +84,16 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, str], 
 
 
 class Boxes(NamedTuple):
-    """Boxes of one page: those found that count and those true that are asked for, each (N, 4, 2), and which match."""
+    """Boxes of one page: those found that count and those true that are asked for, each (N, 4, 2), and which match.
+
+    `partner` (N, 4, 2) is of each found box the true one that it matches; of a false one the box itself.
+    """
 
     found: np.ndarray
     right: np.ndarray
     true: np.ndarray
     met: np.ndarray
+    partner: np.ndarray
 
     @property
     def errors(self) -> int:
@@ -103,7 +107,10 @@ def boxes(found: np.ndarray, true: np.ndarray, ignore: np.ndarray) -> Boxes:
     right, met = np.zeros(len(found), bool), np.zeros(len(true), bool)
     right[[i for i, _ in pairs]] = True
     met[[j for _, j in pairs]] = True
-    return Boxes(found[counted], right[counted], true[~ignore], met[~ignore])
+    partner = found.copy()
+    for i, j in pairs:
+        partner[i] = true[j]
+    return Boxes(found[counted], right[counted], true[~ignore], met[~ignore], partner[counted])
 
 
 def heights(polygons: np.ndarray) -> np.ndarray:
@@ -120,14 +127,15 @@ def angles(polygons: np.ndarray) -> np.ndarray:
 def hmeans(pages: Sequence[Boxes], value, edges: Sequence[float]) -> list[tuple[str, int, dict[str, float]]]:
     """(group, true boxes in it, precision, recall and hmean) by a value of boxes, for groups that have true boxes.
 
-    A found box belongs to the group of its own value: precision is of those found there, recall of those true there.
+    A right box belongs to the group of the true one that it matches, a false one to that of its own value: precision is
+    of those found there, recall of those true there.
 
     Args:
         pages: of a data set.
         value: (N, 4, 2) → (N,).
         edges: between the groups.
     """
-    found = np.digitize(np.concatenate([value(page.found) for page in pages]), edges)
+    found = np.digitize(np.concatenate([value(page.partner) for page in pages]), edges)
     true = np.digitize(np.concatenate([value(page.true) for page in pages]), edges)
     right, met = (np.concatenate([getattr(page, key) for page in pages]) for key in ("right", "met"))
     rows = []

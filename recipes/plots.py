@@ -124,8 +124,8 @@ def curves(log: Path, path: Path) -> bool:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
     for name in rows[-1] if rows else ():
         points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
-        if name == "loss":
-            left.plot(*zip(*points, strict=True), label="loss of training")
+        if name == "loss" or name.startswith("loss_"):  # of training, and its parts
+            left.plot(*zip(*points, strict=True), label=name)
         elif name not in ("step", "seconds", "rate") and points:
             right.plot(*zip(*points, strict=True), marker="o", label=name)
     left.set(xlabel="step", ylabel="loss", yscale="log")

@@ -74,3 +74,12 @@ def test_boxes_by_height():
     assert analysis.hmeans([nothing], analysis.angles, (2,)) == [
         ("under 2", 1, {"precision": 0.0, "recall": 0.0, "hmean": 0.0})
     ]
+
+
+def test_a_right_box_counts_where_the_true_one_does():
+    """Found a little too high, beyond the border between two groups: still right among the lower ones."""
+    true = np.array([[[0, 0], [40, 0], [40, 11], [0, 11]]], "float32")
+    found = np.array([[[0, 0], [40, 0], [40, 13], [0, 13]]], "float32")
+    page = analysis.boxes(found, true, np.array([False]))
+    whole = {"precision": 1.0, "recall": 1.0, "hmean": 1.0}
+    assert analysis.hmeans([page], analysis.heights, (12,)) == [("under 12", 1, pytest.approx(whole))]
