@@ -32,6 +32,7 @@ LOOK = re.compile(PLACE.format("(?:/([^/:]+))?") + "(?:/(metadata))?", re.IGNORE
 OURS = re.compile(r"/v1/.*", re.IGNORECASE)
 METRICS = "/monitoring/prometheus/metrics"
 LARGEST = 2**31 - 1  # bytes of a body, as gRPC takes
+DRAINED = 2**24  # bytes at most that are taken of a body only to be thrown away
 
 STATUS = {
     Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDITION: 400, Code.OUT_OF_RANGE: 400, Code.UNAUTHENTICATED: 401,
@@ -235,6 +236,7 @@ class HttpServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    _unread = 0  # bytes of the body that are still to come
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
     timeout = 120  # seconds between requests on one connection
@@ -261,6 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return Answer(400, json_tensors.error_answer(str(error)))
         except StatusError as error:
+            self._drain()
             self.close_connection = True
             return Answer(STATUS[error.code], json_tensors.error_answer(error.message))
         path = self.path.partition("?")[0]
@@ -293,15 +296,22 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
             body = b"".join(pieces)
         else:
-            length = self._allowed(int(self.headers.get("Content-Length") or 0))
+            length = self._unread = self._allowed(int(self.headers.get("Content-Length") or 0))
             held.enter_context(memory.hold(length))
             body = self.rfile.read(length)
+            self._unread = 0
             if len(body) < length:
                 raise ValueError(f"{len(body)} bytes came of {length}")
         if self.headers.get("Content-Encoding", "").lower() == "gzip":
             body = _unpacked(body, memory.limit or LARGEST)
             held.enter_context(memory.hold(len(body)))
         return body
+
+    def _drain(self) -> None:
+        """Takes what is left of a body that is refused, up to `DRAINED`: who still sends cannot read the answer."""
+        left = min(self._unread, DRAINED)
+        while left > 0 and (piece := self.rfile.read(min(left, 65_536))):
+            left -= len(piece)
 
     @staticmethod
     def _allowed(size: int) -> int:

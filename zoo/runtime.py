@@ -121,7 +121,11 @@ def in_process(network: keras.Model, outputs: Sequence[str] = LOGITS) -> Run:
 def _call(network: keras.Model) -> Callable[[Any], dict[str, np.ndarray]]:
     network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
 
+    names = network.input.keys() if isinstance(network.input, dict) else ()
+
     def run(batch: Any) -> dict[str, np.ndarray]:
+        if names:  # Keras goes by the order of what it is given, more than it asks for included
+            batch = {name: batch[name] for name in names}
         return {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
 
     return run

@@ -174,7 +174,7 @@ def test_pages_are_written_and_read_back(tmp_path, capsys):
     assert entry.texts == sample.texts and entry.read().shape == sample.image.shape
     np.testing.assert_allclose(entry.polygons, sample.polygons, atol=0.06)
     assert np.abs(entry.read().astype(int) - sample.image).mean() < 8  # JPEG
-    assert Image.open(tmp_path / "a" / "preview.png").height == 640
+    assert Image.open(tmp_path / "a" / "preview.png").height == 640 + 8
     assert cli.main([*command, "novel"]) == 1
     assert "no pages are named 'novel'" in capsys.readouterr().err
 

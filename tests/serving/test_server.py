@@ -415,7 +415,9 @@ def test_a_request_that_runs_ends_in_the_version_it_began_in(models, toys):
         answers = []
 
         def run(rounds):
-            answers.append(client.predict("toy", {"rounds": np.int32(rounds)}, signature="slow")["y"].item())
+            answers.append(
+                client.predict("toy", {"rounds": np.int32(rounds)}, signature="slow", timeout=300)["y"].item()
+            )
 
         for number, rounds in ((2, 300), (3, 2000), (4, 8000)):  # on a busy machine loading may take longer than 300
             began = offset(client)
