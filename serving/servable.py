@@ -20,6 +20,7 @@ import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
 from serving import wire
+from zoo.runtime import cores
 
 if TYPE_CHECKING:
     from serving.batching import Batcher
@@ -186,11 +187,23 @@ def _load_graph(folder: str, tags: Sequence[str], config: Any) -> tuple[Any, dic
     try:
         graph = tf.Graph()
         with graph.as_default():
-            session = tf.compat.v1.Session(graph=graph, config=config)
+            session = tf.compat.v1.Session(graph=graph, config=_of_its_own(config))
             meta = tf.compat.v1.saved_model.load(session, list(tags), folder)
     finally:
         logger.setLevel(level)
     return session, dict(meta.signature_def)
+
+
+def _of_its_own(config: Any) -> Any:
+    """The configuration of a session that no other keeps from running.
+
+    All sessions share as many threads as there are cores, unless they are told otherwise. With one core a long request
+    would have the next version wait until it has ended.
+    """
+    config = tf.compat.v1.ConfigProto.FromString(config.SerializeToString()) if config else tf.compat.v1.ConfigProto()
+    if cores() == 1 and not config.inter_op_parallelism_threads:
+        config.use_per_session_threads, config.inter_op_parallelism_threads = True, 2
+    return config
 
 
 def _feeds(signature: Signature, inputs: Mapping[str, Any]) -> dict[Any, np.ndarray]:
