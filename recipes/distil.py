@@ -60,6 +60,8 @@ def prepare(recipe: Recipe, network: keras.Model, task: Any) -> tuple[keras.Mode
     """
     if not recipe.teacher:
         return network, task
+    if recipe.task.startswith("recipes.spotting."):
+        raise ValueError(f"teacher={recipe.teacher}: {recipe.model} learns in parts, of which none asks a teacher")
     teacher = registry.load(recipe.teacher)
     ours, theirs = (one.output["logits"].shape[-1] for one in (network, teacher))
     if ours != theirs:

@@ -112,3 +112,9 @@ def test_a_task_with_a_teacher_is_still_the_task(teacher):
 def test_a_teacher_of_another_alphabet_is_refused(teacher):
     with pytest.raises(ValueError, match="teacher=teacher: it has 4 classes and student 5"):
         distil.prepare(HOW, small(6, 5), Task())
+
+
+def test_a_spotter_asks_no_teacher():
+    how = Recipe(model="ocrnet_resnet50", task="recipes.spotting.task", teacher="crnn_vgg16_bn")
+    with pytest.raises(ValueError, match="ocrnet_resnet50 learns in parts, of which none asks a teacher"):
+        distil.prepare(how, None, None)
