@@ -24,15 +24,6 @@ from zoo import constraint
 FORMS = ("amount", "date")
 
 
-def is_form(text: str) -> bool:
-    """Whether a text is one of the forms."""
-    rule = constraint.constraint(*FORMS)
-    state = rule.start
-    for character in text:
-        state = None if state is None else rule.step(state, character)
-    return state is not None and rule.accepts(state)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
@@ -43,7 +34,7 @@ def main() -> None:
     entries = datasets.read(args.folder, args.split or "train")
     entries = entries if args.split else [entry for entry in entries if datasets.held_out(entry)]
     crops, texts = zip(*[crop for entry in entries for crop in datasets.crops(entry)], strict=True)
-    forms = [is_form(text) for text in texts]
+    forms = [constraint.fits(text, constraint.constraint(*FORMS)) for text in texts]
     print(f"{len(entries)} pages, {len(texts)} words, {sum(forms)} of them amounts and dates; {args.recognizer}")
     ways = {"free": {}, "beam": {"beam": 16}, "only": {"only": FORMS, "least": args.least}}
     for name, options in ways.items():

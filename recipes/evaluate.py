@@ -214,8 +214,8 @@ def region_scores(
         seconds.append(time.perf_counter() - start)
         counts += metrics.confusion(found, merged(true, segment.labels), len(segment.labels))
         progress(count, len(entries))
-    each = np.diag(counts) / np.maximum(counts.sum(0) + counts.sum(1) - np.diag(counts), 1)
-    known = {f"iou_{name}": float(each[i]) for i, name in enumerate(segment.labels) if counts[i].any()}
+    each = zip(segment.labels, metrics.ious(counts), counts, strict=True)
+    known = {f"iou_{name}": float(iou) for name, iou, true in each if true.any()}
     return {**metrics.miou(counts), **known, "pages": len(entries), "seconds": float(np.median(seconds))}
 
 

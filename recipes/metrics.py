@@ -127,8 +127,14 @@ def miou(counts: np.ndarray) -> dict[str, float]:
     Args:
         counts: (K, K) of `confusion`, summed over the pages.
     """
+    shares = ious(counts)
+    there = ~np.isnan(shares)
+    mean = float(shares[there].mean()) if there.any() else 1.0
+    return {"miou": mean, "pixels": float(np.diag(counts).sum() / max(1, counts.sum()))}
+
+
+def ious(counts: np.ndarray) -> np.ndarray:
+    """(K,) intersection over union of each class; nan of one that neither stands in the truth nor was found."""
     right = np.diag(counts)
     union = counts.sum(0) + counts.sum(1) - right
-    there = union > 0
-    shares = right[there] / union[there]
-    return {"miou": float(shares.mean()) if len(shares) else 1.0, "pixels": float(right.sum() / max(1, counts.sum()))}
+    return np.where(union > 0, right / np.maximum(union, 1), np.nan)

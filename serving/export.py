@@ -133,8 +133,7 @@ def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] |
     Raises:
         ExportError: it cannot be exported.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ExportError(f"an export needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
+    _need_tensorflow()
     card = None
     if not isinstance(network, keras.Model):
         card = registry.card(network)
@@ -150,6 +149,11 @@ def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] |
     known.pop("folder", None)  # says something of this machine, not of the model
     kept = {output: outputs[output] for output in decoding.needed(chosen)}
     return Plan(name, task, keras.Model(network.inputs, kept, name=name), chosen, known)
+
+
+def _need_tensorflow() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(f"an export needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
 
 
 # --- the whole reading path ------------------------------------------------------------------------------------------
@@ -211,8 +215,7 @@ def spotting_of(name: str | os.PathLike, weights: Any = "default") -> graph_spot
     Raises:
         ExportError: Keras runs on another framework.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ExportError(f"an export needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
+    _need_tensorflow()
     card = registry.card(name)
     divided = runtime.parts(card, registry.load(name, weights))
     values = {**DEFAULTS["detection"], **card.reading}
@@ -255,8 +258,7 @@ def reading_of(detection: str | os.PathLike, recognition: str | os.PathLike) -> 
     Raises:
         ExportError: a graph cannot do what a card asks for.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ExportError(f"an export needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}")
+    _need_tensorflow()
     chosen = {"detection": registry.card(detection), "recognition": registry.card(recognition)}
     for task, card in chosen.items():
         if card.task != task:

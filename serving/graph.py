@@ -88,17 +88,7 @@ def once(network: keras.Model, shape: list[int | None]) -> Network:
 
 
 class Words(NamedTuple):
-    """Words on pages, of all of them one after the other; its attributes are those of `Found`."""
-
-    counts: tf.Tensor
-    sizes: tf.Tensor
-    polygons: tf.Tensor
-    scores: tf.Tensor
-    items: tf.Tensor
-
-
-class Found(NamedTuple):
-    """What stands on pages, of all of them one after the other.
+    """Words on pages, of all of them one after the other.
 
     Attributes:
         counts: (B,) int32 words of each page.
@@ -107,8 +97,6 @@ class Found(NamedTuple):
         scores: (N,) float32 of the detector.
         items: (M, 2) int32 what is to be read: a word, and how its crop is turned. The words themselves come first on
             each page, then those that may run upwards or downwards, either way.
-        strips: (S, height, widest, 3) uint8.
-        owners, starts, wanted: (S,) int32 of each strip its item, its first column, the width that it needs.
     """
 
     counts: tf.Tensor
@@ -116,7 +104,17 @@ class Found(NamedTuple):
     polygons: tf.Tensor
     scores: tf.Tensor
     items: tf.Tensor
-    strips: tf.Tensor
+
+
+class Strips(NamedTuple):
+    """The strips of all items, one after the other.
+
+    Attributes:
+        pixels: (S, height, widest, 3) uint8.
+        owners, starts, wanted: (S,) int32 of each strip its item, its first column, the width that it needs.
+    """
+
+    pixels: tf.Tensor
     owners: tf.Tensor
     starts: tf.Tensor
     wanted: tf.Tensor
@@ -133,13 +131,18 @@ def signatures(reading: Reading) -> dict[str, Callable[[tf.Tensor], dict[str, tf
 
 def detect(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The places of words on pages."""
-    found = _pages(reading, data, _no_strips)
-    splits = tf.cumsum(found.counts, exclusive=True)
+    found, _ = _pages(reading, data, _no_strips)
+    return places(found.counts, found.sizes, found.polygons, found.scores)
+
+
+def places(counts: tf.Tensor, sizes: tf.Tensor, polygons: tf.Tensor, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What "detect" answers, of attributes of `Words`."""
+    splits = tf.cumsum(counts, exclusive=True)
     return {
-        "polygons": padded(found.polygons, found.counts, splits),
-        "detection": padded(found.scores, found.counts, splits),
-        "counts": found.counts,
-        "sizes": found.sizes,
+        "polygons": padded(polygons, counts, splits),
+        "detection": padded(scores, counts, splits),
+        "counts": counts,
+        "sizes": sizes,
     }
 
 
@@ -161,10 +164,8 @@ def recognize(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
 
 def read(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
-    found = _pages(reading, data, _page_strips)
-    total = tf.shape(found.items)[0]
-    texts = _texts(reading, found.strips, found.owners, found.starts, found.wanted, total)
-    return laid_out(Words(found.counts, found.sizes, found.polygons, found.scores, found.items), *texts)
+    found, strips = _pages(reading, data, _page_strips)
+    return laid_out(found, *_texts(reading, *strips, tf.shape(found.items)[0]))
 
 
 def laid_out(found: Words, texts: tf.Tensor, scores: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -203,7 +204,7 @@ def items(high: tf.Tensor, wide: tf.Tensor) -> tf.Tensor:
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
-def _pages(reading: Reading, data: tf.Tensor, cut: Callable[..., tuple[tf.Tensor, ...]]) -> Found:
+def _pages(reading: Reading, data: tf.Tensor, cut: Callable[..., tuple[tf.Tensor, ...]]) -> tuple[Words, Strips]:
     """What the detector finds on the pages; `cut` takes a page and its boxes to items and strips."""
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -216,12 +217,23 @@ def _pages(reading: Reading, data: tf.Tensor, cut: Callable[..., tuple[tf.Tensor
     one = [None]
     shapes = (one, one, one, [None, 2], [None, 4, 2], one, [None, 2], _strip_shape(reading), one, one, one)
     kinds = (*(tf.int32,) * 4, tf.float32, tf.float32, tf.int32, tf.uint8, *(tf.int32,) * 3)
-    words, items, strips, *fields = joined(tf.size(data), step, kinds, shapes, parallel=1)
-    found = Found(words, *fields)
-    # On each page words and items were counted from 0.
-    of_items = tf.repeat(tf.cumsum(words, exclusive=True), items)
-    owners = found.owners + tf.repeat(tf.cumsum(items, exclusive=True), strips)
-    return found._replace(items=found.items + tf.stack([of_items, tf.zeros_like(of_items)], 1), owners=owners)
+    words, items, strips, sizes, polygons, scores, chosen, pixels, owners, *fields = joined(
+        tf.size(data), step, kinds, shapes, parallel=1
+    )
+    found = Words(words, sizes, polygons, scores, renumbered(chosen, words, items))
+    owners += tf.repeat(tf.cumsum(items, exclusive=True), strips)  # on each page items were counted from 0
+    return found, Strips(pixels, owners, *fields)
+
+
+def renumbered(items: tf.Tensor, words: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Items (M, 2) whose words were counted from 0 on each page, counted over all pages.
+
+    Args:
+        items: of all pages.
+        words, counts: (B,) words and items of each page.
+    """
+    before = tf.repeat(tf.cumsum(words, exclusive=True), counts)
+    return items + tf.stack([before, tf.zeros_like(before)], 1)
 
 
 def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

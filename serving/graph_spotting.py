@@ -70,14 +70,7 @@ def detect(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
 
     kinds = (tf.int32, tf.int32, tf.float32, tf.float32)
     shapes = ([None], [None, 2], [None, 4, 2], [None])
-    counts, sizes, polygons, scores = graph.joined(tf.size(data), step, kinds, shapes, parallel=1)
-    splits = tf.cumsum(counts, exclusive=True)
-    return {
-        "polygons": graph.padded(polygons, counts, splits),
-        "detection": graph.padded(scores, counts, splits),
-        "counts": counts,
-        "sizes": sizes,
-    }
+    return graph.places(*graph.joined(tf.size(data), step, kinds, shapes, parallel=1))
 
 
 def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -100,8 +93,7 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     counts, of_pages, sizes, polygons, scores, items, *fields = graph.joined(
         tf.size(data), step, kinds, shapes, parallel=1
     )
-    before = tf.repeat(tf.cumsum(counts, exclusive=True), of_pages)  # on each page words were counted from 0
-    items += tf.stack([before, tf.zeros_like(before)], 1)
+    items = graph.renumbered(items, counts, of_pages)
     total = tf.shape(items)[0]
     low = tf.zeros([total], tf.int32)
     texts = graph_text.texts(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo import beam
-from zoo.constraint import Constraint
+from zoo.constraint import Constraint, fits
 
 ASCII = string.digits + string.ascii_letters + string.punctuation
 CURRENCY = "£€¥¢฿"
@@ -149,7 +149,7 @@ class Charset:
             logs = row - row.max(-1, keepdims=True)
             logs -= np.log(np.exp(logs).sum(-1, keepdims=True))
             labels, likely = beam.search(logs, width, self.blank) if rule is None or least else ((), beam.NEVER)
-            if rule is not None and not (labels and _accepted(self.text(labels), rule)):
+            if rule is not None and not (labels and fits(self.text(labels), rule)):
                 floor = np.log(least) - SLACK if least else beam.NEVER
                 formed, probable = beam.search(logs, width, self.blank, _Labels(rule, self.characters), floor)
                 labels = formed if not least or probable >= likely + np.log(least) else labels
@@ -190,15 +190,6 @@ class Charset:
         kept = best[starts] != self.blank
         peaks = peaks[kept]
         return Reading(self.text(best[starts][kept]), float(peaks.prod()), tuple(peaks.tolist()))
-
-
-def _accepted(text: str, rule: Constraint) -> bool:
-    state: Any = rule.start
-    for character in text:
-        state = rule.step(state, character)
-        if state is None:
-            return False
-    return rule.accepts(state)
 
 
 class _Labels:

@@ -39,6 +39,16 @@ class Constraint(Protocol):
         """Whether the text may end here."""
 
 
+def fits(text: str, rule: Constraint) -> bool:
+    """Whether a text is one of those that there may be."""
+    state: State | None = rule.start
+    for character in text:
+        state = rule.step(state, character)
+        if state is None:
+            return False
+    return rule.accepts(state)
+
+
 class Characters:
     """Texts of some characters, of any length."""
 

@@ -15,7 +15,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from zoo.charset import Charset, Reading
 from zoo.constraint import constraint
 from zoo.image import ImageError, Picture, Sheet, Source
 from zoo.page import Document, Page, assemble
+
+if TYPE_CHECKING:
+    from zoo import registry
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -463,11 +466,8 @@ def reader(
         return Reader(spotter(detection, runtime, **options), None, min_confidence=least, dpi=dpi)
     own = {kind: _keywords(kind) for kind in (Detector, Recognizer)}
     if detection is not None:
-        how = {"decode": decoding.DEFAULT, **registry.card(detection).reading, **options}["decode"]
-        own[Detector] |= decoding.options(how if callable(how) else decoding.find(how))
-    if unknown := options.keys() - own[Detector] - own[Recognizer]:
-        known = ", ".join(sorted(own[Detector] | own[Recognizer]))
-        raise TypeError(f"no option of reading is named {', '.join(sorted(unknown))}; there are: {known}")
+        own[Detector] |= _of_decoding({**registry.card(detection).reading, **options})
+    _check(options, own[Detector] | own[Recognizer])
 
     def prepare(
         name: str, task: str, kind: type[Detector] | type[Recognizer]
@@ -504,15 +504,18 @@ def spotter(name: str, runtime: str = "auto", **options: Any) -> Spotter:
     from zoo import registry
     from zoo import runtime as runtimes
 
-    card = registry.card(name)
+    return spotter_of(registry.card(name), runtimes.connect_parts(name, runtime), **options)
+
+
+def spotter_of(card: registry.Card, calls: Sequence[Callable], **options: Any) -> Spotter:
+    """The spotter that reads as a card says, by the two calls of its network.
+
+    Raises:
+        TypeError: an unknown option.
+    """
     values = {key: value for key, value in card.reading.items() if key not in NOT_READING} | options
-    how = values.get("decode", decoding.DEFAULT)
-    known = _keywords(Spotter) | _keywords(Detector) | decoding.options(how if callable(how) else decoding.find(how))
-    if unknown := values.keys() - known:
-        raise TypeError(
-            f"no option of reading is named {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}"
-        )
-    locate, read = runtimes.connect_parts(name, runtime)
+    _check(values, _keywords(Spotter) | _keywords(Detector) | _of_decoding(values))
+    locate, read = calls
     return Spotter(locate, read, card.options["charset"], **values)
 
 
@@ -521,6 +524,19 @@ def usual_confidence(name: str) -> float:
     from zoo import registry
 
     return float(registry.card(name).reading.get("min_confidence", 0.0))
+
+
+def _check(options: Iterable[str], known: set[str]) -> None:
+    if unknown := set(options) - known:
+        raise TypeError(
+            f"no option of reading is named {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}"
+        )
+
+
+def _of_decoding(values: Mapping[str, Any]) -> set[str]:
+    """The options of the decoding that values for reading name."""
+    how = values.get("decode", decoding.DEFAULT)
+    return decoding.options(how if callable(how) else decoding.find(how))
 
 
 def _keywords(kind: type) -> set[str]:

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from functools import partial
+from functools import cache, partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import keras
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+Call = Callable[[Any], dict[str, np.ndarray]]  # of a batch, or of named arrays
 
 PARTS = ("locate", "read")  # of a spotter, by which it reads
 LOGITS = ("logits",)  # the outputs that most networks are read by; `zoo.decoding.needed` says those of a card
@@ -51,9 +53,7 @@ def connect(name: str | os.PathLike, runtime: str = "auto") -> Run:
     return RUNTIMES[_chosen(runtime, onnx_path(registry.card(name)))](name)
 
 
-def connect_parts(
-    name: str | os.PathLike, runtime: str = "auto", wanted: Sequence[str] = PARTS
-) -> tuple[Callable[[Any], dict[str, np.ndarray]], ...]:
+def connect_parts(name: str | os.PathLike, runtime: str = "auto", wanted: Sequence[str] = PARTS) -> tuple[Call, ...]:
     """The calls of a spotter's card, in this process: by default the `run` that locates words, and what reads them.
 
     Args:
@@ -67,11 +67,10 @@ def connect_parts(
     paths = [onnx_path(card, part) for part in wanted]
     if _chosen(runtime, *paths) != "onnxruntime":
         return parts_in_process(card, registry.load(name), wanted)
-    made: list[keras.Model] = []
+    divided = cache(lambda: parts(card, registry.load(name)))  # only if a file must be made, and then once
 
     def network(part: str) -> keras.Model:
-        made.extend([] if made else [registry.load(name)])
-        return getattr(parts(card, made[0]), part)
+        return getattr(divided(), part)
 
     return tuple(
         _onnx(path, f"{name}, {part}", partial(network, part)) for path, part in zip(paths, wanted, strict=True)
@@ -83,9 +82,7 @@ def parts(card: registry.Card, network: keras.Model) -> Any:
     return importlib.import_module(card.builder.partition(":")[0]).parts(network)
 
 
-def parts_in_process(
-    card: registry.Card, network: keras.Model, wanted: Sequence[str] = PARTS
-) -> tuple[Callable[[Any], dict[str, np.ndarray]], ...]:
+def parts_in_process(card: registry.Card, network: keras.Model, wanted: Sequence[str] = PARTS) -> tuple[Call, ...]:
     """The calls of a spotter's network in this process."""
     divided = parts(card, network)
     return tuple(_call(getattr(divided, part)) for part in wanted)
@@ -118,7 +115,7 @@ def in_process(network: keras.Model, outputs: Sequence[str] = LOGITS) -> Run:
     return _call(inference(network, outputs))
 
 
-def _call(network: keras.Model) -> Callable[[Any], dict[str, np.ndarray]]:
+def _call(network: keras.Model) -> Call:
     network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
 
     names = network.input.keys() if isinstance(network.input, dict) else ()
@@ -147,7 +144,7 @@ def _load_onnx(name: str | os.PathLike) -> Run:
     return _onnx(onnx_path(card), str(name), lambda: inference(registry.load(name), decoding.needed(card.reading)))
 
 
-def _onnx(path: Path, name: str, network: Callable[[], keras.Model]) -> Callable[[Any], dict[str, np.ndarray]]:
+def _onnx(path: Path, name: str, network: Callable[[], keras.Model]) -> Call:
     """The `run` of a file in the cache, which is made of the network if it is not there."""
     if run := _cached(path):
         return run
@@ -159,7 +156,7 @@ def _onnx(path: Path, name: str, network: Callable[[], keras.Model]) -> Callable
     return onnx_run(path)
 
 
-def _cached(path: Path) -> Callable[[Any], dict[str, np.ndarray]] | None:
+def _cached(path: Path) -> Call | None:
     """The `run` of a file in the cache; None where there is none, or a damaged one."""
     if not path.is_file():
         return None
@@ -205,7 +202,7 @@ def _write(network: keras.Model, path: str | os.PathLike) -> None:
         network.export(temporary, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
 
 
-def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Callable[[Any], dict[str, np.ndarray]]:
+def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Call:
     """The `run` of an ONNX file, by onnxruntime on as many threads as this process has cores.
 
     A file of one input is called with it, one of several with a mapping from their names.

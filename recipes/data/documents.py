@@ -342,10 +342,9 @@ def document(rng: Rng, kind: str | None = None) -> Sample:
 
 def layout(rng: Rng, kind: str | None = None) -> Regions:
     """A document as a scanner or a camera shows it, and what each pixel is part of."""
-    page = sheet(kind or corpus.pick(rng, list(KINDS)), rng)
-    image, homography = shown(page, rng)
-    classes = _classes(page, image.shape[:2], homography)
-    return Regions(augment.degrade(image, rng, 0.8), classes)
+    page = document(rng, kind)
+    assert page.classes is not None  # of documents they are known
+    return Regions(page.image, page.classes)
 
 
 def _classes(page: Sheet, size: tuple[int, int], homography: np.ndarray | None) -> np.ndarray:

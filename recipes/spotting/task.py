@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from recipes.recipe import Recipe
 from recipes.spotting import targets
 from zoo import runtime
 from zoo.charset import Charset
-from zoo.reading import NOT_READING, Spotter
+from zoo.reading import Spotter, spotter_of
 from zoo.registry import Card
 
 WORDS = 24  # of a crop, that are read in a step
@@ -114,12 +114,7 @@ class Task(detection.Task):
 
     def reader(self, network) -> Spotter:  # type: ignore[override]
         """The network as the reading path uses it."""
-        values = {key: value for key, value in self.reading.items() if key not in NOT_READING}
-        locate, read = runtime.parts_in_process(self.card, network)
-        return Spotter(locate, read, self.charset, **values)
-
-    def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Page]:
-        return [labelled(entry) for entry in entries]
+        return spotter_of(self.card, runtime.parts_in_process(self.card, network))
 
     def counts(self, spotter: Spotter, pages: Sequence[Page]) -> np.ndarray:  # type: ignore[override]
         """(N, 3) for each page: words found and read right, read, and true, as a bag of letters and digits."""

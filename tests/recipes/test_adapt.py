@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from gradients import gradient
 from keras import ops
 from safetensors.numpy import load_file
 
@@ -50,21 +51,6 @@ def test_mmd_has_no_bias_and_grows_with_the_distance():
     far = [float(adapt.mmd(x, y + shift)) for shift in (0.0, 0.5, 1.0, 2.0)]
     assert far == sorted(far) and far[3] > 1
     assert float(adapt.mmd(100 * x, 100 * y + 200)) == pytest.approx(far[3], rel=1e-3)
-
-
-def gradient(function, x: np.ndarray) -> np.ndarray:
-    """By the backend's own differentiation."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(function)(x))
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        x = tf.convert_to_tensor(x)
-        tape.watch(x)
-        value = function(x)
-    return np.asarray(tape.gradient(value, x))
 
 
 def test_the_gradient_comes_back_reversed():

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from gradients import gradient
 from keras import ops
 
 import zoo
@@ -39,20 +40,6 @@ def test_values_are_rounded_in_256_steps_with_zero_among_them():
     assert float(rounding.fake_values(np.float32(0.1), np.float32(1.0), np.float32(2.55))) == pytest.approx(
         0.1, abs=1e-6
     )
-
-
-def gradient(function, x: np.ndarray) -> np.ndarray:
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(function)(x))
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        x = tf.convert_to_tensor(x)
-        tape.watch(x)
-        value = function(x)
-    return np.asarray(tape.gradient(value, x))
 
 
 def test_gradients_go_through_rounding_but_not_beyond_the_range():
