@@ -67,6 +67,21 @@ def font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
+def ends(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
+    """(L + 1,) pixels from the start of a text to where each of its characters begins, and to the end of the last.
+
+    What kerning takes is spread over all characters: asking for the length of each beginning would take longer than
+    drawing the text.
+    """
+    advances = np.cumsum([0.0, *(_advance(font, character) for character in text)])
+    return advances * (font.getlength(text) / advances[-1] if advances[-1] else 1.0)
+
+
+@functools.lru_cache(200_000)
+def _advance(font: ImageFont.FreeTypeFont, character: str) -> float:
+    return font.getlength(character)
+
+
 @functools.cache
 def everyday() -> tuple[tuple[Path, ...], ...]:
     """The families of `EVERYDAY` that are installed; all families if none is."""

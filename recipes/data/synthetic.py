@@ -38,10 +38,11 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
     Now and then it is drawn letter by letter, spaced out.
     """
     if rng.random() < 0.88 or len(text) > 20:
-        pixels = font.getmask(text, mode="L")
-        ends = np.array([font.getlength(text[:stop]) for stop in range(len(text) + 1)])
-        centres = (ends[:-1] + ends[1:]) / 2 - font.getbbox(text)[0]
-        return np.asarray(pixels, np.uint8).reshape(pixels.size[1], pixels.size[0]), centres
+        left, top, stop, base = map(int, font.getbbox(text))
+        picture = Image.new("L", (max(0, stop - left), max(0, base - top)))
+        ImageDraw.Draw(picture).text((-left, -top), text, 255, font)
+        ends = fonts.ends(font, text)
+        return np.asarray(picture), (ends[:-1] + ends[1:]) / 2 - left
     spacing = int(rng.integers(-1, max(3, int(font.size) // 3)))
     _, _, right, bottom = font.getbbox(text)
     canvas = np.zeros((int(bottom) + 4, int(right) + spacing * len(text) + 3 * int(font.size)), np.uint8)
@@ -79,9 +80,7 @@ def inked(text: str, rng: Rng, common: float) -> tuple[np.ndarray, np.ndarray]:
 def small_capitals(text: str, path: Path, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """What `mask` gives for a text whose first letter is larger than the others on its line, as titles have it."""
     faces = [fonts.font(path, size) for size in (GLYPHS, round(GLYPHS * rng.uniform(0.65, 0.85)))]
-    ends = np.array(
-        [0.0] + [faces[0].getlength(text[0]) + faces[1].getlength(text[1:stop]) for stop in range(1, len(text) + 1)]
-    )
+    ends = np.append(0.0, faces[0].getlength(text[0]) + fonts.ends(faces[1], text[1:]))
     canvas = Image.new("L", (int(ends[-1]) + 2 * GLYPHS, 3 * GLYPHS))
     draw = ImageDraw.Draw(canvas)
     draw.text((GLYPHS, 2 * GLYPHS), text[0], 255, faces[0], "ls")
