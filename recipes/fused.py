@@ -19,7 +19,7 @@ def fuse(network: keras.Model) -> None:
         return
     import tensorflow as tf
 
-    kinds: list[tuple[type, Callable]] = [(keras.layers.BatchNormalization, batch_norm)]
+    kinds: list[tuple[type[keras.Layer], Callable]] = [(keras.layers.BatchNormalization, batch_norm)]
     if not tf.config.list_physical_devices("GPU"):  # there, a kernel of cuDNN takes whole sequences
         kinds.append((keras.layers.Bidirectional, bidirectional))
     for layer in network.layers:
