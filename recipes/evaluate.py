@@ -126,7 +126,7 @@ def score(
     """The result of a reader on entries, all of them crops or all of them pages."""
     read, failures = [], []
     for count, entry in enumerate(entries, 1):
-        page = next(iter(reader.stream(entry.path)))
+        page = next(iter(reader.stream(entry.source)))
         if isinstance(page, PageError):
             failures.append(str(page))
             page = Page(str(entry.path), 1, 0, 0)

@@ -1,4 +1,4 @@
-"""Labelled data on disk, in the format of this project, of docTR, or of PaddleOCR.
+"""Labelled data on disk, in the format of this project, of docTR, of PaddleOCR, or of MNIST.
 
 Our format is a folder with `labels.jsonl`, one JSON object a line:
 
@@ -15,6 +15,7 @@ Labels of regions are those of `REGIONS`.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ class Entry:
     """One labelled picture: a crop has its `text`, a page its polygons (N, 4, 2), texts and illegible marks.
 
     A page of which it is known what its parts are has `regions`: pairs of one of `REGIONS` and an outline (P, 2). Those
-    of words are words: see `classes`.
+    of words are words: see `classes`. A picture without a file of its own has its `pixels`.
     """
 
     path: Path
@@ -53,6 +54,12 @@ class Entry:
     split: str = "train"
     page_text: str = ""  # of a page without boxes
     regions: tuple[tuple[str, np.ndarray], ...] = ()
+    pixels: np.ndarray | None = None
+
+    @property
+    def source(self) -> np.ndarray | Path:
+        """What a reader takes."""
+        return self.path if self.pixels is None else self.pixels
 
     def read(self) -> np.ndarray:
         """The picture (H, W, 3) uint8.
@@ -60,14 +67,15 @@ class Entry:
         Raises:
             zoo.image.ImageError: it is missing or damaged.
         """
-        return next(iter(images.pages(self.path))).pixels
+        return next(iter(images.pages(self.source))).pixels
 
 
 def read(folder: str | Path, split: str | None = None, complaints: list[str] | None = None) -> list[Entry]:
     """The entries of a folder, in the order of its label file.
 
     Args:
-        folder: with labels.jsonl (ours), labels.json (docTR), or *.txt (PaddleOCR), and the pictures.
+        folder: with labels.jsonl (ours), labels.json (docTR), or *.txt (PaddleOCR), and the pictures; or with pairs of
+            *-images-idx3-ubyte and *-labels-idx1-ubyte (MNIST), packed by gzip or not.
         split: only entries of this split; those of docTR and PaddleOCR belong to every split.
         complaints: a list that takes what is wrong with labels; those are then left out instead of raised.
 
@@ -84,7 +92,12 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
         return _doctr(folder, _parsed(doctr), complaints)
     if paddle:
         return [entry for path in paddle for entry in _each(_paddle, folder, path, complaints)]
-    raise FileNotFoundError(f"{folder} has no labels.jsonl (ours), labels.json (docTR) or *.txt (PaddleOCR)")
+    if pictures := sorted(folder.glob("*-images-idx3-ubyte*")):
+        entries = [entry for path in pictures for entry in _digits(path)]
+        return [entry for entry in entries if split in (None, entry.split)]
+    raise FileNotFoundError(
+        f"{folder} has no labels.jsonl (ours), labels.json (docTR), *.txt (PaddleOCR) or *-images-idx3-ubyte (MNIST)"
+    )
 
 
 def _each(
@@ -209,6 +222,33 @@ def _paddle(folder: Path, line: str, where: str) -> Entry:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of PaddleOCR ({type(error).__name__}: {error})") from error
     return Entry(folder / name, None, polygons, texts, tuple(text in ("###", "*") for text in texts))
+
+
+def _digits(path: Path) -> list[Entry]:
+    """The digits of a file of pictures and of that of their labels beside it: http://yann.lecun.com/exdb/mnist.
+
+    Those of files named "train-…" are of `train`, others of `test`.
+    """
+    pixels, labels = _idx(path), _idx(path.with_name(path.name.replace("-images-idx3-", "-labels-idx1-")))
+    if len(pixels) != len(labels):
+        raise ValueError(f"{path}: {len(pixels)} pictures, and {len(labels)} labels beside it")
+    split, none = "train" if path.name.startswith("train-") else "test", _polygons([])
+    coloured = np.repeat(pixels[..., None], 3, -1)
+    return [
+        Entry(path / f"{index:05d}", str(label), none, split=split, pixels=picture)
+        for index, (picture, label) in enumerate(zip(coloured, labels.tolist(), strict=True))
+    ]
+
+
+def _idx(path: Path) -> np.ndarray:
+    """The array of bytes in an IDX file: two zeros, the type 8, the number of axes, their sizes, the values."""
+    data = path.read_bytes()
+    data = gzip.decompress(data) if path.suffix == ".gz" else data
+    axes = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
+    shape = np.frombuffer(data[4 : 4 + 4 * axes], ">u4") if len(data) >= 4 + 4 * axes else ()
+    if not axes or not len(shape) or len(data) != 4 + 4 * axes + int(np.prod(shape)):
+        raise ValueError(f"{path} is no IDX file of bytes, or is cut off: {len(data)} bytes")
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 def classes(entry: Entry, size: tuple[int, int]) -> np.ndarray | None:

@@ -127,7 +127,8 @@ def _examples(entry: datasets.Entry, words: bool) -> Iterator[tuple[bytes, str]]
 
 def encoded(entry: datasets.Entry) -> bytes:
     """A crop or a page as a record: its file as it is, and its label."""
-    values: dict[str, records.Value] = {"image": entry.path.read_bytes(), "name": entry.path.name.encode()}
+    data = entry.path.read_bytes() if entry.pixels is None else _png(entry.pixels)
+    values: dict[str, records.Value] = {"image": data, "name": entry.path.name.encode()}
     if entry.text is not None:
         return records.encode({**values, "text": entry.text.encode()})
     return records.encode({

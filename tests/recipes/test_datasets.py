@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import numpy as np
@@ -96,6 +97,38 @@ def test_a_broken_label_is_told_with_file_and_line_or_left_out(tmp_path, name, t
 
 def test_a_folder_without_labels(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no labels.jsonl"):
+        datasets.read(tmp_path)
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An IDX file: written by hand from its description, not by the code that reads it."""
+    return bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape) + values.tobytes()
+
+
+def test_the_format_of_mnist(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 28, 20)).astype("uint8")
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(pixels[:3]))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.array([7, 0, 4], "uint8")))
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(pixels[3:])))
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.array([7, 0], "uint8"))))
+    entries = datasets.read(tmp_path)
+    assert [entry.text for entry in entries if entry.split == "train"] == ["7", "0", "4"]
+    assert [entry.text for entry in datasets.read(tmp_path, "test")] == ["7", "0"]
+    third = next(entry for entry in entries if entry.text == "4")
+    np.testing.assert_array_equal(third.read(), np.repeat(pixels[2][..., None], 3, -1))
+    np.testing.assert_array_equal(third.source, third.read())
+    assert len({entry.path for entry in entries}) == 5
+    picture, text = next(datasets.crops(third))
+    assert picture.shape == (28, 20, 3) and text == "4"
+
+
+def test_a_file_of_mnist_that_is_cut_off(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((2, 4, 4), "uint8"))[:-1])
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(2, "uint8")))
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte is no IDX file of bytes, or is cut off: 47 bytes"):
+        datasets.read(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((3, 4, 4), "uint8")))
+    with pytest.raises(ValueError, match="3 pictures, and 2 labels"):
         datasets.read(tmp_path)
 
 
