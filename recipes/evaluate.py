@@ -1,8 +1,8 @@
 """Scores of models on labelled data, through the reading path: what is measured is what a user gets.
 
 Crops are scored by their texts: the share that is read right, and the character error rate (CER). Pages are scored by
-their boxes, as labelled, and by the words that stand on them, wherever (a bag of words). Counts are summed over the
-data before they are divided. A picture that cannot be read counts as one without text.
+their boxes, as labelled, and by the words that stand on them, wherever (a bag of words); or by what their parts are.
+Counts are summed over the data before they are divided. A picture that cannot be read counts as one without text.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ import numpy as np
 import zoo
 from recipes import metrics, origin
 from recipes.data import datasets
+from recipes.data.documents import LABELS
+from recipes.layout.targets import known
 from recipes.segmentation.targets import merged
 from zoo import registry
 from zoo.files import replacing
 from zoo.page import Page
 from zoo.reading import PageError, Reader
+from zoo.regions import Finder, finder
 from zoo.segmenting import Segmenter, segmenter
 
 Scores = dict[str, float]
+LEAST = 0.01  # score of a region from which it counts: average precision asks for unsure ones, too
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Iterator[Result]:
     """Yields the result of each recognizer on crops; on pages, of each spotter, of each detector and recognizer, and,
-    where it is known what their parts are, of each segmenter.
+    where it is known what their parts are, of each segmenter and each finder of regions.
 
     Args:
         models: names of cards or folders of runs.
@@ -77,11 +81,16 @@ def evaluate(
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
     folder = Path(folder)
     title = f"{folder.resolve().name}/{split}"
-    segmenters = [name for name in models if registry.card(name).task == "segmentation"]
+    segmenters, finders = (
+        [name for name in models if registry.card(name).task == task] for task in ("segmentation", "layout")
+    )
+    for name in finders:
+        scores = layout_scores(finder(name, runtime, threshold=LEAST), entries, progress)
+        yield Result(title, (name,), scores, [], [])
     layout = entries[0].level == "region"
-    for name in models if layout else segmenters:
+    for name in [name for name in models if name not in finders] if layout else segmenters:
         yield Result(title, (name,), region_scores(segmenter(name, runtime), entries, progress), [], [])
-    readers = [name for name in models if name not in segmenters]
+    readers = [name for name in models if name not in segmenters + finders]
     crops = entries[0].text is not None
     for chosen in readings(readers, crops) if readers and not layout else ():
         detector, recognizer = (None if crops else chosen[0]), chosen[-1]
@@ -219,6 +228,33 @@ def region_scores(
     return {**metrics.miou(counts), **known, "pages": len(entries), "seconds": float(np.median(seconds))}
 
 
+def layout_scores(find: Finder, entries: Sequence[datasets.Entry], progress: Callable[[int, int], None]) -> Scores:
+    """Mean average precision of upright boxes of regions, as COCO has it, and that of each class.
+
+    Raises:
+        ValueError: it is not known what the parts of the pages are, or a label of the network is not known.
+    """
+    kinds, found, true, seconds = np.array(known(find.labels)), [], [], []
+    for count, entry in enumerate(entries, 1):
+        picture = entry.read()
+        parts = datasets.regions(entry, picture.shape[:2])
+        if not parts:
+            raise ValueError(f"{entry.path}: nothing says what its parts are; regions cannot be scored")
+        start = time.perf_counter()
+        seen = find(picture)
+        seconds.append(time.perf_counter() - start)
+        classes = kinds[[find.labels.index(region.label) for region in seen]]
+        scores = np.array([region.score for region in seen])
+        found.append(metrics.Boxes(metrics.upright([region.polygon for region in seen]), classes, scores))
+        labels = np.array([LABELS.index(label) for label, _ in parts])
+        true.append(metrics.Boxes(metrics.upright([polygon for _, polygon in parts]), labels, np.ones(len(parts))))
+        progress(count, len(entries))
+    each = metrics.average_precisions(found, true, len(LABELS)).mean(1)
+    of = {f"ap_{name}": float(value) for name, value in zip(LABELS, each, strict=True) if not np.isnan(value)}
+    whole = metrics.mean_average_precision(found, true, len(LABELS))
+    return {**whole, **of, "pages": len(entries), "seconds": float(np.median(seconds))}
+
+
 def unscored(entry: datasets.Entry) -> np.ndarray:
     """(N,) bool: which labels of a page are not asked for."""
     marks = [unclear or text in ("", "###") for text, unclear in zip(entry.texts, entry.illegible, strict=True)]
@@ -252,6 +288,7 @@ _FIRST = {
     "detection": ["hmean", "precision", "recall"],
     "recognition": ["alnum", "f1"],
     "segmentation": ["miou", "pixels"],
+    "layout": ["map", "ap50", "ap75"],
     "spotting": ["f1", "hmean", "precision", "recall"],
 }
 

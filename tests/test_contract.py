@@ -64,6 +64,9 @@ def promised(card: zoo.Card, network, image: np.ndarray) -> dict[str, tuple[int,
             "characters": at(4, characters), "features": at(4, channels), "detail": at(2, 16),
             "text": (batch, 2, 16, characters),
         }  # fmt: skip
+    if card.task == "layout":
+        queries = card.test_options["queries"]
+        return {"logits": (batch, queries, card.test_options["classes"]), "boxes": (batch, queries, 6)}
     names = {"logits", *network.output}
     if "decode" not in card.reading:
         return {key: (batch, height, width, 1) for key in names}
@@ -73,7 +76,8 @@ def promised(card: zoo.Card, network, image: np.ndarray) -> dict[str, tuple[int,
 
 def chosen(values: dict[str, np.ndarray]) -> set[str]:
     """Outputs with a row for each proposal: their scores choose them, so that rows change places with the weights."""
-    rows = values["proposals"].shape[1] if "proposals" in values else None
+    boxes = values.get("proposals", values.get("boxes"))
+    rows = None if boxes is None else boxes.shape[1]
     return {key for key, value in values.items() if value.shape[1] == rows}
 
 

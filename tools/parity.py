@@ -46,11 +46,11 @@ def difference(name: str) -> dict[str, float | int]:
     with np.load(GOLDEN / f"{name}.npz") as file:
         theirs = dict(file)
     state = {key: seeded.tensor(key, tuple(shape)) for key, shape in json.loads(str(theirs["state"])).items()}
-    network = zoo.build(name)
+    network = zoo.build(name, **seeded.OPTIONS.get(name, {}))
     weights.assign(network, conversion.translate(name, state))
     worst = 0.0
     for shape in seeded.CASES[name]:
-        for output, value in network(seeded.image(shape), training=False).items():
+        for output, value in network(seeded.picture(name, shape), training=False).items():
             expected = theirs[f"{output}/{shape[1]}x{shape[2]}"]
             ours = seeded.thinned(np.asarray(value))
             worst = max(worst, float(np.abs(ours - expected).max() / np.abs(expected).max()))

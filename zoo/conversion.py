@@ -100,7 +100,7 @@ def translate(name: str | os.PathLike, state: Mapping[str, np.ndarray]) -> dict[
 
 
 def _translate(name: str, sources: Mapping[str, Source], state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    needed = {key for source in sources.values() for key in source.keys}
+    needed = {key for source in sources.values() for key in source.keys + source.copies}
     given = {key for key in state if not key.endswith(CONSTANT)}
     if needed != given:
         parts = [_listed("missing", needed - given), _listed("unknown", given - needed)]
@@ -108,6 +108,14 @@ def _translate(name: str, sources: Mapping[str, Source], state: Mapping[str, np.
     wrong = {key for source in sources.values() for key in source.keys if state[key].ndim != len(source.axes)}
     if wrong:
         raise ConversionError(f"the checkpoint is not one of {name}: {_listed('of a wrong rank', wrong)}")
+    unlike = {
+        copy
+        for source in sources.values()
+        for copy in source.copies
+        if not np.array_equal(state[copy], state[source.keys[0]])
+    }
+    if unlike:
+        raise ConversionError(f"the checkpoint is not one of {name}: {_listed('that should be copies', unlike)}")
     return {path: _gathered(state, source) for path, source in sources.items()}
 
 

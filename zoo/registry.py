@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 CARDS = Path(__file__).parent / "cards"
-TASKS = ("detection", "recognition", "classification", "segmentation", "tables", "spotting")
+TASKS = ("detection", "recognition", "classification", "segmentation", "layout", "tables", "spotting")
 PROJECTS = ("doctr",)  # whose weights `zoo.conversion` knows how to take over
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch"}
 

@@ -1,4 +1,4 @@
-"""Values between the pixels of a map: deformable convolution, regions brought to one size, views of it.
+"""Values between the pixels of a map: deformable convolution and attention, regions brought to one size, views of it.
 
     map (B, H, W, C), points (B, N) → values (B, N, C), each from the four pixels around the point
 
@@ -58,6 +58,13 @@ def _pick(level, values: list, like):
     if level is None:
         return ops.zeros_like(like, dtype="int32") + values[0]
     return ops.take(ops.stack([ops.cast(value, "int32") for value in values]), level, axis=0)
+
+
+def rows(x, index):
+    """(B, K, …) rows of x (B, N, …) by their indices (B, K)."""
+    count = ops.shape(x)[1]
+    offset = ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32") * count, 1)
+    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), ops.cast(index, "int32") + offset, axis=0)
 
 
 # ---------------------------------------------------------------- deformable convolution
@@ -125,6 +132,87 @@ def deform_conv(x, filters: int, kernel: int, name: str, *, stride: int = 1):
         kernel**2, kernel, stride, padding, activation="sigmoid", name=f"{name}_weight", **start
     )(y)  # fmt: skip
     return DeformConv(filters, kernel, stride, name=name)([x, offsets, weights])
+
+
+# ---------------------------------------------------------------- deformable attention
+
+
+class DeformAttention(layers.Layer):
+    """What queries find at a few points of maps, in several heads: (B, Q, C). Zhu et al. 2020.
+
+    https://arxiv.org/abs/2010.04159, eq. 3, with the turned boxes of docTR's LW-DETR. Call it with queries (B, Q, C),
+    boxes (B, Q, 6), each a centre, width and height in shares of the picture's sides, and the sine and cosine of its
+    turn, a list of maps (B, h, w, C), and a list of what lies inside of them (B, h, w): 1, or 0 where nothing is seen.
+    Points lie at most about a box away from a box's centre when all begins, around it in as many directions as there
+    are heads.
+
+    Args:
+        heads: among which the channels are shared.
+        points: of each head in each map.
+    """
+
+    def __init__(self, heads: int, points: int, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # half precision is too coarse for places on a page
+        self.heads, self.points = heads, points
+
+    def build(self, queries_shape, boxes_shape, maps_shape, inside_shape):
+        width, spots = queries_shape[-1], self.heads * len(maps_shape) * self.points
+        start = {"kernel_initializer": "zeros", "dtype": "float32"}
+        around = keras.initializers.Constant(self._directions(len(maps_shape)))
+        self.offset = layers.Dense(2 * spots, bias_initializer=around, name="offset", **start)
+        self.weight = layers.Dense(spots, name="weight", **start)
+        self.value = layers.Dense(width, name="value", dtype=self.dtype_policy)
+        self.output_projection = layers.Dense(width, name="output", dtype=self.dtype_policy)
+        for layer in (self.offset, self.weight, self.output_projection):
+            layer.build(queries_shape)
+        self.value.build(maps_shape[0])
+
+    def _directions(self, levels: int) -> np.ndarray:
+        """The first offsets: each head looks in a direction of its own, its points 1, 2 … steps away (appendix A.4)."""
+        angle = np.arange(self.heads) * 2 * np.pi / self.heads
+        away = np.stack([np.cos(angle), np.sin(angle)], -1)
+        away /= np.abs(away).max(-1, keepdims=True)
+        steps = np.arange(1, self.points + 1)[:, None]
+        return np.broadcast_to((away[:, None, None] * steps), (self.heads, levels, self.points, 2)).ravel().copy()
+
+    def call(self, queries, boxes, maps, inside):
+        count, shape = ops.shape(queries)[1], (self.heads, len(maps), self.points)
+        boxes = ops.cast(boxes, "float32")[:, :, None, None, None]
+        centre, size, sine, cosine = boxes[..., :2], boxes[..., 2:4], boxes[..., 4], boxes[..., 5]
+        offset = ops.reshape(self.offset(ops.cast(queries, "float32")), (-1, count, *shape, 2))
+        right, down = ops.unstack(offset / self.points * size * 0.5, axis=-1)  # (B, Q, heads, maps, points)
+        x = centre[..., 0] + right * cosine - down * sine
+        y = centre[..., 1] + right * sine + down * cosine
+        weight = ops.reshape(self.weight(ops.cast(queries, "float32")), (-1, count, self.heads, shape[1] * shape[2]))
+        weight = ops.reshape(ops.softmax(weight, -1), (-1, count, *shape))
+        found = [
+            self._look(self.value(level) * ops.cast(seen, self.compute_dtype)[..., None], x[:, :, :, i], y[:, :, :, i],
+                       weight[:, :, :, i])
+            for i, (level, seen) in enumerate(zip(maps, inside, strict=True))
+        ]  # fmt: skip
+        return self.output_projection(sum(found[1:], found[0]))
+
+    def _look(self, value, x, y, weight):
+        """(B, Q, C) weighed sums of the values of a map (B, h, w, C) at points (B, Q, heads, points)."""
+        (height, width, channels), count = value.shape[1:], ops.shape(x)[1]
+        depth = channels // self.heads
+        value = ops.transpose(ops.reshape(value, (-1, height, width, self.heads, depth)), (0, 3, 1, 2, 4))
+
+        def spread(given):
+            """(B, Q, heads, points) → (B · heads, Q · points)."""
+            return ops.reshape(ops.transpose(given, (0, 2, 1, 3)), (-1, count * self.points))
+
+        value = ops.reshape(value, (-1, height, width, depth))
+        found = bilinear([value], None, spread(y) * height - 0.5, spread(x) * width - 0.5) * spread(weight)[..., None]
+        found = ops.sum(ops.reshape(found, (-1, self.heads, count, self.points, depth)), 3)
+        found = ops.reshape(ops.transpose(found, (0, 2, 1, 3)), (-1, count, channels))
+        return ops.cast(found, self.compute_dtype)
+
+    def compute_output_shape(self, queries_shape, boxes_shape, maps_shape, inside_shape):
+        return queries_shape
+
+    def get_config(self):
+        return super().get_config() | {"heads": self.heads, "points": self.points}
 
 
 # ---------------------------------------------------------------- regions

@@ -138,8 +138,7 @@ def _polygons(values: Iterable) -> np.ndarray:
     for value in values:
         points = np.asarray(value, np.float32)
         if points.shape == (4,):
-            x0, y0, x1, y1 = points
-            points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+            points = rectangle(*points)
         elif len(points) != 4:
             points = cv2.boxPoints(cv2.minAreaRect(points))
             points = np.roll(points, -int(points.sum(1).argmin()), 0)
@@ -272,6 +271,26 @@ def classes(entry: Entry, size: tuple[int, int]) -> np.ndarray | None:
             drawn = edge[reach:-reach, reach:-reach]
         result[(drawn > 0) & (result == 0)] = value
     return result
+
+
+def regions(entry: Entry, size: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
+    """The parts of a page: one of `documents.LABELS` each, and the upright rectangle (4, 2) float32 around it.
+
+    Where words are labelled, these are the regions of `classes` that hang together.
+    """
+    if not len(entry.polygons):
+        return [(REGIONS[name], rectangle(*outline.min(0), *outline.max(0))) for name, outline in entry.regions]
+    drawn, result = classes(entry, size), []
+    for value, label in enumerate(LABELS, 1) if drawn is not None else ():
+        count, _, stats, _ = cv2.connectedComponentsWithStats(np.uint8(drawn == value))
+        for x, y, width, height, _ in stats[1:count].tolist():
+            result.append((label, rectangle(x, y, x + width, y + height)))
+    return result
+
+
+def rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    """(4, 2) float32, clockwise from the top left."""
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
 
 
 def held_out(entry: Entry, share: float = 0.1) -> bool:

@@ -38,7 +38,8 @@ TABLE = {"hm": "logits", "reg": "offset", "ct2cn": "corners", "cn2ct": "centres"
 
 def network(name: str) -> torch.nn.Module:
     """docTR's network with the seeded weights, ready to answer."""
-    trunk = {} if hasattr(models.classification, name) else {"pretrained_backbone": False}
+    alone = hasattr(models.classification, name) or hasattr(models.layout, name)
+    trunk = {} if alone else {"pretrained_backbone": False}
     module = getattr(models, name)(pretrained=False, **trunk).eval()
     state = module.state_dict()
     drawn = {key: torch.from_numpy(seeded.tensor(key, tuple(value.shape))) for key, value in state.items()}
@@ -51,7 +52,7 @@ def answers(name: str, module: torch.nn.Module, image: np.ndarray) -> dict[str, 
     mean, std = (np.array(module.cfg[key], "float32") for key in ("mean", "std"))
     x = torch.from_numpy((image.astype("float32") / 255 - mean) / std).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        outputs = maps(name, module, x)
+        outputs = layout(module, x) if name.startswith("lw_detr_") else maps(name, module, x)
     return {key: (value.permute(0, 2, 3, 1) if value.ndim == 4 else value).numpy() for key, value in outputs.items()}
 
 
@@ -71,6 +72,16 @@ def maps(name: str, module: torch.nn.Module, x: torch.Tensor) -> dict[str, torch
     return {"logits": module.pooling(logits), "kernel": logits} if name.startswith("fast_") else {"logits": logits}
 
 
+def layout(module: torch.nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The outputs of LW-DETR, which is told what is padding in the second of two pictures."""
+    module.exportable = True
+    inside = torch.ones(x.shape[0], *x.shape[2:], dtype=torch.bool)
+    inside[1, seeded.INSIDE[0] :] = False
+    inside[1, :, seeded.INSIDE[1] :] = False
+    found = module(x, inside)
+    return {"logits": found["logits"], "boxes": found["pred_boxes"]}
+
+
 def golden(name: str) -> dict[str, np.ndarray]:
     """All that is stored of a network."""
     module = network(name)
@@ -82,7 +93,7 @@ def golden(name: str) -> dict[str, np.ndarray]:
         "made": np.array(f"torch {torch.__version__}, python-doctr {version('python-doctr')}"),
     }
     for shape in seeded.CASES[name]:
-        for output, value in answers(name, module, seeded.image(shape)).items():
+        for output, value in answers(name, module, seeded.picture(name, shape)).items():
             print(f"{name} {output} {shape}: mean {value.mean():.3g}, deviation {value.std():.3g}")
             result[f"{output}/{shape[1]}x{shape[2]}"] = seeded.thinned(value)
     return result

@@ -17,6 +17,8 @@ order of tensors plays no part. By the end of the name:
         ... that ends a star    0.05 … 0.1  (what StarNet's blocks multiply would explode faster still)
     gamma_1, gamma_2            0.4 … 0.8   (the weights of ViTDet's branches)
     offset_mask.weight          -0.02 … 0.02 (where deformable convolutions look: some pixels away)
+    layers.2 of a bbox_embed    -0.02 … 0.02, biases 0.2 … 0.4 (boxes' sides would grow beyond all bounds, and of a
+    reference_point_embed       0.2 … 0.4    turn near 0 the angle is anything)
     bias                        -0.1 … 0.1
     all others                  ±√(6 / fan-in), He's variance 2 / fan-in; the fan-in is the product of all axes but the
                                 first
@@ -36,6 +38,8 @@ SEED = 20261121
 BRANCHES = re.compile(r"\d\.\d+\.bn[23]\.weight|extractor\.\d+\.block\.3\.1\.weight|block\.2\.1\.weight")
 # Those of the parallel branches of TextNet and FAST.
 PARALLEL = re.compile(r"\d\.(bn|ver_bn|hor_bn|rbr_identity)\.weight")
+DELTAS = re.compile(r"bbox_embed.*layers\.2\.weight")
+MOVES = re.compile(r"bbox_embed.*layers\.2\.bias|reference_point_embed")
 STAR = re.compile(r"\d\.\d+\.g\.bn\.weight")
 
 
@@ -45,6 +49,7 @@ def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, "int64")
     if key.endswith(".pe"):
         return sinusoids(*shape[1:])[None]
+    key = key.replace(TWICE, "bbox_embed")
     low, high = limits(key, shape)
     draw = np.random.RandomState(SEED ^ zlib.crc32(key.encode())).random_sample(shape)
     return (low + (high - low) * draw).astype("float32")
@@ -64,6 +69,10 @@ def limits(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
         return -0.2, 0.2
     if "offset_mask.weight" in key:
         return -0.02, 0.02
+    if DELTAS.search(key):
+        return -0.02, 0.02
+    if MOVES.search(key):
+        return 0.2, 0.4
     if key.endswith(("gamma_1", "gamma_2")):
         return 0.4, 0.8
     if key.endswith("weight") and len(shape) == 1:
@@ -85,6 +94,18 @@ def image(shape: tuple[int, int, int, int]) -> np.ndarray:
     coarse = random.randint(0, 192, (batch, -(-height // 16), -(-width // 16), channels))
     squares = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
     return (squares + random.randint(0, 64, shape)).astype("uint8")
+
+
+INSIDE = (270, 200)  # height and width of the second picture of a network that is told what is padding
+
+
+def picture(name: str, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """What a network is given: `image`, or two of them of which the second lies at the top left of black."""
+    result = image(shape)
+    if name in OPTIONS:
+        result[1, INSIDE[0] :] = 0
+        result[1, :, INSIDE[1] :] = 0
+    return result
 
 
 # The networks and the shapes of the pictures that they are given.
@@ -136,7 +157,12 @@ CASES = {
     "vit_det_s": SQUARES,
     "vit_det_m": SQUARES,
     "tablecenternet": PAGES,
+    "lw_detr_s": ((2, 320, 256, 3),),
+    "lw_detr_m": ((2, 320, 256, 3),),
 }
+# Options of builders that take one size alone: pages of the card's would take seconds.
+OPTIONS = {name: {"image_size": CASES[name][0][1:3]} for name in ("lw_detr_s", "lw_detr_m")}
+TWICE = "decoder.bbox_embed"  # layers of LW-DETR that stand in the state dict once more, as "bbox_embed"
 # Backbones of torchvision's classifiers, by name, and what they are given.
 TRUNKS = ("densenet121", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16_bn")
 TRUNK_CASE = (1, 64, 96, 3)

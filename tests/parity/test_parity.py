@@ -25,8 +25,8 @@ from zoo.charset import Charset
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGE = {  # seconds each
-    "db_resnet50", "fast_base", "linknet_resnet50", "magc_resnet31", "master", "resnet31", "sar_resnet31", "vip_base",
-    "vit_b", "vitstr_base",
+    "db_resnet50", "fast_base", "linknet_resnet50", "lw_detr_m", "magc_resnet31", "master", "resnet31", "sar_resnet31",
+    "vip_base", "vit_b", "vitstr_base",
 }  # fmt: skip
 TOLERANCE = 1e-4  # of the largest value
 
@@ -45,7 +45,7 @@ def answers(network, name: str) -> dict[str, np.ndarray]:
     """Our outputs for the pictures of `seeded`, under the names that the golden file has."""
     result = {}
     for shape in seeded.CASES[name]:
-        for output, value in network(seeded.image(shape), training=False).items():
+        for output, value in network(seeded.picture(name, shape), training=False).items():
             result[f"{output}/{shape[1]}x{shape[2]}"] = seeded.thinned(np.asarray(value))
     return result
 
@@ -61,7 +61,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 )
 def test_same_answers_and_as_many_parameters(name):
     theirs = golden(name)
-    network = zoo.build(name)
+    network = zoo.build(name, **seeded.OPTIONS.get(name, {}))
     weights.assign(network, conversion.translate(name, drawn(theirs)))
     ours = answers(network, name)
     assert ours.keys() == {key for key in theirs if "/" in key}

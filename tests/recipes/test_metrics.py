@@ -99,3 +99,47 @@ def test_bag_counts_each_word_as_often_as_it_stands_there(read, true):
 
 def test_bag_of_lines():
     assert metrics.bag(["Total 12,50", "-", "total"], ["TOTAL", "TOTAL", "1250 EUR"]) == (3, 3, 4)
+
+
+# ---------------------------------------------------------------- average precision
+
+
+def page(*boxes) -> metrics.Boxes:
+    """Boxes of height 10 from (left, right, class, score)."""
+    rows = np.array(boxes, float).reshape(-1, 4)
+    corners = np.stack([rows[:, 0], 0 * rows[:, 0], rows[:, 1], 0 * rows[:, 0] + 10], 1)
+    return metrics.Boxes(corners, rows[:, 2].astype(int), rows[:, 3])
+
+
+def test_average_precision_by_hand():
+    """Two true boxes. The surest found overlaps one by 0.8, the next nothing, the third the other wholly.
+
+    Up to .80 precisions are 1 at recall 1/2 and 2/3 at recall 1: of the 101 recalls 0 to 0.50 are 51. From .85 on the
+    first is wrong: of the second box alone, found third, precision is 1/3 up to recall 1/2.
+    """
+    true, found = page((0, 100, 0, 1), (200, 300, 0, 1)), page((200, 300, 0, 0.5), (500, 600, 0, 0.7), (0, 80, 0, 0.9))
+    expected = [(51 + 50 * 2 / 3) / 101] * 7 + [51 / 3 / 101] * 3
+    np.testing.assert_allclose(metrics.average_precisions([found], [true], 2)[0], expected)
+    scores = metrics.mean_average_precision([found], [true], 2)  # the second class stands nowhere
+    assert scores == pytest.approx({"map": np.mean(expected), "ap50": expected[0], "ap75": expected[0]})
+
+
+def test_a_true_box_is_taken_once_and_by_its_class():
+    true = page((0, 100, 0, 1), (0, 100, 1, 1))
+    found = page((0, 100, 0, 0.9), (0, 100, 0, 0.8))
+    each = metrics.average_precisions([found], [true], 2)
+    np.testing.assert_allclose(each, [[1] * 10, [0] * 10])  # what is found twice comes after all is found
+    other = page((500, 600, 0, 1))  # of another page: of 3 found, the first is right, and of 2 true
+    np.testing.assert_allclose(metrics.average_precisions([found, page((0, 100, 0, 0.5))], [true, other], 1), 51 / 101)
+
+
+def test_only_the_surest_hundred_of_a_page_count():
+    many = page(*[(0, 100, 0, 0.9)] + [(300, 400, 0, 0.8)] * (metrics.MOST - 1) + [(600, 700, 0, 0.1)])
+    true = page((0, 100, 0, 1), (600, 700, 0, 1))
+    np.testing.assert_allclose(metrics.average_precisions([many], [true], 1)[0], 51 / 101)
+
+
+def test_without_boxes_nothing_is_wrong():
+    empty = page()
+    assert metrics.mean_average_precision([empty], [empty], 3) == {"map": 1, "ap50": 1, "ap75": 1}
+    assert metrics.mean_average_precision([empty], [page((0, 9, 0, 1))], 3)["map"] == 0

@@ -7,8 +7,9 @@ A decoding is a function in a module of this package, "zoo.decoding.east:boxes".
 - keyword-only parameters are the card's other values for reading, but for `stride`, which the detector gives: pixels of
   the network's input for one of the first output's.
 
-It returns boxes (N, 4, 2) in pixels of the network's input, and scores (N,). NumPy and OpenCV only: what reads a page
-need not know what made the outputs.
+It returns boxes (N, 4, 2) in pixels of the network's input, and scores (N,). One of regions returns polygons (N, 4, 2)
+in shares of the input's sides, scores (N,) and classes (N,). NumPy and OpenCV only: what reads a page need not know
+what made the outputs.
 """
 
 from __future__ import annotations

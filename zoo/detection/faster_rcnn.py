@@ -24,7 +24,7 @@ from keras import layers, ops
 
 from zoo.backbones import backbone
 from zoo.layers import IMAGENET, fpn, normalize
-from zoo.sampling import RegionAlign
+from zoo.sampling import RegionAlign, rows
 
 STRIDES = (4, 8, 16, 32, 64)
 ANCHOR = 4.0  # of an anchor's area, the square root in strides of its level
@@ -102,13 +102,6 @@ def survivors(boxes, overlap: float):
     everyone = ops.ones_like(boxes[..., 0])
     _, now = ops.while_loop(changed, again, again(everyone, everyone), maximum_iterations=count)
     return now > 0.5
-
-
-def rows(x, index):
-    """(B, K, …) rows of x (B, N, …) by their indices (B, K)."""
-    count = ops.shape(x)[1]
-    offset = ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32") * count, 1)
-    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), ops.cast(index, "int32") + offset, axis=0)
 
 
 # ---------------------------------------------------------------- layers

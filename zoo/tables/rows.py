@@ -7,10 +7,14 @@ from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """Where a tensor of ours comes from: the sum of their tensors `keys`, its axes in the order `axes`."""
+    """Where a tensor of ours comes from: the sum of their tensors `keys`, its axes in the order `axes`.
+
+    Under the keys `copies` the first of them stands once more.
+    """
 
     keys: tuple[str, ...]
     axes: tuple[int, ...]
+    copies: tuple[str, ...] = ()
 
 
 VECTOR, MATRIX = (0,), (1, 0)

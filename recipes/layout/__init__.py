@@ -1,0 +1,1 @@
+"""Recipes of networks that find the regions of pages."""
