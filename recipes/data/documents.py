@@ -29,7 +29,8 @@ class Regions(NamedTuple):
 class Sample(NamedTuple):
     """A page (H, W, 3) uint8, its words' polygons (N, 4, 2) float32 in pixels and their texts.
 
-    `middles` are those of each word's characters (L, 2), `classes` (H, W) uint8 as `Regions` has them, where there are.
+    `middles` are those of each word's characters (L, 2), `classes` (H, W) uint8 as `Regions` has them, where there are;
+    `parts` are one of `LABELS` each, and its outline (4, 2) float32.
     """
 
     image: np.ndarray
@@ -37,6 +38,7 @@ class Sample(NamedTuple):
     texts: tuple[str, ...]
     middles: tuple[np.ndarray, ...] = ()
     classes: np.ndarray | None = None
+    parts: tuple[tuple[str, np.ndarray], ...] = ()
 
 
 @dataclass
@@ -336,8 +338,9 @@ def document(rng: Rng, kind: str | None = None) -> Sample:
     if homography is not None:
         polygons = augment.move(polygons, homography)
         middles = [augment.move(points[None], homography)[0] for points in middles]
-    classes = _classes(page, image.shape[:2], homography)
-    return Sample(augment.degrade(image, rng, 0.8), polygons, tuple(page.texts), tuple(middles), classes)
+    parts = _parts(page, homography)
+    classes = _classes(parts, image.shape[:2])
+    return Sample(augment.degrade(image, rng, 0.8), polygons, tuple(page.texts), tuple(middles), classes, parts)
 
 
 def layout(rng: Rng, kind: str | None = None) -> Regions:
@@ -347,13 +350,19 @@ def layout(rng: Rng, kind: str | None = None) -> Regions:
     return Regions(page.image, page.classes)
 
 
-def _classes(page: Sheet, size: tuple[int, int], homography: np.ndarray | None) -> np.ndarray:
-    classes = np.zeros(size, np.uint8)
+def _parts(page: Sheet, homography: np.ndarray | None) -> tuple[tuple[str, np.ndarray], ...]:
+    """The regions of a sheet, moved as it was."""
+    parts = []
     for label, (left, top, right, bottom) in page.regions:
         outline = np.array([[[left, top], [right, top], [right, bottom], [left, bottom]]], np.float32)
-        if homography is not None:
-            outline = augment.move(outline, homography)
-        cv2.fillPoly(classes, [np.round(outline[0]).astype(np.int32)], LABELS.index(label) + 1)
+        parts.append((label, (outline if homography is None else augment.move(outline, homography))[0]))
+    return tuple(parts)
+
+
+def _classes(parts: tuple[tuple[str, np.ndarray], ...], size: tuple[int, int]) -> np.ndarray:
+    classes = np.zeros(size, np.uint8)
+    for label, outline in parts:
+        cv2.fillPoly(classes, [np.round(outline).astype(np.int32)], LABELS.index(label) + 1)
     return classes
 
 
@@ -385,10 +394,21 @@ def scene(rng: Rng, size: tuple[int, int] = (512, 640)) -> Sample:
         else:
             cv2.polylines(image, [points], True, rng.uniform(0, 255, 3).tolist(), int(rng.integers(1, 8)))
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 4))
+    sample = signs(image, np.zeros(size, np.uint8), rng)
+    return sample._replace(image=augment.degrade(sample.image, rng))
+
+
+def signs(image: np.ndarray, taken: np.ndarray, rng: Rng) -> Sample:
+    """A picture with up to 13 words painted on it, and where those are.
+
+    Args:
+        image: (H, W, 3) float32, painted in place.
+        taken: (H, W) uint8, not 0 where no word may stand; gets those that come to stand there.
+        rng: draws all else.
+    """
     polygons: list[np.ndarray] = []
     middles: list[np.ndarray] = []
     texts: list[str] = []
-    taken = np.zeros(size, np.uint8)
     for _ in range(rng.integers(2, 14)):
         text = corpus.word(rng)
         place = _sign(text, image, taken, rng)
@@ -396,7 +416,7 @@ def scene(rng: Rng, size: tuple[int, int] = (512, 640)) -> Sample:
             polygons.append(place[:4])
             middles.append(place[4:])
             texts.append(text)
-    pixels = augment.degrade(np.clip(image, 0, 255).astype(np.uint8), rng)
+    pixels = np.clip(image, 0, 255).astype(np.uint8)
     return Sample(pixels, np.array(polygons, np.float32).reshape(-1, 4, 2), tuple(texts), tuple(middles))
 
 

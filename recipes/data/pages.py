@@ -11,6 +11,7 @@ from recipes.data import augment, datasets, documents
 
 Rng = np.random.Generator
 SCENES = 0.25  # part of the synthetic pages
+ROOM = 0.05  # of a page that is a photograph, words cover less than this part
 
 
 class Page(NamedTuple):
@@ -52,6 +53,26 @@ def labelled(entry: datasets.Entry) -> Page:
     picture = entry.read()
     polygons, texts, illegible = datasets.words(entry, picture)
     return Page(picture, polygons, illegible, tuple(texts), classes=datasets.classes(entry, picture.shape[:2]))
+
+
+def signed(page: Page, rng: Rng) -> Page:
+    """A photograph with more words painted on it, so that few of them show many; other pages as they are.
+
+    Gupta et al. 2016, https://arxiv.org/abs/1604.06646, without its depths and surfaces.
+    """
+    taken = np.zeros(page.image.shape[:2], np.uint8)
+    cv2.fillPoly(taken, list(np.rint(page.polygons).astype(np.int32)), 1)
+    if page.classes is not None or taken.mean() >= ROOM:
+        return page
+    sample = documents.signs(page.image.astype(np.float32), taken, rng)
+    unknown = (np.zeros((0, 2), np.float32),) * len(page.polygons)
+    return page._replace(
+        image=sample.image,
+        polygons=np.concatenate([page.polygons, sample.polygons]),
+        ignore=np.concatenate([page.ignore, np.zeros(len(sample.polygons), bool)]),
+        texts=page.texts + sample.texts,
+        middles=(page.middles or unknown) + sample.middles,
+    )
 
 
 def varied(page: Page, rng: Rng) -> Page:

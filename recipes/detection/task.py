@@ -9,7 +9,7 @@ import numpy as np
 
 from recipes import losses, metrics, plots
 from recipes.data import datasets, shards
-from recipes.data.pages import Page, crop, labelled, scaled, synthetic, varied
+from recipes.data.pages import Page, crop, labelled, scaled, signed, synthetic, varied
 from recipes.data.pipeline import Batch, cached
 from recipes.detection import targets
 from recipes.recipe import Recipe
@@ -56,13 +56,17 @@ class Task:
         rng = np.random.default_rng((self.recipe.seed, 3, index))
         if self.packed and rng.random() < self.recipe.real_share:
             entry = self.packed.draw(index, lambda entry: entry.text is None)
-            return self._resized(varied(self.labelled(entry.path.parts[0], entry), rng), rng)
+            return self._resized(self._real(entry.path.parts[0], entry, rng), rng)
         if self.real and rng.random() < self.recipe.real_share:
             entries = self.real
         else:
             entries = self.kept if self.kept and rng.random() < 0.5 else {}
-        page = varied(self.labelled(*datasets.draw(entries, rng)), rng) if entries else synthetic(rng)
-        return self._resized(page, rng)
+        return self._resized(self._real(*datasets.draw(entries, rng), rng) if entries else synthetic(rng), rng)
+
+    def _real(self, name: str, entry: datasets.Entry, rng: np.random.Generator) -> Page:
+        """A real page as another camera would have taken it, half of the photographs with more words on them."""
+        page = self.labelled(name, entry)
+        return varied(signed(page, rng) if rng.random() < 0.5 else page, rng)
 
     def labelled(self, name: str, entry: datasets.Entry) -> Page:
         """What can be learnt from a page of the data set `name`."""
