@@ -98,6 +98,6 @@ def seen(image: np.ndarray, rng: Rng, angle: float, skew: float) -> tuple[np.nda
 
 def move(polygons: np.ndarray, homography: np.ndarray) -> np.ndarray:
     """Polygons (N, P, 2) under a homography (3, 3)."""
-    if not len(polygons):
+    if not polygons.size:
         return polygons
     return cv2.perspectiveTransform(polygons.reshape(1, -1, 2).astype(np.float32), homography).reshape(polygons.shape)

@@ -41,6 +41,13 @@ def test_words_are_painted_on_a_photograph_and_none_on_another():
     assert (before.image == 90).all()  # the given page is kept for another time
 
 
+def test_such_a_page_is_seen_by_another_camera():
+    page = pages.signed(photograph(), np.random.default_rng(0))
+    for seed in range(6):
+        seen = pages.varied(page, np.random.default_rng(seed))
+        assert [len(points) for points in seen.middles] == [0, *(len(text) for text in page.texts[1:])]
+
+
 def test_documents_get_no_more_words():
     full = photograph()._replace(polygons=np.array([[[0, 0], [300, 0], [300, 300], [0, 300]]], "float32"))
     known = photograph()._replace(classes=np.zeros((400, 400), "uint8"))
