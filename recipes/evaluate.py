@@ -19,14 +19,16 @@ import numpy as np
 
 import zoo
 from recipes import metrics, origin
+from recipes.classification.task import shown
 from recipes.data import datasets
 from recipes.data.documents import LABELS
 from recipes.layout.targets import known
 from recipes.segmentation.targets import merged
 from zoo import registry
+from zoo.classifying import Classifier, classifier
 from zoo.files import replacing
 from zoo.page import Page
-from zoo.reading import PageError, Reader
+from zoo.reading import CERTAIN, PageError, Reader
 from zoo.regions import Finder, finder
 from zoo.segmenting import Segmenter, segmenter
 
@@ -63,7 +65,7 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Iterator[Result]:
     """Yields the result of each recognizer on crops; on pages, of each spotter, of each detector and recognizer, and,
-    where it is known what their parts are, of each segmenter and each finder of regions.
+    where it is known what their parts are, of each segmenter and each finder of regions; of each classifier.
 
     Args:
         models: names of cards or folders of runs.
@@ -87,10 +89,13 @@ def evaluate(
     for name in finders:
         scores = layout_scores(finder(name, runtime, threshold=LEAST), entries, progress)
         yield Result(title, (name,), scores, [], [])
+    classifiers = [name for name in models if registry.card(name).task == "classification"]
+    for name in classifiers:
+        yield Result(title, (name,), class_scores(classifier(name, runtime), entries, progress), [], [])
     layout = entries[0].level == "region"
-    for name in [name for name in models if name not in finders] if layout else segmenters:
+    for name in [name for name in models if name not in finders + classifiers] if layout else segmenters:
         yield Result(title, (name,), region_scores(segmenter(name, runtime), entries, progress), [], [])
-    readers = [name for name in models if name not in segmenters + finders]
+    readers = [name for name in models if name not in segmenters + finders + classifiers]
     crops = entries[0].text is not None
     for chosen in readings(readers, crops) if readers and not layout else ():
         detector, recognizer = (None if crops else chosen[0]), chosen[-1]
@@ -255,6 +260,39 @@ def layout_scores(find: Finder, entries: Sequence[datasets.Entry], progress: Cal
     return {**whole, **of, "pages": len(entries), "seconds": float(np.median(seconds))}
 
 
+def class_scores(
+    classify: Classifier, entries: Sequence[datasets.Entry], progress: Callable[[int, int], None]
+) -> Scores:
+    """The share of pictures whose class is found: of characters, or of words or pages in each of the four turns.
+
+    Of pages, "kept" is the share of upright ones that a reader leaves as they are, and "turned" that of the others that
+    it turns the right way: it does nothing unless it is as good as certain.
+
+    Raises:
+        ValueError: there is no such picture among the data.
+    """
+    right, sure, seconds = [], [], []
+    turns = range(len(classify.labels) if classify.angles else 1)
+    for count, entry in enumerate(entries, 1):
+        for sample in shown(classify, entry):
+            pictures = [np.ascontiguousarray(np.rot90(sample.image, turn)) for turn in turns]
+            start = time.perf_counter()
+            found = classify(pictures)
+            seconds.append((time.perf_counter() - start) / len(pictures))
+            true = classify.labels if classify.angles else [classify.labels[sample.label]]
+            right.append([name == other for (name, _), other in zip(found, true, strict=True)])
+            sure.append([share >= CERTAIN for _, share in found])
+        progress(count, len(entries))
+    if not right:
+        raise ValueError(f"the data hold no {classify.picture}s for a classifier of {', '.join(classify.labels[:9])}")
+    scores = {"accuracy": float(np.mean(right)), "pictures": float(len(right)), "seconds": float(np.median(seconds))}
+    if classify.picture == "page":
+        good, certain = np.array(right), np.array(sure)
+        kept = (good | ~certain)[:, 0]
+        scores |= {"kept": float(kept.mean()), "turned": float((good & certain)[:, 1:].mean())}
+    return scores
+
+
 def unscored(entry: datasets.Entry) -> np.ndarray:
     """(N,) bool: which labels of a page are not asked for."""
     marks = [unclear or text in ("", "###") for text, unclear in zip(entry.texts, entry.illegible, strict=True)]
@@ -287,6 +325,7 @@ def record(result: Result, command: str) -> list[Path]:
 _FIRST = {
     "detection": ["hmean", "precision", "recall"],
     "recognition": ["alnum", "f1"],
+    "classification": ["accuracy"],
     "segmentation": ["miou", "pixels"],
     "layout": ["map", "ap50", "ap75"],
     "spotting": ["f1", "hmean", "precision", "recall"],

@@ -210,21 +210,21 @@ def _spots(task: Spots, network: Any) -> list[str]:
 
 
 def _classes(task: Classes, network: Any) -> list[str]:
-    samples, found = task.held_out(), []
-    for start in range(0, len(samples), task.recipe.batch):
-        pixels, _ = task.collate(samples[start : start + task.recipe.batch])
-        found += np.asarray(network(pixels, training=False)["logits"]).argmax(-1).tolist()
-    true = [sample.label for sample in samples]
-    counts = metrics.confusion(np.array(found), np.array(true), len(task.names))
-    wrong = [(sample, label) for sample, label in zip(samples, found, strict=True) if sample.label != label]
-    figures = [
-        figure(task.fitted(sample.image), f"<mark>{escape(task.names[label])}</mark> "
-               f"<small>{escape(task.names[sample.label])}</small>", "word")
-        for sample, label in wrong[:WORST]
-    ]  # fmt: skip
-    text = f"{len(true)} pictures, {np.mean(np.array(found) == true):.1%} right"
-    sheet = _sheet("Wrong ones: what was found, beside it the truth", figures)
-    return [section("Classes", paragraph(text), _confusion(counts, task.names), sheet)]
+    reader, sections = task.reader(network), []
+    for name, samples in task.held_out().items():
+        found = np.array([task.names.index(label) for label, _ in reader([sample.image for sample in samples])])
+        true = np.array([sample.label for sample in samples])
+        wrong = [(samples[i], found[i]) for i in np.flatnonzero(found != true)]
+        figures = [
+            figure(reader.fitted(sample.image), f"<mark>{escape(task.names[label])}</mark> "
+                   f"<small>{escape(task.names[sample.label])}</small>", "word")
+            for sample, label in wrong[:WORST]
+        ]  # fmt: skip
+        text = f"{len(true)} pictures, {np.mean(found == true):.1%} right"
+        sheet = _sheet("Wrong ones: what was found, beside it the truth", figures)
+        confused = _confusion(metrics.confusion(found, true, len(task.names)), task.names)
+        sections.append(section(f"Classes, {name}", paragraph(text), confused, sheet))
+    return sections
 
 
 def _segments(task: Segments, network: Any) -> list[str]:

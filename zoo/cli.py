@@ -256,6 +256,9 @@ def add_read(subparsers) -> None:
     command.add_argument("--recognition", metavar="NAME", help="model that reads them")
     command.add_argument("--recognize-only", action="store_true", help="each picture is one word or line")
     command.add_argument(
+        "--orientation", action="store_true", help="find by how many quarter turns each page lies, and read it upright"
+    )
+    command.add_argument(
         "--min-confidence", metavar="P", type=_share, help="leave out words below it, 0..1; default: the model's own"
     )
     command.add_argument(
@@ -354,8 +357,9 @@ def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, An
     """The pages as a server reads them, which gives no pixels back."""
     if not args.server:
         raise ValueError("--graph names a model on a server; give --server, too")
-    if args.overlay:
-        raise ValueError("--overlay needs the pixels of pages, which --graph leaves to the server")
+    if args.overlay or args.orientation:
+        wrong = "--overlay" if args.overlay else "--orientation"
+        raise ValueError(f"{wrong} needs the pixels of pages, which --graph leaves to the server")
     from serving import client, pages
     from zoo.reading import RECOGNIZER, usual_confidence
 
@@ -379,6 +383,10 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
     if args.recognize_only:
         chosen["detection"] = None
+    if args.orientation:
+        from zoo.reading import ORIENTATION
+
+        chosen["orientation"] = ORIENTATION
     if args.beam:
         chosen["beam"] = args.beam
     if args.only:

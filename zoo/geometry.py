@@ -185,6 +185,15 @@ INK = 0.6  # of a column's rows: the least share that words cover; less is a tab
 BREAK = 1.6  # usual distances between lines: a larger one begins a new block
 
 
+def turned(points: np.ndarray, size: Sequence[int], turns: int) -> np.ndarray:
+    """Points (…, 2) of a picture of (height, width) where they are after so many quarter turns against the clock."""
+    height, width = size
+    for _ in range(turns % 4):
+        points = np.stack([points[..., 1], width - points[..., 0]], -1)
+        height, width = width, height
+    return points
+
+
 def layout(boxes: np.ndarray) -> list[list[list[int]]]:
     """Blocks of lines of indices of words, in reading order; it does not depend on the order of `boxes` (N, 4, 2).
 

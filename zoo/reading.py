@@ -15,6 +15,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 DETECTOR, RECOGNIZER = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"  # the default pair
+ORIENTATION = "mobilenet_v3_small_page_orientation"
+CERTAIN = 0.9  # probability from which a page is taken for turned
 BATCH = 64  # strips at once
 SEARCHED = 16  # prefixes of a beam that looks for certain texts
 NOT_READING = ("labels", "min_confidence")  # what else a spotter's card may say
@@ -319,6 +322,8 @@ class Reader:
     Args:
         detector: from pixels to boxes and scores, or a spotter; None: each picture is one word or line.
         recognizer: from crops to readings; a spotter needs none.
+        turns: from pixels to the number of quarter turns against the clock by which a page lies; by default all pages
+            are upright.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
     """
@@ -328,6 +333,7 @@ class Reader:
         detector: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | Spotter | None,
         recognizer: Callable[[Sequence[np.ndarray]], Sequence[Reading]] | None,
         *,
+        turns: Callable[[np.ndarray], int] | None = None,
         min_confidence: float = 0.0,
         dpi: float = 200,
     ):
@@ -335,6 +341,7 @@ class Reader:
             raise TypeError("a reader without a recognizer needs a spotter")
         self.detector = detector
         self.recognizer = recognizer
+        self.turns = turns
         self.min_confidence = min_confidence
         self.dpi = dpi
 
@@ -377,7 +384,10 @@ class Reader:
     def page(self, picture: Picture, start: float | None = None) -> Page:
         """The page of a picture; its seconds count from `start` on `time.perf_counter`, or from the call."""
         start = time.perf_counter() if start is None else start
-        boxes, scores, readings = self._words(picture.pixels)
+        turns = self.turns(picture.pixels) if self.turns else 0
+        upright = np.ascontiguousarray(np.rot90(picture.pixels, -turns))
+        boxes, scores, readings = self._words(upright)
+        boxes = geometry.turned(boxes, upright.shape[:2], turns)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
         height, width = picture.size
@@ -434,6 +444,7 @@ def reader(
     *,
     runtime: str = "auto",
     server: str | None = None,
+    orientation: str | None = None,
     min_confidence: float | None = None,
     dpi: float = 200,
     **options: Any,
@@ -444,7 +455,9 @@ def reader(
         detection: a card's name or a run's folder; None: each picture is one word or line. A spotter reads by itself.
         recognition: a card's name or a run's folder.
         runtime: where the networks run, a key of `zoo.runtime.RUNTIMES`, or "auto".
-        server: "host:port" of a model server that has both, in place of `runtime`.
+        server: "host:port" of a model server that has them, in place of `runtime`.
+        orientation: a card's name or a run's folder, of a classifier that finds by how many quarter turns each page is
+            turned; by default all are upright, but for what their files say themselves.
         min_confidence: words below it are left out; by default what `usual_confidence` says, and nothing of a picture
             that is one word.
         dpi: dots per inch at which a PDF is drawn.
@@ -463,7 +476,10 @@ def reader(
         if server:
             raise ValueError(f"{detection} is served as one graph: zoo read --server {server} --graph {detection}")
         least = usual_confidence(detection) if min_confidence is None else min_confidence
-        return Reader(spotter(detection, runtime, **options), None, min_confidence=least, dpi=dpi)
+        return Reader(
+            spotter(detection, runtime, **options), None, turns=turns_by(orientation, runtime),
+            min_confidence=least, dpi=dpi,
+        )  # fmt: skip
     own = {kind: _keywords(kind) for kind in (Detector, Recognizer)}
     if detection is not None:
         own[Detector] |= _of_decoding({**registry.card(detection).reading, **options})
@@ -487,7 +503,28 @@ def reader(
     recognizer = Recognizer(run, card.options["charset"], **values)
     if min_confidence is None:
         min_confidence = usual_confidence(recognition) if detector else 0.0
-    return Reader(detector, recognizer, min_confidence=min_confidence, dpi=dpi)
+    turns = turns_by(orientation, runtime, server)
+    return Reader(detector, recognizer, turns=turns, min_confidence=min_confidence, dpi=dpi)
+
+
+def turns_by(name: str | None, runtime: str = "auto", server: str | None = None) -> Callable[[np.ndarray], int] | None:
+    """What tells by how many quarter turns a page lies, by the network of a card; None where there is no name.
+
+    A page is left as it is where the network is not as good as certain: most pages are upright.
+
+    Raises:
+        LookupError: there is no such card.
+        ValueError: its network tells something else.
+    """
+    if name is None:
+        return None
+    from zoo import registry
+    from zoo.classifying import classifier
+
+    known = registry.card(name).reading
+    if known.get("picture") != "page" or "angles" not in known:
+        raise ValueError(f"{name} does not tell how pages lie; {ORIENTATION} does")
+    return partial(classifier(name, runtime, server).turns, least=CERTAIN)
 
 
 def spotter(name: str, runtime: str = "auto", **options: Any) -> Spotter:

@@ -9,4 +9,10 @@ from dataclasses import replace
 
 from recipes.classification.mobilenet_v3_small import RECIPE as SMALL
 
-RECIPE = replace(SMALL, model="mobilenet_v3_small_crop_orientation", steps=10_000, rate=1e-3)
+RECIPE = replace(
+    SMALL,
+    model="mobilenet_v3_small_crop_orientation",
+    real=("icdar15_words", "sroie", "docbank_pages", "tapus_fr_typewritten"),
+    steps=10_000,
+    rate=1e-3,
+)

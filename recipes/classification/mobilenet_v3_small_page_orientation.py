@@ -9,4 +9,11 @@ from dataclasses import replace
 
 from recipes.classification.mobilenet_v3_small_crop_orientation import RECIPE as CROP
 
-RECIPE = replace(CROP, model="mobilenet_v3_small_page_orientation", batch=16, steps=5000, validation=200)
+RECIPE = replace(
+    CROP,
+    model="mobilenet_v3_small_page_orientation",
+    real=("sroie", "icdar15_scenes", "docbank_pages", "tapus_fr_typewritten"),
+    batch=16,
+    steps=3000,
+    validation=100,
+)

@@ -1,25 +1,29 @@
 """What training a classifier is: its batches of pictures and classes, its loss, its validation.
 
-The card says what it is shown: single characters of an alphabet, or words or pages that lie turned by quarters.
+The card says what it is shown: single characters of an alphabet, or words or pages that lie turned by quarters. Real
+data sets give what suits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from recipes import losses, plots
-from recipes.data import corpus, documents, synthetic
-from recipes.data.pipeline import Batch
+from recipes.data import augment, corpus, datasets, documents, synthetic
+from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
-from zoo import image as images
-from zoo.charset import Charset
+from zoo import runtime
+from zoo.classifying import Classifier
 from zoo.registry import Card
 
 VALIDATION_SEED = 1_000_003
+LARGEST = 2  # times the size that the network is given: real pictures are kept no larger
+KEPT = 8  # upright pictures, of which each is shown by all turns
 
 
 class Sample(NamedTuple):
@@ -37,51 +41,73 @@ UPRIGHT: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 
 
 class Task:
-    """Batches of synthetic pictures and their classes.
+    """Batches of pictures and their classes.
 
     Args:
         recipe: what the run is.
         card: of the classifier: the size of its pictures, what they show, and what its classes mean.
-        data: not used: there are no real data sets of classes.
+        data: folder of the real data sets; None trains on synthetic pictures alone.
 
     Raises:
         ValueError: the card's classes are not as many as the network's.
     """
 
     def __init__(self, recipe: Recipe, card: Card, data: Path | None):
-        self.recipe, reading = recipe, card.reading
-        self.size, self.picture = (int(reading["size"][0]), int(reading["size"][1])), str(reading["picture"])
-        characters = self.picture == "character"
-        self.names = list(Charset(reading["charset"]).characters) if characters else list(map(str, reading["angles"]))
+        self.recipe, self.reading = recipe, card.reading
+        self.classifier = Classifier(lambda batch: {}, **card.reading)  # for what it knows of pictures
+        self.picture, self.names = self.classifier.picture, self.classifier.labels
         if len(self.names) != card.options["classes"]:
             raise ValueError(f"{card.name} has classes={card.options['classes']}; its reading names {len(self.names)}")
-        self.sources = [f"synthetic {self.picture}s"]
+        self.turned = self.picture != "character"
+        self.real, self.held = map(self._pictures, datasets.train_split(data, recipe.real, recipe.few))
+        self.sources = [f"synthetic {self.picture}s", *datasets.sources(data, recipe.real)]
+        self.upright = cached(self._upright, KEPT)
 
-    def drawn(self, rng: np.random.Generator) -> Sample:
-        """A sample that depends on `rng` alone, of any class equally often; k quarter turns go against the clock."""
-        label = int(rng.integers(len(self.names)))
-        if self.picture == "character":
-            return Sample(synthetic.draw_word(self.names[label], rng).image, label)
-        return Sample(np.ascontiguousarray(np.rot90(UPRIGHT[self.picture](rng), label)), label)
+    def _pictures(self, sets: datasets.Named) -> dict[str, list[Sample]]:
+        """The pictures of each data set that has some."""
+        found = {name: list(self.samples(entries)) for name, entries in sets.items()}
+        return {name: samples for name, samples in found.items() if samples}
 
-    def fitted(self, image: np.ndarray) -> np.ndarray:
-        """The picture at the size that the network is given: a character stretched, others in the middle of black."""
-        if self.picture == "character":
-            return images.resize(image, *self.size)
-        factor = min(self.size[0] / image.shape[0], self.size[1] / image.shape[1])
-        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-        top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
-        result = np.zeros((*self.size, 3), "uint8")
-        result[top : top + height, left : left + width] = images.resize(image, height, width)
-        return result
+    def samples(self, entries: Iterable[datasets.Entry]) -> Iterator[Sample]:
+        """What can be learnt from of a data set."""
+        for sample in (sample for entry in entries for sample in shown(self.classifier, entry)):
+            yield Sample(self._shrunk(sample.image), sample.label)
+
+    def _shrunk(self, image: np.ndarray) -> np.ndarray:
+        """A picture at no more than twice the size that it is shown at."""
+        factor = min(
+            1.0, *(LARGEST * size / side for size, side in zip(self.classifier.size, image.shape, strict=False))
+        )
+        return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else image
+
+    def _upright(self, index: int) -> np.ndarray:
+        """The picture number `index` of the run, before it is turned."""
+        rng = np.random.default_rng((self.recipe.seed, 6, index))
+        if self.real and rng.random() < self.recipe.real_share:
+            return vary(datasets.draw(self.real, rng)[1].image, rng)
+        return UPRIGHT[self.picture](rng)
 
     def sample(self, index: int) -> Sample:
-        """The sample number `index` of the run."""
-        return self.drawn(np.random.default_rng((self.recipe.seed, 5, index)))
+        """The sample number `index` of the run. Each word or page comes by all turns, one after the other."""
+        if self.turned:
+            picture, label = divmod(index, len(self.names))
+            return turned(self.upright(picture), label)
+        rng = np.random.default_rng((self.recipe.seed, 5, index))
+        if self.real and rng.random() < self.recipe.real_share:
+            sample: Sample = datasets.draw(self.real, rng)[1]
+            return Sample(vary(sample.image, rng), sample.label)
+        return self.drawn(rng)
+
+    def drawn(self, rng: np.random.Generator) -> Sample:
+        """A synthetic sample that depends on `rng` alone, of any class equally often."""
+        label = int(rng.integers(len(self.names)))
+        if self.turned:
+            return turned(UPRIGHT[self.picture](rng), label)
+        return Sample(synthetic.draw_word(self.names[label], rng).image, label)
 
     def collate(self, samples: list[Sample]) -> Batch:
         """Pictures (B, H, W, 3) uint8 and "class" (B,) int32."""
-        pixels = np.stack([self.fitted(sample.image) for sample in samples])
+        pixels = np.stack([self.classifier.fitted(sample.image) for sample in samples])
         return pixels, {"class": np.array([sample.label for sample in samples], "int32")}
 
     def batch(self, step: int) -> Batch:
@@ -92,23 +118,63 @@ class Task:
         """(B,) cross-entropy of the class."""
         return losses.classes(target["class"], outputs["logits"], self.recipe.smoothing)
 
-    def held_out(self) -> list[Sample]:
-        """What validation looks at: samples that no step sees."""
-        return [self.drawn(np.random.default_rng((VALIDATION_SEED, i))) for i in range(self.recipe.validation)]
+    def held_out(self) -> dict[str, list[Sample]]:
+        """What validation looks at: samples that no step sees, the real ones by all turns."""
+        count = self.recipe.validation
+        sets = {"synthetic": [self.drawn(np.random.default_rng((VALIDATION_SEED, i))) for i in range(count)]}
+        if real := [sample for samples in self.held.values() for sample in samples]:
+            chosen = real[:: max(1, len(real) // count)][:count]
+            turns = range(len(self.names) if self.turned else 1)
+            sets["real"] = [turned(s.image, k) if self.turned else s for s in chosen for k in turns]
+        return sets
 
     def validate(self, network, picture: Path) -> dict[str, float]:
-        """The share of held-out pictures whose class is found, as "score" and "accuracy".
+        """The share of held-out pictures of each set whose class is found, "…_accuracy"; "score" is their mean.
 
-        Writes a picture of the first of them with the class that was found.
+        Writes a picture of the first of each set with the class that was found.
         """
-        samples, found = self.held_out(), []
-        for start in range(0, len(samples), self.recipe.batch):
-            pixels, _ = self.collate(samples[start : start + self.recipe.batch])
-            found += np.asarray(network(pixels, training=False)["logits"]).argmax(-1).tolist()
-        shown = zip(samples[:60], found, strict=False)
-        plots.words([(s.image, self.names[label], self.names[s.label]) for s, label in shown], picture)
-        accuracy = float(np.mean([s.label == label for s, label in zip(samples, found, strict=True)]))
-        return {"score": accuracy, "accuracy": accuracy}
+        reader, shown, scores = self.reader(network), [], {}
+        for name, samples in self.held_out().items():
+            found = [label for label, _ in reader([sample.image for sample in samples])]
+            true = [self.names[sample.label] for sample in samples]
+            scores[f"{name}_accuracy"] = float(np.mean([one == other for one, other in zip(found, true, strict=True)]))
+            shown += list(zip([sample.image for sample in samples[:30]], found, true, strict=False))
+        plots.words(shown, picture)
+        return {"score": float(np.mean(list(scores.values()))), **scores}
+
+    def reader(self, network) -> Classifier:
+        """The network as the reading path uses it."""
+        return Classifier(runtime.in_process(network), **self.reading)
+
+    def counts(self, reader: Classifier, samples: Sequence[Sample]) -> np.ndarray:
+        """(N, 3) for each sample: its class found, told, and true, which is (1 or 0, 1, 1)."""
+        found = reader([sample.image for sample in samples])
+        pairs = zip(found, samples, strict=True)
+        return np.array([(label == self.names[sample.label], 1, 1) for (label, _), sample in pairs], int).reshape(-1, 3)
+
+
+def shown(classify: Classifier, entry: datasets.Entry) -> Iterator[Sample]:
+    """What a classifier is shown of an entry: a character of its alphabet; upright words, wider than high; the page."""
+    if classify.picture == "character":
+        if entry.text in classify.labels:
+            yield Sample(entry.read(), classify.labels.index(entry.text))
+    elif classify.picture == "page":
+        if entry.text is None:
+            yield Sample(entry.read(), 0)
+    else:
+        words = (picture for picture, text in datasets.crops(entry) if len(text) > 1)
+        yield from (Sample(word, 0) for word in words if word.shape[1] > word.shape[0])
+
+
+def turned(image: np.ndarray, turns: int) -> Sample:
+    """The picture after so many quarter turns against the clock, which are its class."""
+    return Sample(np.ascontiguousarray(np.rot90(image, turns)), turns)
+
+
+def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A real picture as another camera would have taken it."""
+    image, _ = augment.seen(image, rng, 4.0, 0.04)
+    return augment.degrade(image, rng, 0.6)
 
 
 make = Task

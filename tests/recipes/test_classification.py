@@ -54,7 +54,7 @@ def test_class_k_is_k_quarter_turns_against_the_clock(what, monkeypatch):
 def test_turned_pictures_keep_their_shape_in_the_middle():
     """60 x 20 pixels in 256 x 256: 256 wide, 85 high, from row 85 on."""
     ours = made("mobilenet_v3_small_crop_orientation")
-    fitted = ours.fitted(np.full((20, 60, 3), 200, np.uint8))
+    fitted = ours.classifier.fitted(np.full((20, 60, 3), 200, np.uint8))
     rows = np.flatnonzero(fitted.any((1, 2)))
     assert fitted.shape == (256, 256, 3) and (rows[0], rows[-1]) == (85, 169) and (fitted[85:170] == 200).all()
 
@@ -74,5 +74,5 @@ def test_turns_of_words_are_learnt(tmp_path):
         batch=16, steps=150, rate=3e-3, warmup=20, ema=0.9, checkpoint_every=150, validate_every=150, validation=64,
     )  # fmt: skip
     train.train(how, tmp_path / "run", verbose=False)
-    assert zoo.card(tmp_path / "run").results["validation"]["accuracy"] > 0.4
+    assert zoo.card(tmp_path / "run").results["validation"]["synthetic_accuracy"] > 0.4
     assert zoo.load(tmp_path / "run", **how.options).output["logits"].shape == (None, 4)

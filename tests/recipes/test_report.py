@@ -21,6 +21,7 @@ from recipes.data.documents import Regions
 from recipes.data.synthetic import Strip
 from zoo import cli, registry
 from zoo.charset import Reading
+from zoo.classifying import Classifier
 
 WHITE = np.full((20, 60, 3), 255, "uint8")
 
@@ -92,9 +93,10 @@ def test_boxes(monkeypatch):
 def test_classes(monkeypatch):
     task = task_of("classification.mobilenet_v3_small_crop_orientation")
     members = [Sample(WHITE, label) for label in (0, 0, 1, 3)]
-    monkeypatch.setattr(task, "held_out", lambda: members)
-    answers = iter(np.eye(4)[[0, 1, 1, 3]])
-    (text,) = report._classes(task, lambda pixels, training: {"logits": np.stack([next(answers) for _ in pixels])})
+    monkeypatch.setattr(task, "held_out", lambda: {"some": members})
+    reader = Classifier(lambda batch: {"logits": np.eye(4)[[0, 1, 1, 3]]}, **task.reading)
+    monkeypatch.setattr(task, "reader", lambda network: reader)
+    (text,) = report._classes(task, None)
     found = Parsed(text)
     assert "4 pictures, 75.0% right" in text and len(found.pictures) == 1
     assert found.rows[0] == ["true \\ found", *task.names, "count"]
