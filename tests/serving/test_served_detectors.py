@@ -53,5 +53,7 @@ def test_boxes_are_the_same_wherever_the_network_runs(tiny, tmp_path):
     for run in runs[1:]:
         found, others = Detector(run, **card.reading)(page)
         assert len(found) == len(boxes)
-        np.testing.assert_allclose(found, boxes, atol=0.5)
+        # Which corner comes first may hang on the last digit of an angle.
+        corners = np.stack([np.roll(found, start, 1) for start in range(4)])
+        assert np.abs(corners - boxes).max((2, 3)).min(0).max() < 0.5
         np.testing.assert_allclose(others, scores, atol=1e-2)
