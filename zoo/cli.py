@@ -913,15 +913,19 @@ def add_convert(subparsers) -> None:
         "convert",
         help="take over weights of another project",
         description="Writes another project's checkpoint as a weights file: of a docTR model for "
-        "zoo.load(NAME, weights=FILE), of a torchvision backbone for zoo train --start FILE.",
+        "zoo.load(NAME, weights=FILE), of a torchvision or timm backbone for zoo train --start FILE.",
     )
-    command.add_argument("project", choices=("doctr", "torchvision"), help="whose names the tensors have")
-    command.add_argument("name", help="of the model, or of torchvision's backbone: resnet50, vgg16_bn …")
+    command.add_argument(
+        "project",
+        choices=("doctr", "torchvision"),
+        help="whose names the tensors have; timm's files are of torchvision",
+    )
+    command.add_argument("name", help="of the model, or of the backbone, as torchvision calls it: resnet50, vgg16_bn …")
     command.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
         nargs="?",
-        help="a file of torch.save or, for torchvision, of safetensors; or a URL whose last part ends in digits of the "
+        help="a file of torch.save or, of a backbone, of safetensors; or a URL whose last part ends in digits of the "
         "SHA-256, as docTR's do; default: the one that docTR published. torch is not needed to read it",
     )
     command.add_argument("--output", metavar="FILE", type=Path, required=True, help="safetensors file to write")

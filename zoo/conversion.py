@@ -20,14 +20,17 @@ import numpy as np
 
 from zoo import checkpoint, registry, tables, weights
 from zoo.backbones import BACKBONES, backbone
+from zoo.backbones.mobilenet_v3 import NORM
 from zoo.checkpoint import ConversionError
 from zoo.files import replacing
 from zoo.tables.rows import Rows, Source
-from zoo.tables.trunks import TRUNK, trunk
+from zoo.tables.trunks import TRUNK, timm_mobilenet_v3, trunk
 
 # Counts of steps, which no layer reads, and codes of positions, which our networks make themselves.
 CONSTANT = (".num_batches_tracked", "positional_encoding.pe")
-HEADS = ("fc.", "classifier.", "head.", "pre_logits.")  # of ImageNet's classes, in torchvision and timm
+HEADS = ("fc.", "classifier.", "head.", "pre_logits.", "conv_head.")  # of ImageNet's classes, in torchvision and timm
+TIMM = {f"mobilenet_v3_{variant}": variant for variant in ("small", "large")}  # whose names differ from torchvision's
+TIMM_EPSILON = 1e-5  # of its mobilenetv3_*_100
 
 
 def convert(name: str | os.PathLike, path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -61,7 +64,8 @@ def write(
 def write_trunk(features: str, path: str | os.PathLike, output: str | os.PathLike, dtype: str = "float32") -> list[str]:
     """Writes the weights of a backbone of torchvision, as of ImageNet, as a start for any network that has it.
 
-    timm's ResNets and VGGs have the same names. The classifier of ImageNet's classes is left out.
+    timm's ResNets and VGGs have the same names; its mobilenetv3_small_100 and mobilenetv3_large_100 are known by
+    theirs. The classifier of ImageNet's classes is left out.
 
     Args:
         features: of `zoo.backbones`, "resnet50" say.
@@ -72,11 +76,16 @@ def write_trunk(features: str, path: str | os.PathLike, output: str | os.PathLik
         ConversionError: the file holds another network.
     """
     state = weights.read(path) if Path(path).suffix == ".safetensors" else checkpoint.read(path)
-    sources = dict(_torchvision(features))
+    by_timm = features in TIMM and "conv_stem.weight" in state
+    sources = dict(timm_mobilenet_v3(TIMM[features]) if by_timm else _torchvision(features))
     body = {key: value for key, value in state.items() if not key.startswith(HEADS)}
     image = keras.Input((64, 64, 3))
     network = keras.Model(image, backbone(features, image), name=features)
-    weights.assign(network, _translate(features, sources, body))
+    tensors = _translate(features, sources, body)
+    if by_timm:  # the same denominator, √(variance + ε), by another ε
+        shift = TIMM_EPSILON - NORM["epsilon"]
+        tensors |= {path: value + shift for path, value in tensors.items() if path.endswith("/moving_variance")}
+    weights.assign(network, tensors)
     with replacing(output) as temporary:
         return weights.save(network, temporary, dtype=dtype)
 

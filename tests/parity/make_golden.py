@@ -1,10 +1,11 @@
 """Writes golden/NAME.npz: what docTR's networks answer with the weights and pictures of `seeded.py`.
 
-And golden/torchvision_NAME.npz: the last map of torchvision's backbones, of whose classifiers `state` has the names.
+And golden/torchvision_NAME.npz and golden/timm_NAME.npz: the last map of their backbones, of whose classifiers `state`
+has the names.
 
 Run by hand, where docTR is installed; the tests need neither docTR nor torch:
 
-    python -m venv DIR && DIR/bin/pip install torch torchvision python-doctr numpy
+    python -m venv DIR && DIR/bin/pip install torch torchvision timm python-doctr numpy
     DIR/bin/python tests/parity/make_golden.py [NAME ...]
 
 (torchvision must be of the same release as torch, or docTR cannot be imported.)
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import seeded
+import timm
 import torch
 import torchvision
 import torchvision.models.feature_extraction
@@ -116,6 +118,20 @@ def trunk(name: str) -> dict[str, np.ndarray]:
     return {"state": np.array(json.dumps(shapes)), "made": np.array(made), "map": seeded.thinned(answer)}
 
 
+def timm_trunk(name: str) -> dict[str, np.ndarray]:
+    """All that is stored of a backbone of timm."""
+    module = timm.create_model(seeded.TIMM[name], pretrained=False).eval()
+    state = module.state_dict()
+    module.load_state_dict({key: torch.from_numpy(seeded.tensor(key, tuple(t.shape))) for key, t in state.items()})
+    x = torch.from_numpy(seeded.image(seeded.TRUNK_CASE).astype("float32") / 255 - 0.5).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        answer = module.forward_features(x).permute(0, 2, 3, 1).numpy()
+    print(f"{name}: mean {answer.mean():.3g}, deviation {answer.std():.3g}")
+    shapes = {key: list(value.shape) for key, value in state.items()}
+    made = f"torch {torch.__version__}, timm {timm.__version__}"
+    return {"state": np.array(json.dumps(shapes)), "made": np.array(made), "map": seeded.thinned(answer)}
+
+
 def checkpoint(path: Path) -> None:
     """A state dict with what the reader must know: kinds of numbers, views, a shared storage, a parameter, a scalar."""
     base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4) / 8
@@ -134,9 +150,11 @@ def checkpoint(path: Path) -> None:
 def main(names: list[str]) -> None:
     GOLDEN.mkdir(exist_ok=True)
     backbones = [f"torchvision_{name}" for name in seeded.TRUNKS]
-    for name in names or [*seeded.CASES, *backbones]:
+    of_timm = [f"timm_{name}" for name in seeded.TIMM]
+    for name in names or [*seeded.CASES, *backbones, *of_timm]:
         temporary = GOLDEN / f".{name}.npz"
-        content = trunk(name.removeprefix("torchvision_")) if name in backbones else golden(name)
+        make = trunk if name in backbones else timm_trunk if name in of_timm else golden
+        content = make(name.removeprefix("torchvision_").removeprefix("timm_"))
         np.savez_compressed(temporary, **content)
         os.replace(temporary, GOLDEN / f"{name}.npz")
     checkpoint(GOLDEN / ".checkpoint.pt")

@@ -165,6 +165,7 @@ OPTIONS = {name: {"image_size": CASES[name][0][1:3]} for name in ("lw_detr_s", "
 TWICE = "decoder.bbox_embed"  # layers of LW-DETR that stand in the state dict once more, as "bbox_embed"
 # Backbones of torchvision's classifiers, by name, and what they are given.
 TRUNKS = ("densenet121", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16_bn")
+TIMM = {"mobilenet_v3_large": "mobilenetv3_large_100", "mobilenet_v3_small": "mobilenetv3_small_100"}
 TRUNK_CASE = (1, 64, 96, 3)
 
 

@@ -75,9 +75,11 @@ def test_same_answers_and_as_many_parameters(name):
     assert sum(int(np.prod(variable.shape)) for variable in network.trainable_variables) + doubled == theirs["params"]
 
 
-@pytest.mark.parametrize("name", seeded.TRUNKS)
-def test_backbones_answer_as_torchvisions(name, tmp_path):
-    theirs = golden(f"torchvision_{name}")
+@pytest.mark.parametrize(
+    ("project", "name"), [("torchvision", name) for name in seeded.TRUNKS] + [("timm", name) for name in seeded.TIMM]
+)
+def test_backbones_answer_as_those_of_others(project, name, tmp_path):
+    theirs = golden(f"{project}_{name}")
     save_file({k: np.asarray(v, "float32") for k, v in drawn(theirs).items()}, tmp_path / "theirs.safetensors")
     conversion.write_trunk(name, tmp_path / "theirs.safetensors", tmp_path / "ours.safetensors")
     image = keras.Input((None, None, 3))

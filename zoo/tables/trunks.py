@@ -51,6 +51,27 @@ def _mobilenet_v3(variant: str) -> Rows:
     yield from conv_norm(f"{last}.0", f"{last}.1", "head")
 
 
+def timm_mobilenet_v3(variant: str) -> Rows:
+    """timm's names: a stage holds the blocks of one width, a block's parts are named by what they do."""
+    yield from conv_norm("conv_stem", "bn1", "stem")
+    stage, place, channels = 0, 0, 16
+    for index, block in enumerate(BLOCKS[variant], 1):
+        if index > 1:
+            stage, place = (stage, place + 1) if block.filters == channels else (stage + 1, 0)
+        theirs, ours = f"blocks.{stage}.{place}", f"block{index}"
+        expands = block.expanded != channels
+        if expands:
+            yield from conv_norm(f"{theirs}.conv_pw", f"{theirs}.bn1", f"{ours}_expand")
+        yield from conv_norm(f"{theirs}.conv_dw", f"{theirs}.bn{1 + expands}", f"{ours}_depthwise", DEPTHWISE)
+        if block.squeeze:
+            yield from conv(f"{theirs}.se.conv_reduce", f"{ours}_squeeze_reduce", bias=True)
+            yield from conv(f"{theirs}.se.conv_expand", f"{ours}_squeeze_expand", bias=True)
+        last = "conv_pwl" if expands else "conv_pw"
+        yield from conv_norm(f"{theirs}.{last}", f"{theirs}.bn{2 + expands}", f"{ours}_project")
+        channels = block.filters
+    yield from conv_norm(f"blocks.{stage + 1}.0.conv", f"blocks.{stage + 1}.0.bn1", "head")
+
+
 def _vgg(blocks: tuple[tuple[int, int], ...] = CONFIGURATION_D) -> Rows:
     """torchvision counts every layer: convolution, normalization and ReLU are three, a pool is one."""
     position = 0
