@@ -40,6 +40,7 @@ from zoo.files import replacing
 
 CHECKPOINT, WEIGHTS, CARD = "checkpoint.safetensors", "weights.safetensors", "card.toml"
 LOG, CURVES, RECIPE, EVENTS = "log.csv", "curves.png", "recipe.json", "tensorboard"
+DRAW_EVERY = 120  # seconds at least between two drawings of the curves, which take some; at a validation in any case
 
 
 TEACHER = "teacher"  # the option of builders that gives a training graph, which is told the text
@@ -214,7 +215,7 @@ def train(
     began, best = checkpoint.restore()
     done = began
     guard = Guard()
-    started, before = time.monotonic(), _seconds(run)
+    started, before, drawn = time.monotonic(), _seconds(run), -math.inf
     if verbose:
         print(plan(recipe, network, step.replicas), flush=True)
 
@@ -242,7 +243,9 @@ def train(
                         best = row["score"]
                         weights.save(reader, run / WEIGHTS, dtype="float32")
                         _write_card(run, card, recipe, row, task.sources)
-            _log(run, row)  # first: after a kill in between, the interval is done again and its row replaced
+            draw = "score" in row or time.monotonic() > drawn + DRAW_EVERY
+            _log(run, row, draw)  # first: after a kill in between, the interval is done again and its row replaced
+            drawn = time.monotonic() if draw else drawn
             checkpoint.save(done, best)
             if verbose:
                 print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
@@ -384,8 +387,8 @@ def _seconds(run: Path) -> float:
     return float(rows[-1]["seconds"]) if rows else 0.0
 
 
-def _log(run: Path, row: dict[str, Any]) -> None:
-    """Adds a row to log.csv, whose columns grow with the rows, and draws the curves anew."""
+def _log(run: Path, row: dict[str, Any], draw: bool) -> None:
+    """Adds a row to log.csv, whose columns grow with the rows, and draws the curves anew where that is asked for."""
     path = run / LOG
     rows = [old for old in _rows(run) if int(old["step"]) < row["step"]] + [row]
     columns = list(dict.fromkeys(key for old in rows for key in old))
@@ -393,7 +396,8 @@ def _log(run: Path, row: dict[str, Any]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    plots.curves(path, run / CURVES)
+    if draw:
+        plots.curves(path, run / CURVES)
     if keras.backend.backend() == "tensorflow":
         _log_events(run / EVENTS, row)
 

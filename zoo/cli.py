@@ -915,11 +915,7 @@ def add_convert(subparsers) -> None:
         description="Writes another project's checkpoint as a weights file: of a docTR model for "
         "zoo.load(NAME, weights=FILE), of a torchvision or timm backbone for zoo train --start FILE.",
     )
-    command.add_argument(
-        "project",
-        choices=("doctr", "torchvision"),
-        help="whose names the tensors have; timm's files are of torchvision",
-    )
+    command.add_argument("project", choices=("doctr", "torchvision", "timm"), help="whose names the tensors have")
     command.add_argument("name", help="of the model, or of the backbone, as torchvision calls it: resnet50, vgg16_bn …")
     command.add_argument(
         "checkpoint",
