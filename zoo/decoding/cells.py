@@ -1,12 +1,15 @@
-"""Cells of a table from TableCenterNet's maps: peaks of centres, and where the corners of each lie.
+"""Cells of a table from TableCenterNet's maps: peaks of centres, their corners, and their places in rows and columns.
 
-Xiao and Yang 2025, https://arxiv.org/abs/2504.17522, section 3.3, without the second look for corners.
+Xiao and Yang 2025, https://arxiv.org/abs/2504.17522, section 3.3.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+
+SURE = 2  # corners that peaks must have moved for a cell's score to stand
+DOUBT = 0.4  # by which it is multiplied otherwise
 
 
 def boxes(
@@ -20,6 +23,8 @@ def boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cells (N, 4, 2) float32 in pixels of the network's input, clockwise from the top left, and scores (N,).
 
+    Corners lie where their centre says, without a second look for peaks of corners.
+
     Args:
         logits: (h, w, 2), of centres and of corners.
         offset: (h, w, 2): how far right and down of a pixel its peak lies, in pixels of the map.
@@ -28,11 +33,110 @@ def boxes(
         threshold: probability from which a peak is a cell.
         count: cells at most, the surest ones.
     """
-    score = 1 / (1 + np.exp(-logits[..., 0].astype("float32")))
-    peak = score == cv2.dilate(score, np.ones((3, 3), np.uint8))  # the highest of its neighbours
+    at, centres, scores = peaks(logits[..., 0], offset, threshold, count)
+    return (_around(centres, corners, at) * stride).astype("float32"), scores
+
+
+def table(
+    logits: np.ndarray,
+    offset: np.ndarray,
+    corners: np.ndarray,
+    centres: np.ndarray,
+    logical: np.ndarray,
+    span: np.ndarray,
+    *,
+    stride: float = 4,
+    threshold: float = 0.3,
+    corner_threshold: float = 0.3,
+    count: int = 3000,
+    corner_count: int = 5000,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells as `boxes` has them, the surest first, and the first and last row and column of each (N, 4) int, from 0.
+
+    The corners of a cell are moved to peaks of corners that say a centre lies in the cell.
+
+    Args:
+        logits, offset, corners: as for `boxes`.
+        centres: (h, w, 8): how far left and up of a corner the centres of the cells around it lie.
+        logical: (h, w, 2): the column and the row, from 1; cells end where the next begin.
+        span: (h, w, 2): columns and rows of a centre's cell.
+        stride, threshold, count: as for `boxes`.
+        corner_threshold, corner_count: the same of corners.
+    """
+    at, middles, scores = peaks(logits[..., 0], offset, threshold, count)
+    cells = _around(middles, corners, at)
+    spots, points, _ = peaks(logits[..., 1], offset, corner_threshold, corner_count)
+    around, said = _around(points, centres, spots), logical[spots]
+    found = [_moved(cell, points, around, said, logical) for cell in cells]
+    places = [place(known, span[row, column]) for (_, known, _), row, column in zip(found, *at, strict=True)]
+    taken = np.array([count for _, _, count in found], int)
+    scores = np.where(taken <= SURE, DOUBT * scores, scores)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= threshold]
+    moved = np.array([cell for cell, _, _ in found], "float32").reshape(-1, 4, 2)
+    return moved[order] * stride, scores[order].astype("float32"), np.array(places, int).reshape(-1, 4)[order]
+
+
+def peaks(
+    logits: np.ndarray, offset: np.ndarray, threshold: float, count: int
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """Rows and columns (N,) of a map's highest pixels among their neighbours, where these lie (N, 2), scores (N,)."""
+    score = 1 / (1 + np.exp(-logits.astype("float32")))
+    peak = score == cv2.dilate(score, np.ones((3, 3), np.uint8))
     rows, columns = np.nonzero(peak & (score >= threshold))
     best = np.argsort(-score[rows, columns], kind="stable")[:count]
-    rows, columns = rows[best], columns[best]
-    centres = np.stack([columns, rows], 1) + offset[rows, columns]
-    polygons = centres[:, None] - corners[rows, columns].reshape(-1, 4, 2)
-    return (polygons * stride).astype("float32"), score[rows, columns]
+    at = rows[best], columns[best]
+    return at, np.stack(at[::-1], 1) + offset[at], score[at]
+
+
+def _around(points: np.ndarray, vectors: np.ndarray, at: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(N, 4, 2) the places from which the vectors at (N, 2) points lead to these."""
+    return points[:, None] - vectors[at].reshape(-1, 4, 2)
+
+
+def _moved(
+    cell: np.ndarray, points: np.ndarray, around: np.ndarray, said: np.ndarray, logical: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """A cell (4, 2) with its corners moved to peaks, their columns and rows (4, 2), how often one was moved.
+
+    Args:
+        cell: as its centre has it.
+        points, around, said: peaks of corners (K, 2), the centres around each (K, 4, 2), column and row of each (K, 2).
+        logical: what is said of other pixels.
+    """
+    result, known, moves = cell.copy(), np.full((4, 2), np.nan, "float32"), 0
+    near = (around.min(1) <= cell.max(0)).all(1) & (around.max(1) >= cell.min(0)).all(1)
+    outline = cell.astype("float32")
+    for index in np.flatnonzero(near):
+        if not any(cv2.pointPolygonTest(outline, tuple(map(float, point)), False) > 0 for point in around[index]):
+            continue
+        distance = ((cell - points[index]) ** 2).sum(1)
+        nearest = int(distance.argmin())
+        before = ((cell[nearest] - result[nearest]) ** 2).sum()
+        if np.isnan(known[nearest, 0]) or before >= distance[nearest]:  # of several the nearest
+            result[nearest], known[nearest], moves = points[index], said[index], moves + 1
+    limit = np.array(logical.shape[1::-1]) - 1
+    for corner in np.flatnonzero(np.isnan(known[:, 0])):
+        column, row = result[corner].clip(0, limit).astype(int)
+        known[corner] = logical[row, column]
+    return result, known, moves
+
+
+def place(known: np.ndarray, span: np.ndarray) -> tuple[int, int, int, int]:
+    """First and last row, first and last column, from 0, of a cell by its corners' columns and rows (4, 2) and span."""
+    columns, rows = known.T
+    column = _extent(columns[[0, 3]], columns[[1, 2]], round(float(span[0])))
+    row = _extent(rows[[0, 1]], rows[[2, 3]], round(float(span[1])))
+    return (*row, *column)
+
+
+def _extent(start: np.ndarray, stop: np.ndarray, span: int) -> tuple[int, int]:
+    """The first and the last line, from 0: by the side whose two corners agree more, and the span."""
+    span = max(1, span)
+    first, end = ([max(1, round(float(value))) for value in side] for side in (start, stop))
+    agreed = first[0] == first[1], end[0] == end[1]
+    if agreed[0] or (not agreed[1] and abs(start[0] - start[1]) <= abs(stop[0] - stop[1])):
+        begin = first[0] if agreed[0] else max(1, round(float(start.mean())))
+        return begin - 1, begin + span - 2
+    last = max(span + 1, end[0] if agreed[1] else round(float(stop.mean()))) - 1
+    return last - span, last - 1
