@@ -212,6 +212,7 @@ def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Call:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cores()
     options.log_severity_level = 3  # errors
+    options.enable_mem_pattern = False  # it keeps memory for each shape of input: on pages of all sizes twice as much
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs = [given.name for given in session.get_inputs()]
     names = [output.name for output in session.get_outputs()]
