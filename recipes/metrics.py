@@ -198,6 +198,19 @@ def cer(read: Sequence[str], true: Sequence[str]) -> float:
     return sum(map(edits, read, true)) / max(1, sum(map(len, true)))
 
 
+def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence is from the share that is right. Guo et al. 2017, eq. 3.
+
+    Args:
+        confidence: (N,) in [0, 1].
+        right: (N,) bool.
+        bins: of equal width, within which both are compared.
+    """
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(place, right - confidence, bins)
+    return float(np.abs(gaps).sum() / max(1, len(confidence)))
+
+
 def confusion(found: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
     """(K, K) pixels of each true class (rows) that were found to be of each class (columns)."""
     pairs = true.astype(np.int64).ravel() * classes + found.astype(np.int64).ravel()

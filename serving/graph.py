@@ -341,7 +341,8 @@ def _run(reading: Reading, strips: tf.Tensor, kinds: tf.Tensor, length: int) -> 
 
     def part(begin: tf.Tensor, stop: tf.Tensor, width: tf.Tensor) -> graph_text.Steps:
         pixels = tf.cast(strips[begin:stop, :, :width], kind)
-        return graph_text.steps(reading.recognize(pixels)["logits"], reading.charset.blank, length)
+        logits = reading.recognize(pixels)["logits"] / reading.recognition.get("temperature", 1.0)
+        return graph_text.steps(logits, reading.charset.blank, length)
 
     return in_parts(kinds, reading.widths, part, length)
 

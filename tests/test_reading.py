@@ -387,6 +387,15 @@ def test_wrong_readers_are_refused(connected):
         reading.reader("db_resnet5")
 
 
+def test_a_temperature_makes_readings_less_sure_and_no_other():
+    """One step says 8 for the character and 0 for ten others: at 4, e² against ten times 1."""
+    strip = strip_of("3")
+    (sure,), (less,) = (Recognizer(bars, DIGITS, temperature=heat)([strip]) for heat in (1.0, 4.0))
+    assert sure.text == less.text == "3"
+    assert sure.score == pytest.approx(1 / (1 + 10 * np.exp(-8)), abs=1e-5)
+    assert less.score == pytest.approx(1 / (1 + 10 * np.exp(-2)), abs=1e-5)
+
+
 def test_turned_readings_of_no_text_lose():
     assert reading._sureness(Reading("", 1.0, ())) == 0
     assert reading._sureness(Reading("ab", 0.25, (0.5, 0.5))) == pytest.approx(0.5)

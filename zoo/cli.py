@@ -684,6 +684,42 @@ def _scores(rows: list[dict[str, Any]]) -> str:
     return _grid([list(rows[0]), *cells])
 
 
+# ---------------------------------------------------------------- calibrate
+
+
+def add_calibrate(subparsers) -> None:
+    command = subparsers.add_parser(
+        "calibrate",
+        help="make confidence believable",
+        description="Finds the temperature with which a recognizer's confidence is the share of words that are right, "
+        "on words of `train` that nothing was learnt from, and from which confidence on few are wrong.",
+    )
+    command.add_argument("model", metavar="MODEL", help="name of a recognizer, or the folder of a run")
+    command.add_argument("--data", nargs="+", metavar="FOLDER", type=Path, required=True, help="data sets")
+    command.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
+    command.add_argument("--write", action="store_true", help="put it into the model's card")
+    command.set_defaults(run=calibrate)
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    with _hushed(args.traceback):
+        from recipes import calibration
+
+    found = calibration.calibrate(args.model, args.data, runtime_name=args.runtime)
+    facts: dict[str, Any] = {
+        "words": found.words,
+        "temperature": found.temperature,
+        "calibration error": f"{found.after:.4f}, without it {found.before:.4f}",
+    }
+    for share, place in found.thresholds.items():
+        facts[f"{share:.0%} are right"] = f"from {place[0]:.3f} on: {place[1]:.1%} of the words" if place else "never"
+    if found.min_confidence is not None:
+        facts["min_confidence"] = f"{found.min_confidence} leaves out as many as the card's does now"
+    print("\n".join(_pairs(facts)))
+    if args.write:
+        print(f"written: {calibration.write(args.model, found)}", file=sys.stderr)
+
+
 # ---------------------------------------------------------------- release
 
 
@@ -962,8 +998,8 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 # ---------------------------------------------------------------- all
 
 COMMANDS = (
-    add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_report, add_evaluate, add_release, add_data,
-    add_compress, add_convert, add_export, add_serve,
+    add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_report, add_evaluate, add_calibrate,
+    add_release, add_data, add_compress, add_convert, add_export, add_serve,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ ORIENTATION = "mobilenet_v3_small_page_orientation"
 CERTAIN = 0.9  # probability from which a page is taken for turned
 BATCH = 64  # strips at once
 SEARCHED = 16  # prefixes of a beam that looks for certain texts
-NOT_READING = ("labels", "min_confidence")  # what else a spotter's card may say
+NOT_READING = ("labels", "min_confidence")  # what else a recognizer's or a spotter's card may say
 TALL = 1.5  # height over width from which a crop may hold text that runs upwards or downwards
 
 
@@ -137,6 +137,7 @@ class Recognizer:
             quicker. By CTC only: a network of attention has chosen its characters itself.
         only: names of what texts may be, as `zoo.constraint` has them: the likeliest of these is looked for. It needs a
             beam, which is `SEARCHED` if none is given.
+        temperature: by which logits are divided, so that confidence is the share of words that are right.
         least: with `only`, what is so much less probable than the likeliest text of all is not forced upon it: a text
             stays as it is unless one of those is at least so many times as probable. 0 forces all.
 
@@ -152,6 +153,7 @@ class Recognizer:
         height: int = 32,
         widths: Sequence[int] = (64, 128, 256, 512),
         decoding: str = "ctc",
+        temperature: float = 1.0,
         beam: int = 0,
         only: Sequence[str] = (),
         least: float = 0.0,
@@ -163,7 +165,7 @@ class Recognizer:
         if beam and decoding != "ctc":
             raise ValueError(f"a beam of {beam} needs a recognizer that is read by CTC; this one writes by attention")
         self.run = run
-        self.decoding, self.beam = decoding, beam
+        self.decoding, self.temperature, self.beam = decoding, temperature, beam
         self.rule, self.least = constraint(*only) if only else None, least
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
         self.height = height
@@ -203,7 +205,8 @@ class Recognizer:
             full[: len(part)] = part
             parts.append(np.asarray(self.run(full)["logits"])[: len(part)])
             start += size
-        return np.concatenate(parts)
+        logits = np.concatenate(parts)
+        return logits if self.temperature == 1 else logits / np.float32(self.temperature)
 
 
 def batches(count: int) -> list[int]:
@@ -499,12 +502,16 @@ def reader(
         run, values, _ = prepare(detection, "detection", Detector)
         detector = Detector(run, **values)
     run, values, card = prepare(recognition, "recognition", Recognizer)
-    values.pop("min_confidence", None)
-    recognizer = Recognizer(run, card.options["charset"], **values)
+    recognizer = recognizer_of(card, run, **values)
     if min_confidence is None:
         min_confidence = usual_confidence(recognition) if detector else 0.0
     turns = turns_by(orientation, runtime, server)
     return Reader(detector, recognizer, turns=turns, min_confidence=min_confidence, dpi=dpi)
+
+
+def recognizer_of(card: registry.Card, run: Run, **values: Any) -> Recognizer:
+    """The recognizer with the network of a card, by its values for reading."""
+    return Recognizer(run, card.options["charset"], **{k: v for k, v in values.items() if k not in NOT_READING})
 
 
 def turns_by(name: str | None, runtime: str = "auto", server: str | None = None) -> Callable[[np.ndarray], int] | None:
