@@ -259,7 +259,7 @@ def page() -> np.ndarray:
 
 
 OPTIONS = {"size": [256, 256], "multiple": 64, "threshold": 0.5, "box_threshold": 0.6, "unclip": 1.0}
-READING = {"height": 32, "widths": [32, 64, 128]}
+READING = {"height": 32, "widths": [32, 64, 128], "temperature": 0.7}
 
 
 @pytest.fixture(scope="module")
@@ -290,8 +290,10 @@ def check(answer: dict, number: int, expected) -> None:
     found = words(answer, number)
     assert len(found) == len(expected.words) > 0
     for word in expected.words:
-        near = max(found, key=lambda other: geometry.iou(word.polygon, other[1]))
-        assert near[0] == word.text and np.abs(near[1] - word.polygon).max() < 1.5
+        place = max(range(len(found)), key=lambda i: geometry.iou(word.polygon, found[i][1]))
+        text, polygon = found[place]
+        assert text == word.text and np.abs(polygon - word.polygon).max() < 1.5
+        assert answer["scores"][number, place] == pytest.approx(word.confidence, abs=0.05)
 
 
 @pytest.fixture(scope="module")
