@@ -122,7 +122,9 @@ def _plain(text: str) -> Any:
 def names() -> list[str]:
     """All recipes, as `zoo train` takes them: "recognition.crnn_mobilenet_v3_small"."""
     found = pkgutil.walk_packages(recipes.__path__, "recipes.")
-    folders = ("detection", "recognition", "classification", "segmentation", "spotting", "pretraining")
+    folders = (
+        "detection", "recognition", "classification", "segmentation", "layout", "tables", "spotting", "pretraining",
+    )  # fmt: skip
     paths = (module.name.split(".") for module in found if not module.ispkg)
     return sorted(
         f"{path[1]}.{path[2]}"

@@ -104,6 +104,31 @@ def _part(array, part: int, parts: int):
     return array[part * size : (part + 1) * size]
 
 
+def on_host(function: Callable, shape: Sequence[int | None], dtype: str, *tensors):
+    """What a NumPy function makes of tensors, in the middle of a step. No gradient flows through it.
+
+    Args:
+        function: from arrays to one array.
+        shape: of the result; JAX needs all of it.
+        dtype: of the result.
+        *tensors: what it is given.
+    """
+    tensors = tuple(keras.ops.stop_gradient(tensor) for tensor in tensors)
+
+    def run(*arrays):
+        return np.asarray(function(*(np.asarray(array) for array in arrays)), dtype)
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.pure_callback(run, jax.ShapeDtypeStruct(tuple(shape), dtype), *tensors)
+    import tensorflow as tf
+
+    result = tf.numpy_function(run, tensors, dtype, stateful=False)
+    result.set_shape(shape)
+    return result
+
+
 class TensorFlow:
     """A step under a `tf.distribute.Strategy`."""
 

@@ -12,6 +12,7 @@ import pytest
 
 import zoo
 from recipes import recipe, train
+from recipes.data.documents import LABELS
 from recipes.data.pipeline import cached
 from recipes.recipe import Recipe
 from recipes.segmentation.targets import NAMES
@@ -42,8 +43,8 @@ def small(card: registry.Card) -> registry.Card:
     if "angles" in reading:
         reading["angles"] = [90 * turn for turn in range(count)]
     if "labels" in reading:
-        reading["labels"] = list(NAMES[:count])
-    if card.task == "classification":
+        reading["labels"] = list((LABELS if card.task == "layout" else NAMES)[:count])
+    if card.task in ("classification", "layout"):
         reading["size"] = card.test_options.get("image_size", [64, 64])
     if card.task == "detection":
         reading |= {"size": [128, 128], "multiple": 128}

@@ -70,9 +70,10 @@ class Positions(layers.Layer):
         small = keras.initializers.TruncatedNormal(stddev=0.02)
         self.codes = self.add_weight(shape=(1, 1 + self.side**2, channels), initializer=small, name="codes")
         self.resize = cubic(self.side, height), cubic(self.side, width)
+        self.shape = height, width, channels  # a batch in training does not say
 
     def call(self, x):
-        _, height, width, channels = x.shape
+        height, width, channels = self.shape
         codes = ops.reshape(self.codes[0, 1:], (self.side, self.side * channels))
         if (height, width) != (self.side, self.side):
             rows, columns = self.resize
@@ -105,11 +106,12 @@ class WindowAttention(layers.Layer):
         self.project = layers.Dense(channels, name="project", dtype=self.dtype_policy)
         self.qkv.build(shape)
         self.project.build(shape)
+        self.shape = tuple(shape[1:])
         self.query_bias = self.add_weight(shape=(channels,), initializer="zeros", name="query_bias")
         self.value_bias = self.add_weight(shape=(channels,), initializer="zeros", name="value_bias")
 
     def call(self, x):
-        _, windows, places, channels = x.shape
+        windows, places, channels = self.shape
         grid = (1, windows * places) if self.everywhere else (windows, places)
 
         def split(y):
