@@ -7,7 +7,7 @@
 
 https://arxiv.org/abs/2504.17522. Equal to docTR's `tablecenternet`. The aggregation is that of Yu et al. 2017,
 https://arxiv.org/abs/1707.06484, figure 3, with deformable convolutions (Zhou et al. 2019,
-https://arxiv.org/abs/1904.07850, section 5). No recipe trains it here: its weights are those that docTR published.
+https://arxiv.org/abs/1904.07850, section 5).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from zoo.layers import conv, norm, normalize
 from zoo.sampling import DeformConv
 
 HEADS = {"logits": 2, "offset": 2, "corners": 8, "centres": 8, "logical": 2, "span": 2}
+RARE = -2.19  # logit of a peak when training begins: one pixel in ten would be one
 USED = 3  # maps that the last aggregation takes, from the finest on
 
 
@@ -117,5 +118,6 @@ def tablecenternet(
     x, outputs = fuse(backbone(features, normalize(image, MEAN, STD))), {}
     for head, width in HEADS.items():
         hidden = layers.ReLU(name=f"{head}_relu")(conv(x, channels, 3, f"{head}_hidden", bias=True))
-        outputs[head] = layers.Conv2D(width, 1, dtype="float32", name=head)(hidden)
+        start = keras.initializers.Constant(RARE if head == "logits" else 0.0)
+        outputs[head] = layers.Conv2D(width, 1, bias_initializer=start, dtype="float32", name=head)(hidden)
     return keras.Model(image, outputs, name=name)

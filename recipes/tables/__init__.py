@@ -1,0 +1,1 @@
+"""Recipes of networks that find the cells of tables."""
