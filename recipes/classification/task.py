@@ -23,7 +23,6 @@ from zoo.registry import Card
 
 VALIDATION_SEED = 1_000_003
 LARGEST = 2  # times the size that the network is given: real pictures are kept no larger
-KEPT = 8  # upright pictures, of which each is shown by all turns
 
 
 class Sample(NamedTuple):
@@ -61,7 +60,7 @@ class Task:
         self.turned = self.picture != "character"
         self.real, self.held = map(self._pictures, datasets.train_split(data, recipe.real, recipe.few))
         self.sources = [f"synthetic {self.picture}s", *datasets.sources(data, recipe.real)]
-        self.upright = cached(self._upright, KEPT)
+        self.upright = cached(self._upright, 2 * recipe.batch)
 
     def _pictures(self, sets: datasets.Named) -> dict[str, list[Sample]]:
         """The pictures of each data set that has some."""
@@ -88,10 +87,15 @@ class Task:
         return UPRIGHT[self.picture](rng)
 
     def sample(self, index: int) -> Sample:
-        """The sample number `index` of the run. Each word or page comes by all turns, one after the other."""
+        """The sample number `index` of the run.
+
+        Each word or page comes by all turns, in as many batches one after the other: those of a batch all differ, since
+        batch normalization would take a few pictures for all.
+        """
         if self.turned:
-            picture, label = divmod(index, len(self.names))
-            return turned(self.upright(picture), label)
+            batch, turns = self.recipe.batch, len(self.names)
+            step, place = divmod(index, batch)
+            return turned(self.upright(step // turns * batch + place), (step + place) % turns)
         rng = np.random.default_rng((self.recipe.seed, 5, index))
         if self.real and rng.random() < self.recipe.real_share:
             sample: Sample = datasets.draw(self.real, rng)[1]

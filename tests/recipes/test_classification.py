@@ -51,6 +51,23 @@ def test_class_k_is_k_quarter_turns_against_the_clock(what, monkeypatch):
     assert seen == {0, 1, 2, 3}
 
 
+def test_pictures_of_a_batch_differ_and_each_comes_by_all_turns(monkeypatch):
+    drawn = iter(range(1, 100))
+    ours = made("mobilenet_v3_small_page_orientation")
+    upright = np.zeros((20, 60, 3), np.uint8)
+    upright[:, :20] = 1  # the left
+    monkeypatch.setitem(task.UPRIGHT, "page", lambda rng: upright * next(drawn))
+    batches = [[ours.sample(6 * step + place) for place in range(6)] for step in range(8)]
+    numbers = [[int(sample.image.max()) for sample in batch] for batch in batches]
+    assert all(len(set(batch)) == 6 for batch in numbers)
+    seen = [
+        (number, s.label)
+        for batch, ns in zip(batches, numbers, strict=True)
+        for s, number in zip(batch, ns, strict=True)
+    ]
+    assert sorted(seen) == [(number, label) for number in range(1, 13) for label in range(4)]
+
+
 def test_turned_pictures_keep_their_shape_in_the_middle():
     """60 x 20 pixels in 256 x 256: 256 wide, 85 high, from row 85 on."""
     ours = made("mobilenet_v3_small_crop_orientation")
