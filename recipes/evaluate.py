@@ -19,7 +19,7 @@ import numpy as np
 
 import zoo
 from recipes import metrics, origin
-from recipes.classification.task import shown
+from recipes.classification.task import shown, turned
 from recipes.data import datasets
 from recipes.data.documents import LABELS
 from recipes.layout.targets import known
@@ -83,13 +83,13 @@ def evaluate(
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
     folder = Path(folder)
     title = f"{folder.resolve().name}/{split}"
-    segmenters, finders = (
-        [name for name in models if registry.card(name).task == task] for task in ("segmentation", "layout")
+    segmenters, finders, classifiers = (
+        [name for name in models if registry.card(name).task == task]
+        for task in ("segmentation", "layout", "classification")
     )
     for name in finders:
         scores = layout_scores(finder(name, runtime, threshold=LEAST), entries, progress)
         yield Result(title, (name,), scores, [], [])
-    classifiers = [name for name in models if registry.card(name).task == "classification"]
     for name in classifiers:
         yield Result(title, (name,), class_scores(classifier(name, runtime), entries, progress), [], [])
     layout = entries[0].level == "region"
@@ -280,7 +280,7 @@ def class_scores(
     turns = range(len(classify.labels) if classify.angles else 1)
     for count, entry in enumerate(entries, 1):
         for sample in shown(classify, entry):
-            pictures = [np.ascontiguousarray(np.rot90(sample.image, turn)) for turn in turns]
+            pictures = [turned(sample.image, turn).image for turn in turns]
             start = time.perf_counter()
             found = classify(pictures)
             seconds.append((time.perf_counter() - start) / len(pictures))

@@ -64,11 +64,8 @@ class CellFinder:
     ):
         self.run, self.multiple = run, multiple
         self.size = (int(size[0]), int(size[1]))
-        self.decode = decode if callable(decode) else decoding.find(decode)
+        self.decode = decoding.checked(decode, options, "cells")
         self.outputs, self.options = decoding.outputs(self.decode), options
-        if unknown := options.keys() - decoding.options(self.decode):
-            known = ", ".join(sorted(decoding.options(self.decode)))
-            raise TypeError(f"cells are decoded without {', '.join(sorted(unknown))}; options are: {known}")
 
     def __call__(self, pixels: np.ndarray) -> list[Cell]:
         """The cells of a picture (H, W, 3) uint8, row by row."""
@@ -102,7 +99,5 @@ def cell_finder(name: str | os.PathLike, runtime: str = "auto", **options: Any) 
     """
     from zoo import runtime as runtimes
 
-    card = registry.card(name)
-    if card.task != "tables":
-        raise ValueError(f"{name} is a model for {card.task}; one for tables is needed: zoo list --task tables")
+    card = registry.card_for(name, "tables")
     return CellFinder(runtimes.connect(name, runtime), **card.reading | options)

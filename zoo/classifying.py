@@ -89,9 +89,6 @@ def classifier(name: str | os.PathLike, runtime: str = "auto", server: str | Non
     """
     from zoo import runtime as runtimes
 
-    card = registry.card(name)
-    if card.task != "classification":
-        hint = "zoo list --task classification"
-        raise ValueError(f"{name} is a model for {card.task}; one for classification is needed: {hint}")
+    card = registry.card_for(name, "classification")
     run = runtimes.remote(server, card.name) if server else runtimes.connect(name, runtime)
     return Classifier(run, **card.reading)

@@ -83,12 +83,9 @@ class Detector:
         self.run = run
         self.size = (int(size[0]), int(size[1]))
         self.multiple = multiple
-        self.decode = decode if callable(decode) else decoding.find(decode)
+        self.decode = decoding.checked(decode, options, "boxes")
         self.outputs = decoding.outputs(self.decode)
         self.options = options
-        if unknown := options.keys() - decoding.options(self.decode):
-            known = ", ".join(sorted(decoding.options(self.decode)))
-            raise TypeError(f"boxes are decoded without {', '.join(sorted(unknown))}; options are: {known}")
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
@@ -491,9 +488,7 @@ def reader(
     def prepare(
         name: str, task: str, kind: type[Detector] | type[Recognizer]
     ) -> tuple[Run, dict[str, Any], registry.Card]:
-        card = registry.card(name)
-        if card.task != task:
-            raise ValueError(f"{name} is a model for {card.task}; one for {task} is needed: zoo list {task}")
+        card = registry.card_for(name, task)
         run = runtimes.remote(server, card.name) if server else runtimes.connect(name, runtime)
         return run, card.reading | {k: v for k, v in options.items() if k in own[kind]}, card
 

@@ -62,11 +62,8 @@ class Finder:
     ):
         self.run, self.labels = run, tuple(labels)
         self.size = (int(size[0]), int(size[1]))
-        self.decode = decode if callable(decode) else decoding.find(decode)
+        self.decode = decoding.checked(decode, options, "regions")
         self.outputs, self.options = decoding.outputs(self.decode), options
-        if unknown := options.keys() - decoding.options(self.decode):
-            known = ", ".join(sorted(decoding.options(self.decode)))
-            raise TypeError(f"regions are decoded without {', '.join(sorted(unknown))}; options are: {known}")
 
     def __call__(self, pixels: np.ndarray) -> list[Region]:
         """The regions of a page (H, W, 3) uint8, the surest first.
@@ -111,7 +108,5 @@ def finder(name: str | os.PathLike, runtime: str = "auto", **options: Any) -> Fi
     """
     from zoo import runtime as runtimes
 
-    card = registry.card(name)
-    if card.task != "layout":
-        raise ValueError(f"{name} is a model for {card.task}; one for layout is needed: zoo list --task layout")
+    card = registry.card_for(name, "layout")
     return Finder(runtimes.connect(name, runtime), **card.reading | options)

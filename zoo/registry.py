@@ -129,6 +129,20 @@ def card(name: str | os.PathLike) -> Card:
     raise UnknownName(_unknown(str(name)))
 
 
+def card_for(name: str | os.PathLike, task: str) -> Card:
+    """The card of a model for a task.
+
+    Raises:
+        UnknownName, CardError: as for `card`.
+        ValueError: the model is for another task.
+    """
+    chosen = card(name)
+    if chosen.task != task:
+        hint = f"zoo list --task {task}"
+        raise ValueError(f"{name} is a model for {chosen.task}; one for {task} is needed: {hint}")
+    return chosen
+
+
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), names(), n=3, cutoff=0.4)
     if Path(name).is_dir():

@@ -61,7 +61,5 @@ def segmenter(name: str | os.PathLike, runtime: str = "auto") -> Segmenter:
     if card.task == "spotting":
         (run,) = runtimes.connect_parts(name, runtime, ["segment"])
         return Segmenter(run, labels=card.reading["labels"], size=card.reading["size"])
-    if card.task != "segmentation":
-        hint = "zoo list --task segmentation"
-        raise ValueError(f"{name} is a model for {card.task}; one for segmentation is needed: {hint}")
+    card = registry.card_for(name, "segmentation")
     return Segmenter(runtimes.connect(name, runtime), **card.reading)

@@ -23,8 +23,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import seeded
@@ -104,31 +106,28 @@ def golden(name: str) -> dict[str, np.ndarray]:
 def trunk(name: str) -> dict[str, np.ndarray]:
     """All that is stored of a backbone of torchvision."""
     module = getattr(torchvision.models, name)(weights=None).eval()
-    state = module.state_dict()
-    module.load_state_dict({key: torch.from_numpy(seeded.tensor(key, tuple(t.shape))) for key, t in state.items()})
     last = {"resnet": "layer4"}.get(name.rstrip("0123456789"), "features")
     features = torchvision.models.feature_extraction.create_feature_extractor(module, {last: "map"})
-    x = torch.from_numpy(seeded.image(seeded.TRUNK_CASE).astype("float32") / 255 - 0.5).permute(0, 3, 1, 2)
-    with torch.inference_mode():
-        answer = features(x)["map"].clamp(min=0 if name.startswith("densenet") else None, max=torch.inf)
-        answer = answer.permute(0, 2, 3, 1).numpy()
-    print(f"{name}: mean {answer.mean():.3g}, deviation {answer.std():.3g}")
-    shapes = {key: list(value.shape) for key, value in state.items()}
-    made = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    return {"state": np.array(json.dumps(shapes)), "made": np.array(made), "map": seeded.thinned(answer)}
+    floor = 0 if name.startswith("densenet") else -torch.inf
+    return last_map(name, module, lambda x: features(x)["map"].clamp(min=floor), torchvision)
 
 
 def timm_trunk(name: str) -> dict[str, np.ndarray]:
     """All that is stored of a backbone of timm."""
     module = timm.create_model(seeded.TIMM[name], pretrained=False).eval()
+    return last_map(name, module, module.forward_features, timm)
+
+
+def last_map(name: str, module: torch.nn.Module, features: Callable, project: ModuleType) -> dict[str, np.ndarray]:
+    """What is stored of a backbone: the names of its state, and its last map with the seeded weights."""
     state = module.state_dict()
     module.load_state_dict({key: torch.from_numpy(seeded.tensor(key, tuple(t.shape))) for key, t in state.items()})
     x = torch.from_numpy(seeded.image(seeded.TRUNK_CASE).astype("float32") / 255 - 0.5).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        answer = module.forward_features(x).permute(0, 2, 3, 1).numpy()
+        answer = features(x).permute(0, 2, 3, 1).numpy()
     print(f"{name}: mean {answer.mean():.3g}, deviation {answer.std():.3g}")
     shapes = {key: list(value.shape) for key, value in state.items()}
-    made = f"torch {torch.__version__}, timm {timm.__version__}"
+    made = f"torch {torch.__version__}, {project.__name__} {project.__version__}"
     return {"state": np.array(json.dumps(shapes)), "made": np.array(made), "map": seeded.thinned(answer)}
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 DEFAULT = "zoo.decoding.regions:boxes"
@@ -37,6 +37,25 @@ def find(name: str = DEFAULT) -> Callable:
         return getattr(importlib.import_module(module), function)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"decode: there is no {name!r} ({error})") from None
+
+
+def checked(decode: str | Callable, given: Iterable[str], what: str) -> Callable:
+    """A decoding, or that of a dotted name, which is found to take the options that are given.
+
+    Args:
+        decode: the function or its name.
+        given: names of options.
+        what: is decoded, for the message.
+
+    Raises:
+        ValueError: there is no such decoding.
+        TypeError: it takes no such option.
+    """
+    function = decode if callable(decode) else find(decode)
+    if unknown := set(given) - options(function):
+        known = ", ".join(sorted(options(function)))
+        raise TypeError(f"{what} are decoded without {', '.join(sorted(unknown))}; options are: {known}")
+    return function
 
 
 def outputs(decode: Callable) -> tuple[str, ...]:
