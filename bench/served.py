@@ -5,7 +5,8 @@
     batching     the same, 32 requests under way, by one and by eight rows a run
     codec        an answer of a megabyte, in the server's default form and as one block
 
-Rounds of both sides take turns; times are the tenth percentile, which other load on the machine disturbs least.
+The server is `python -m serving.server` in a process of its own, the direct call in this one. Both sides take turns;
+times are the tenth percentile, which other load on the machine disturbs least.
 
     python bench/served.py [--rounds N]
 """
@@ -14,13 +15,54 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from serving.client import Client
+
+ROOT = Path(__file__).parents[1]
+BATCHES = """
+max_batch_size { value: 8 }
+num_batch_threads { value: 2 }
+max_enqueued_batches { value: 64 }
+"""
+
+
+@contextmanager
+def served(folder: Path, *flags: str) -> Iterator[Client]:
+    """A client of a server of the model "m" in `folder`, in a process of its own that ends with the context."""
+    from serving.client import Client
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = [
+        "--model_name=m",
+        f"--model_base_path={folder / 'm'}",
+        f"--port={port}",
+        "--host=127.0.0.1",
+        "--grpc_max_threads=32",
+    ]
+    command = [sys.executable, "-m", "serving.server", *places, *flags]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        with Client(f"127.0.0.1:{port}") as client:
+            client.wait(120)
+            yield client
+    finally:
+        running.terminate()
+        running.wait()
 
 
 def write_model(folder: Path, milliseconds: float) -> None:
@@ -47,25 +89,15 @@ def write_model(folder: Path, milliseconds: float) -> None:
     tf.saved_model.save(module, str(folder), signatures={"serving_default": plus_one, "picture": picture})
 
 
-def tenth(function: Callable[[], object], count: int) -> float:
-    """Milliseconds of a call, the tenth percentile."""
-    times = []
+def in_turns(sides: dict[str, Callable[[], object]], count: int) -> dict[str, float]:
+    """Milliseconds of a call of each, the tenth percentile of `count`; the sides take turns call by call."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(count):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return float(np.percentile(times, 10)) * 1e3
-
-
-def in_turns(sides: dict[str, Callable[[], object]], rounds: int, count: int) -> dict[str, float]:
-    """Milliseconds of a call of each, the least of the rounds."""
-    best = {name: float("inf") for name in sides}
-    for function in sides.values():
-        function()
-    for _ in range(rounds):
         for name, function in sides.items():
-            best[name] = min(best[name], tenth(function, count))
-    return best
+            started = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - started)
+    return {name: float(np.percentile(taken, 10)) * 1e3 for name, taken in times.items()}
 
 
 def throughput(call: Callable[[], object], under_way: int, seconds: float) -> tuple[float, float]:
@@ -95,26 +127,23 @@ def main() -> None:
     import cv2
 
     from serving import wire
-    from serving.batching import Parameters
-    from serving.client import Client
     from serving.servable import Servable
-    from serving.server import Server
 
     noise = np.random.default_rng(0).integers(0, 256, (32, 256, 3), "uint8")
     jpeg = cv2.imencode(".jpg", cv2.GaussianBlur(noise, (5, 5), 0))[1].tobytes()
     one, million = np.float32([1]), np.zeros(2**18, "float32")
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.rounds} rounds in turns")
-    with tempfile.TemporaryDirectory() as folder:
-        write_model(Path(folder) / "m" / "1", 20)
-        model = Servable(Path(folder) / "m" / "1")
-        with Server(folder, "127.0.0.1:0") as server, Client(f"127.0.0.1:{server.port}") as client:
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.rounds} x 200, 20 and 50 calls in turns")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_model(folder / "m" / "1", 20)
+        model = Servable(folder / "m" / "1")
+        with served(folder) as client:
             tiny = in_turns(
                 {
                     "direct": lambda: model.predict("serving_default", {"x": wire.encode(one)}),
                     "served": lambda: client.predict("m", {"x": one}),
                 },
-                options.rounds,
-                200,
+                200 * options.rounds,
             )
             print(f"{'overhead of a request':<40}{tiny['served'] - tiny['direct']:>9.2f} ms")
             picture = in_turns(
@@ -122,8 +151,7 @@ def main() -> None:
                     "direct": lambda: model.predict("picture", {"image": wire.encode([jpeg])}),
                     "served": lambda: client.predict("m", {"image": [jpeg]}, signature="picture"),
                 },
-                options.rounds,
-                20,
+                20 * options.rounds,
             )
             more = picture["served"] / picture["direct"] - 1
             print(
@@ -136,18 +164,16 @@ def main() -> None:
                     "block": lambda: wire.decode(wire.TensorProto.FromString(block)),
                     "default": lambda: wire.decode(wire.TensorProto.FromString(plain)),
                 },
-                options.rounds,
-                50,
+                50 * options.rounds,
             )
             ratio = codec["default"] / codec["block"]
             both = f"{codec['default']:>9.2f} / {codec['block']:.2f} ms"
             print(f"{'a megabyte decoded, default / block':<40}{both}: {ratio:.2f}x")
         figures = {}
-        for name, batching in (("one row a run", None), ("up to 8 rows", Parameters(8, threads=2, max_enqueued=64))):
-            with (
-                Server(folder, "127.0.0.1:0", batching=batching, threads=32) as server,
-                Client(f"127.0.0.1:{server.port}") as client,
-            ):
+        (folder / "batches").write_text(BATCHES)
+        batching = ("--enable_batching", f"--batching_parameters_file={folder / 'batches'}")
+        for name, flags in (("one row a run", ()), ("up to 8 rows", batching)):
+            with served(folder, *flags) as client:
                 figures[name] = throughput(
                     lambda: client.predict("m", {"image": [jpeg]}, signature="picture"), 32, options.seconds
                 )
