@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,19 +22,27 @@ from recipes import analysis, metrics, plots
 from recipes.classification.task import Task as Classes
 from recipes.data.synthetic import Strip
 from recipes.detection.task import Task as Boxes
+from recipes.layout.task import Task as Regions
+from recipes.layout.task import compared, stacked
 from recipes.recipe import Recipe
 from recipes.recognition.task import Task as Words
 from recipes.segmentation.task import Task as Segments
 from recipes.spotting.task import Task as Spots
+from recipes.tables.task import Task as Cells
+from recipes.tables.task import in_place
 from zoo import image as images
-from zoo import registry, runtime
+from zoo import registry
 from zoo.files import replacing
-from zoo.segmenting import Segmenter
+from zoo.regions import Region
 
 REPORT = "report.html"
 LENGTHS, HEIGHTS, ANGLES = (3, 5, 8, 12, 16), (12, 16, 24, 32, 48), (2, 5, 15, 45)
 WORST, PAGES, PAIRS = 36, 6, 16  # words, pages and pairs that are shown
 MISSED = "#ef6c00"
+LEGEND = (
+    f'found: <b style="color:{plots.RIGHT}">right</b>, <b style="color:{plots.WRONG}">false</b>; '
+    f'<b style="color:{MISSED}">missed</b>'
+)
 
 
 def write(run: Path, recipe: Recipe, task: Any, network: Any) -> Path:
@@ -179,9 +187,7 @@ def _worst_pages(members: Sequence, pages: Sequence[analysis.Boxes]) -> str:
         picture = plots.outlined(member.image, drawn, max(2, round(max(member.image.shape) / 500)))
         counts = f"{len(boxes.found[boxes.right])} right, {(~boxes.met).sum()} missed, {(~boxes.right).sum()} false"
         figures.append(figure(np.asarray(picture), counts, "page"))
-    legend = f'found: <b style="color:{plots.RIGHT}">right</b>, <b style="color:{plots.WRONG}">false</b>; '
-    legend += f'<b style="color:{MISSED}">missed</b>'
-    return _sheet("Pages with most errors", figures, legend)
+    return _sheet("Pages with most errors", figures, LEGEND)
 
 
 # ---------------------------------------------------------------- spotters
@@ -228,9 +234,13 @@ def _classes(task: Classes, network: Any) -> list[str]:
 
 
 def _segments(task: Segments, network: Any) -> list[str]:
-    segment = Segmenter(runtime.in_process(network), **task.reading)
+    segment = task.reader(network)
+    return [_segmented(task, segment, name, members) for name, members in task.held_out().items()]
+
+
+def _segmented(task: Segments, segment: Any, name: str, members: Sequence) -> str:
     counts, shown = np.zeros((len(task.names),) * 2, int), []
-    for member in task.held_out():
+    for member in members:
         found = segment(member.image)
         counts += metrics.confusion(found, member.classes, len(task.names))
         shown.append((float((found == member.classes).mean()), member, found))
@@ -245,7 +255,76 @@ def _segments(task: Segments, network: Any) -> list[str]:
         f"{len(shown)} pages: mean intersection over union {scores['miou']:.3f}, {scores['pixels']:.1%} of pixels right"
     )
     sheet = _sheet("Worst pages: what was found on the left, the truth on the right", figures)
-    return [section("Classes of pixels", paragraph(text), _confusion(counts, task.names), sheet)]
+    return section(f"Classes of pixels: {name}", paragraph(text), _confusion(counts, task.names), sheet)
+
+
+# ---------------------------------------------------------------- regions and cells
+
+
+def _regions(task: Regions, network: Any) -> list[str]:
+    find, body = task.reader(network), []
+    for name, members in task.held_out().items():
+        pages = [_compared(find(image), task.told(parts), image) for image, parts in members]
+        body.append(section(f"Regions: {name}", _region_table(pages), _worst_found(pages)))
+    return body
+
+
+def _cells(task: Cells, network: Any) -> list[str]:
+    """Cells that are found in their places are right."""
+    find, body = task.reader(network), []
+    for name, members in task.held_out().items():
+        pages = []
+        for member in members:
+            cells = find(member.image)
+            pairs = in_place(cells, member)
+            found = [("cell", cell.polygon) for cell in cells]
+            true = [("cell", outline) for outline in member.cells]
+            right, met = np.zeros(len(found), bool), np.zeros(len(true), bool)
+            right[[i for i, _ in pairs]], met[[j for _, j in pairs]] = True, True
+            pages.append(Found(member.image, found, right, true, met))
+        body.append(section(f"Cells in their places: {name}", _region_table(pages), _worst_found(pages)))
+    return body
+
+
+class Found(NamedTuple):
+    """What was found on a page and what is there, (label, outline (4, 2)) of each; which are right, which were met."""
+
+    image: np.ndarray
+    found: list[tuple[str, np.ndarray]]
+    right: np.ndarray
+    true: list[tuple[str, np.ndarray]]
+    met: np.ndarray
+
+
+def _compared(found: Sequence[Region], true: list[tuple[str, np.ndarray]], image: np.ndarray) -> Found:
+    right, met = compared(found, true)
+    return Found(image, [(region.label, region.polygon) for region in found], right, true, met)
+
+
+def _region_table(pages: Sequence[Found]) -> str:
+    found, true = (np.array([label for page in pages for label, _ in side(page)], object) for side in (
+        lambda page: page.found, lambda page: page.true))  # fmt: skip
+    right = np.concatenate([page.right for page in pages])
+    rows = []
+    for label in sorted({*found, *true}):
+        of_found, of_true = found == label, true == label
+        scores = metrics.hmean(int(right[of_found].sum()), int(of_found.sum()), int(of_true.sum()))
+        rows.append((label, int(of_true.sum()), int(of_found.sum()), *map(Bar, scores.values())))
+    text = f"{len(pages)} pages with {len(true)} regions; {len(found)} found, {int(right.sum())} of them right"
+    return paragraph(text) + table(("class", "there", "found", "precision", "recall", "hmean"), rows)
+
+
+def _worst_found(pages: Sequence[Found]) -> str:
+    """The pages with most misses and false ones."""
+    order = sorted(pages, key=lambda page: -int((~page.right).sum() + (~page.met).sum()))[:PAGES]
+    figures = []
+    for page in order:
+        boxes, true = stacked([box for _, box in page.found]), stacked([box for _, box in page.true])
+        drawn = {plots.RIGHT: boxes[page.right], MISSED: true[~page.met], plots.WRONG: boxes[~page.right]}
+        picture = plots.outlined(page.image, drawn, max(2, round(max(page.image.shape) / 500)))
+        counts = f"{page.right.sum()} right, {(~page.met).sum()} missed, {(~page.right).sum()} false"
+        figures.append(figure(np.asarray(picture), counts, "page"))
+    return _sheet("Pages with most errors", figures, LEGEND)
 
 
 def _confusion(counts: np.ndarray, names: Sequence[str]) -> str:
@@ -267,7 +346,8 @@ def _confusion(counts: np.ndarray, names: Sequence[str]) -> str:
 
 # The first that fits: a spotter's task is a detector's, too.
 KINDS: dict[type, Callable[[Any, Any], list[str]]] = {
-    Words: _words, Spots: _spots, Boxes: _boxes, Classes: _classes, Segments: _segments
+    Words: _words, Spots: _spots, Boxes: _boxes, Classes: _classes, Segments: _segments, Regions: _regions,
+    Cells: _cells,
 }  # fmt: skip
 
 

@@ -59,7 +59,8 @@ class Task:
             raise ValueError(f"{card.name} has classes={card.options['classes']}; its reading names {len(self.names)}")
         self.turned = self.picture != "character"
         self.real, self.held = map(self._pictures, datasets.train_split(data, recipe.real, recipe.few))
-        self.sources = [f"synthetic {self.picture}s", *datasets.sources(data, recipe.real)]
+        self.kept, self.held_kept = map(self._pictures, datasets.train_split(data, recipe.replay))
+        self.sources = [f"synthetic {self.picture}s", *datasets.sources(data, recipe.real + recipe.replay)]
         self.upright = cached(self._upright, 2 * recipe.batch)
 
     def _pictures(self, sets: datasets.Named) -> dict[str, list[Sample]]:
@@ -82,8 +83,8 @@ class Task:
     def _upright(self, index: int) -> np.ndarray:
         """The picture number `index` of the run, before it is turned."""
         rng = np.random.default_rng((self.recipe.seed, 6, index))
-        if self.real and rng.random() < self.recipe.real_share:
-            return vary(datasets.draw(self.real, rng)[1].image, rng)
+        if pictures := datasets.chosen(self.real, self.kept, self.recipe.real_share, rng):
+            return vary(datasets.draw(pictures, rng)[1].image, rng)
         return UPRIGHT[self.picture](rng)
 
     def sample(self, index: int) -> Sample:
@@ -97,8 +98,8 @@ class Task:
             step, place = divmod(index, batch)
             return turned(self.upright(step // turns * batch + place), (step + place) % turns)
         rng = np.random.default_rng((self.recipe.seed, 5, index))
-        if self.real and rng.random() < self.recipe.real_share:
-            sample: Sample = datasets.draw(self.real, rng)[1]
+        if pictures := datasets.chosen(self.real, self.kept, self.recipe.real_share, rng):
+            sample: Sample = datasets.draw(pictures, rng)[1]
             return Sample(vary(sample.image, rng), sample.label)
         return self.drawn(rng)
 
@@ -126,11 +127,12 @@ class Task:
         """What validation looks at: samples that no step sees, the real ones by all turns."""
         count = self.recipe.validation
         sets = {"synthetic": [self.drawn(np.random.default_rng((VALIDATION_SEED, i))) for i in range(count)]}
-        if real := [sample for samples in self.held.values() for sample in samples]:
-            chosen = real[:: max(1, len(real) // count)][:count]
-            turns = range(len(self.names) if self.turned else 1)
-            sets["real"] = [turned(s.image, k) if self.turned else s for s in chosen for k in turns]
-        return sets
+        turns = range(len(self.names) if self.turned else 1)
+
+        def by_all_turns(name: str, samples: list[Sample]) -> list[Sample]:
+            return [turned(s.image, k) if self.turned else s for s in samples for k in turns]
+
+        return sets | datasets.held_sets(self.held, self.held_kept, count, by_all_turns)
 
     def validate(self, network, picture: Path) -> dict[str, float]:
         """The share of held-out pictures of each set whose class is found, "…_accuracy"; "score" is their mean.

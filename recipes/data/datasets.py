@@ -298,7 +298,7 @@ def held_out(entry: Entry, share: float = 0.1) -> bool:
     return hashlib.sha256(entry.path.name.encode()).digest()[0] < 256 * share
 
 
-def spread(entries: list[Entry], count: int) -> list[Entry]:
+def spread(entries: list[Any], count: int) -> list[Any]:
     """`count` of the entries in equal steps, or all for 0."""
     if not count or count >= len(entries):
         return entries
@@ -306,6 +306,7 @@ def spread(entries: list[Entry], count: int) -> list[Entry]:
 
 
 Named = dict[str, list[Entry]]
+Members = Mapping[str, list[Any]]  # by the data set's name: entries, or what was made of them
 DOUBLES = frozenset({("sroie", "sroie_015.jpg")})  # the receipt of sroie_012.jpg, a test page: see `apart`
 
 
@@ -335,6 +336,25 @@ def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> tuple[s
     chances = np.sqrt([len(sets[name]) for name in filled])
     name = filled[int(rng.choice(len(filled), p=chances / chances.sum()))]
     return name, sets[name][int(rng.integers(len(sets[name])))]
+
+
+def chosen(real: Members, kept: Members, share: float, rng: np.random.Generator) -> Members:
+    """The sets from which a sample is drawn: real ones for a share of them, those to keep for half of the others.
+
+    None where it is to be a synthetic one.
+    """
+    if real and rng.random() < share:
+        return real
+    return kept if kept and rng.random() < 0.5 else {}
+
+
+def held_sets(held: Members, kept: Members, count: int, samples: Callable[[str, list], list]) -> dict[str, list]:
+    """The samples of what is held out, "real", and of what is to be kept, "replay": at most `count` members of each."""
+    sets = {}
+    for name, members in (("real", held), ("replay", kept)):
+        if every := [member for some in members.values() for member in some]:
+            sets[name] = samples(name, spread(every, count))
+    return sets
 
 
 def sources(data: Path | None, names: Iterable[str]) -> list[str]:

@@ -57,10 +57,7 @@ class Task:
         if self.packed and rng.random() < self.recipe.real_share:
             entry = self.packed.draw(index, lambda entry: entry.text is None)
             return self._resized(self._real(entry.path.parts[0], entry, rng), rng)
-        if self.real and rng.random() < self.recipe.real_share:
-            entries = self.real
-        else:
-            entries = self.kept if self.kept and rng.random() < 0.5 else {}
+        entries = datasets.chosen(self.real, self.kept, self.recipe.real_share, rng)
         return self._resized(self._real(*datasets.draw(entries, rng), rng) if entries else synthetic(rng), rng)
 
     def _real(self, name: str, entry: datasets.Entry, rng: np.random.Generator) -> Page:
@@ -109,10 +106,7 @@ class Task:
         """What validation reads: synthetic pages that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic(np.random.default_rng((VALIDATION_SEED, i))) for i in range(count)]}
-        for name, held in (("real", self.held), ("replay", self.held_kept)):
-            if entries := [entry for members in held.values() for entry in members]:
-                sets[name] = self.samples(name, entries[:: max(1, len(entries) // count)][:count])
-        return sets
+        return sets | datasets.held_sets(self.held, self.held_kept, count, self.samples)
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Page]:
         """The pages of a data set, as `counts` takes them."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +15,13 @@ from recipes.data.pipeline import Batch
 from recipes.layout import targets
 from recipes.recipe import Recipe
 from zoo import decoding, runtime
-from zoo.regions import Finder, fitted
+from zoo.regions import Finder, Region, fitted
 from zoo.registry import Card
 
 VALIDATION_SEED = 1_000_003
 MOST = 64  # regions of a page; of more, the smallest do not count
 LEAST = 0.01  # score of a region from which it counts in validation
+SHOWN = 3  # pages of each set
 
 Page = tuple[np.ndarray, list[tuple[str, np.ndarray]]]  # (H, W, 3) uint8; of `LABELS` each, and an outline (4, 2)
 
@@ -48,7 +50,8 @@ class Task:
             raise ValueError(f"{card.name} learns pages of {self.size} pixels; its reading has {card.reading['size']}")
         self.places, self.known = targets.places(labels), np.array(targets.known(labels))
         self.real, self.held = map(_known, datasets.train_split(data, recipe.real, recipe.few))
-        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real)
+        self.kept, self.held_kept = map(_known, datasets.train_split(data, recipe.replay))
+        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
 
     def page(self, seed: tuple[int, ...]) -> Page:
         """A synthetic page."""
@@ -64,15 +67,15 @@ class Task:
     def sample(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The sample number `index` of the run: a real page now and then, else a synthetic one; and its targets."""
         rng = np.random.default_rng((self.recipe.seed, 7, index))
-        if self.real and rng.random() < self.recipe.real_share:
-            image, parts = self.labelled(datasets.draw(self.real, rng)[1])
+        if entries := datasets.chosen(self.real, self.kept, self.recipe.real_share, rng):
+            image, parts = self.labelled(datasets.draw(entries, rng)[1])
             image = augment.degrade(image, rng, 0.5)
         else:
             image, parts = self.page((self.recipe.seed, 6, index))
         picture, scale = fitted(image, self.size)
         parts = [(label, outline / scale) for label, outline in parts if label in self.places]
         kinds = [self.places[label] for label, _ in parts]
-        return picture, targets.boxes(_stacked([outline for _, outline in parts]), kinds, self.size, MOST)
+        return picture, targets.boxes(stacked([outline for _, outline in parts]), kinds, self.size, MOST)
 
     def batch(self, step: int) -> Batch:
         """Pages (B, H, W, 3) uint8, and "boxes" and "kind" of `targets.boxes` with a first axis B."""
@@ -80,29 +83,51 @@ class Task:
         pictures, drawn = zip(*samples, strict=True)
         return np.stack(pictures), {key: np.stack([one[key] for one in drawn]) for key in drawn[0]}
 
-    def held_out(self) -> list[Page]:
-        """What validation looks at: pages that no step sees."""
-        held = [self.labelled(entry) for entries in self.held.values() for entry in entries]
-        return held + [self.page((VALIDATION_SEED, i)) for i in range(self.recipe.validation - len(held))]
+    def held_out(self) -> dict[str, list[Page]]:
+        """What validation looks at: synthetic pages that no step sees, and the real ones held out."""
+        count = self.recipe.validation
+        sets = {"synthetic": [self.page((VALIDATION_SEED, i)) for i in range(count)]}
+        return sets | datasets.held_sets(self.held, self.held_kept, count, self.samples)
+
+    def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Page]:
+        """The pages of a data set, as `counts` takes them."""
+        return [self.labelled(entry) for entry in entries if entry.regions]
+
+    def reader(self, network) -> Finder:
+        """The network as the reading path uses it."""
+        return Finder(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
+
+    def counts(self, find: Finder, pages: Sequence[Page]) -> np.ndarray:
+        """(N, 3) for each page: regions of their class that overlap by a half, that were found, and that are true."""
+        rows = [compared(find(image), self.told(parts)) for image, parts in pages]
+        return np.array([(page.right.sum(), len(page.right), len(page.met)) for page in rows], int).reshape(-1, 3)
+
+    def told(self, parts: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+        """Of a page's parts those that the network can tell, by the names that it has for them."""
+        return [(self.reading["labels"][self.places[label]], box) for label, box in parts if label in self.places]
 
     def validate(self, network, picture: Path) -> dict[str, float]:
-        """The mean average precision of regions on held-out pages, found as a user's are, as "score".
+        """The mean average precision of regions on each held-out set, found as a user's are; "score" is the mean.
 
-        Writes a picture of the first pages with what was found.
+        Writes a picture of the first pages of each set with what was found.
         """
-        run = runtime.in_process(network, decoding.needed(self.reading))
-        find = Finder(run, **self.reading | {"threshold": LEAST})
-        found, true, shown = [], [], []
-        for image, parts in self.held_out():
-            parts = [(label, outline) for label, outline in parts if label in self.places]
-            seen = find(image)
-            found.append(self._boxes([(self.known[find.labels.index(r.label)], r.polygon, r.score) for r in seen]))
-            true.append(self._boxes([(LABELS.index(label), outline, 1.0) for label, outline in parts]))
-            sure = [region.polygon for region in seen if region.score > self.reading.get("threshold", 0.5)]
-            shown.append((image, _stacked(sure), _stacked([outline for _, outline in parts])))
-        plots.regions(shown[:4], picture)
-        result = metrics.mean_average_precision(found, true, len(LABELS))
-        return {"score": result["map"], **result}
+        find, shown = self.reader(network), []
+        scores: dict[str, dict[str, float]] = {}
+        find.options = find.options | {"threshold": LEAST}
+        for name, pages in self.held_out().items():
+            found, true = [], []
+            for image, parts in pages:
+                parts = [(label, outline) for label, outline in parts if label in self.places]
+                seen = find(image)
+                found.append(self._boxes([(self.known[find.labels.index(r.label)], r.polygon, r.score) for r in seen]))
+                true.append(self._boxes([(LABELS.index(label), outline, 1.0) for label, outline in parts]))
+                sure = [region.polygon for region in seen if region.score > self.reading.get("threshold", 0.5)]
+                shown.append((image, stacked(sure), stacked([outline for _, outline in parts])))
+            shown = shown[: SHOWN * (len(scores) + 1)]
+            scores[name] = metrics.mean_average_precision(found, true, len(LABELS))
+        plots.regions(shown, picture)
+        each = {f"{name}_{key}": value for name, result in scores.items() for key, value in result.items()}
+        return {"score": float(np.mean([result["map"] for result in scores.values()])), **each}
 
     @staticmethod
     def _boxes(rows: list) -> metrics.Boxes:
@@ -110,7 +135,28 @@ class Task:
         return metrics.Boxes(metrics.upright(polygons), np.array(kinds, int), np.array(scores, float))
 
 
-def _stacked(polygons: list[np.ndarray]) -> np.ndarray:
+class Compared(NamedTuple):
+    """Of regions found on a page which are right, of the true ones which were met: (N,) and (M,) bool."""
+
+    right: np.ndarray
+    met: np.ndarray
+
+
+def compared(found: Sequence[Region], true: Sequence[tuple[str, np.ndarray]]) -> Compared:
+    """Regions found beside the true ones, (label, outline): a pair is of one class and overlaps by a half."""
+    result = Compared(np.zeros(len(found), bool), np.zeros(len(true), bool))
+    for label in {label for label, _ in true}:
+        ours = [i for i, region in enumerate(found) if region.label == label]
+        theirs = [j for j, (name, _) in enumerate(true) if name == label]
+        boxes = stacked([found[i].polygon for i in ours]), stacked([true[j][1] for j in theirs])
+        pairs, _ = metrics.pair(*boxes, np.zeros(len(theirs), bool))
+        result.right[[ours[i] for i, _ in pairs]] = True
+        result.met[[theirs[j] for _, j in pairs]] = True
+    return result
+
+
+def stacked(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, 4, 2) float32."""
     return np.array(polygons, "float32").reshape(-1, 4, 2)
 
 

@@ -182,10 +182,7 @@ class Task:
         """What validation reads: synthetic words that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic.word_at(self.charset, VALIDATION_SEED, i) for i in range(count)]}
-        for name, held in (("real", self.held), ("replay", self.held_kept)):
-            if words := [word for samples in held.values() for word in samples]:
-                sets[name] = words[:: max(1, len(words) // count)][:count]
-        return sets
+        return sets | datasets.held_sets(self.held, self.held_kept, count, lambda name, words: words)
 
 
 class Attention(Task):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from zoo.registry import Card
 from zoo.segmenting import Segmenter
 
 VALIDATION_SEED = 1_000_003
+SHOWN = 3  # pages of each set
 
 
 class Task:
@@ -38,7 +40,8 @@ class Task:
             raise ValueError(f"{card.name} has classes={card.options['classes']}; its reading names {len(self.names)}")
         targets.merged(np.zeros(1, np.uint8), self.names)
         self.real, self.held = map(_known, datasets.train_split(data, recipe.real, recipe.few))
-        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real)
+        self.kept, self.held_kept = map(_known, datasets.train_split(data, recipe.replay))
+        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
 
     def page(self, seed: tuple[int, ...]) -> Regions:
         """A synthetic page and its pixels' places in the names of the card."""
@@ -55,8 +58,8 @@ class Task:
     def sample(self, index: int) -> Regions:
         """The sample number `index` of the run, `recipe.size` large: a real page now and then, else a synthetic one."""
         rng = np.random.default_rng((self.recipe.seed, 7, index))
-        if self.real and rng.random() < self.recipe.real_share:
-            page = self.labelled(datasets.draw(self.real, rng)[1])
+        if entries := datasets.chosen(self.real, self.kept, self.recipe.real_share, rng):
+            page = self.labelled(datasets.draw(entries, rng)[1])
             page = page._replace(image=augment.degrade(page.image, rng, 0.5))
         else:
             page = self.page((self.recipe.seed, 6, index))
@@ -73,26 +76,45 @@ class Task:
         """(B,) cross-entropy and dice of the classes."""
         return losses.segments(target, outputs)
 
-    def held_out(self) -> list[Regions]:
-        """What validation looks at: pages that no step sees."""
-        held = [self.labelled(entry) for entries in self.held.values() for entry in entries]
-        return held + [self.page((VALIDATION_SEED, i)) for i in range(self.recipe.validation - len(held))]
+    def held_out(self) -> dict[str, list[Regions]]:
+        """What validation looks at: synthetic pages that no step sees, and the real ones held out."""
+        count = self.recipe.validation
+        sets = {"synthetic": [self.page((VALIDATION_SEED, i)) for i in range(count)]}
+        return sets | datasets.held_sets(self.held, self.held_kept, count, self.samples)
+
+    def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Regions]:
+        """The pages of a data set, as `counts` takes them."""
+        return [self.labelled(entry) for entry in entries if entry.regions]
+
+    def reader(self, network) -> Segmenter:
+        """The network as the reading path uses it."""
+        return Segmenter(runtime.in_process(network), **self.reading)
+
+    def counts(self, segment: Segmenter, pages: Sequence[Regions]) -> np.ndarray:
+        """(N, 3) for each page: pixels of any class but the first that were found right, were found, and are true."""
+        rows = []
+        for page in pages:
+            found = segment(page.image)
+            rows.append(((found == page.classes)[page.classes > 0].sum(), (found > 0).sum(), (page.classes > 0).sum()))
+        return np.array(rows, int).reshape(-1, 3)
 
     def validate(self, network, picture: Path) -> dict[str, float]:
-        """The mean intersection over union of the classes on held-out pages, segmented as a user's are, as "score".
+        """The mean intersection over union of the classes on each held-out set, segmented as a user's pages are.
 
-        Writes a picture of the first pages with what was found.
+        "score" is the mean of the sets. Writes a picture of the first pages of each with what was found.
         """
-        segment = Segmenter(runtime.in_process(network), **self.reading)
-        counts, shown = np.zeros((len(self.names),) * 2, int), []
-        for index, page in enumerate(self.held_out()):
-            found = segment(page.image)
-            counts += metrics.confusion(found, page.classes, len(self.names))
-            if index < 4:
-                shown.append((page.image, found, page.classes))
+        segment, shown, scores = self.reader(network), [], {}
+        for name, pages in self.held_out().items():
+            counts = np.zeros((len(self.names),) * 2, int)
+            for index, page in enumerate(pages):
+                found = segment(page.image)
+                counts += metrics.confusion(found, page.classes, len(self.names))
+                if index < SHOWN:
+                    shown.append((page.image, found, page.classes))
+            scores[name] = metrics.miou(counts)
         plots.segments(shown, picture)
-        result = metrics.miou(counts)
-        return {"score": result["miou"], **result}
+        each = {f"{name}_{key}": value for name, result in scores.items() for key, value in result.items()}
+        return {"score": float(np.mean([result["miou"] for result in scores.values()])), **each}
 
 
 def _known(sets: datasets.Named) -> datasets.Named:

@@ -36,8 +36,8 @@ class Task:
     """
 
     def __init__(self, recipe: Recipe, card: Card, data: Path | None, *, loss: Callable):
-        if recipe.real:
-            raise ValueError(f"real={','.join(recipe.real)}: cells are learnt from synthetic tables alone")
+        if real := recipe.real + recipe.replay:
+            raise ValueError(f"{', '.join(real)}: cells are learnt from synthetic tables alone")
         self.recipe, self.reading, self.loss = recipe, card.reading, loss
         self.sources = ["synthetic tables"]
 
@@ -58,9 +58,17 @@ class Task:
         pictures, drawn = zip(*samples, strict=True)
         return np.stack(pictures), {key: np.stack([one[key] for one in drawn]) for key in drawn[0]}
 
-    def held_out(self) -> list[Table]:
+    def held_out(self) -> dict[str, list[Table]]:
         """What validation looks at: tables that no step sees."""
-        return [self.table((VALIDATION_SEED, i)) for i in range(self.recipe.validation)]
+        return {"synthetic": [self.table((VALIDATION_SEED, i)) for i in range(self.recipe.validation)]}
+
+    def reader(self, network) -> CellFinder:
+        """The network as the reading path uses it."""
+        return CellFinder(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
+
+    def counts(self, find: CellFinder, tables: Sequence[Table]) -> np.ndarray:
+        """(N, 3) for each table: cells that were found in their places, that were found, and that are true."""
+        return np.array([compared(find(table.image), table)[1:] for table in tables], int).reshape(-1, 3)
 
     def validate(self, network, picture: Path) -> dict[str, float]:
         """How many cells are found on held-out tables, as a user's are, and how many of them in their place.
@@ -68,9 +76,8 @@ class Task:
         "score" is the harmonic mean of precision and recall of cells in their places, "hmean" that of cells wherever.
         Writes a picture of the first tables with what was found.
         """
-        find = CellFinder(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
-        counts, shown = np.zeros(4, int), []
-        for table in self.held_out():
+        find, counts, shown = self.reader(network), np.zeros(4, int), []
+        for table in self.held_out()["synthetic"]:
             cells = find(table.image)
             counts += compared(cells, table)
             shown.append((table.image, outlines(cells), table.cells))
@@ -81,9 +88,17 @@ class Task:
 
 def compared(cells: Sequence[Cell], table: Table) -> np.ndarray:
     """(4,) how many cells were found that are some, are so in their places, were found, and are true."""
-    pairs, _ = metrics.pair(outlines(cells), table.cells, np.zeros(len(table.cells), bool))
-    placed = sum((*cells[i].rows, *cells[i].columns) == tuple(table.places[j].tolist()) for i, j in pairs)
-    return np.array([len(pairs), placed, len(cells), len(table.cells)])
+    return np.array([len(_pairs(cells, table)), len(in_place(cells, table)), len(cells), len(table.cells)])
+
+
+def in_place(cells: Sequence[Cell], table: Table) -> list[tuple[int, int]]:
+    """(found, true) cells of the same outline, rows and columns."""
+    places = table.places.tolist()
+    return [(i, j) for i, j in _pairs(cells, table) if [*cells[i].rows, *cells[i].columns] == places[j]]
+
+
+def _pairs(cells: Sequence[Cell], table: Table) -> list[tuple[int, int]]:
+    return metrics.pair(outlines(cells), table.cells, np.zeros(len(table.cells), bool))[0]
 
 
 def outlines(cells: Sequence[Cell]) -> np.ndarray:

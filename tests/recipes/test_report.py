@@ -19,9 +19,12 @@ from recipes import recipe, report, train
 from recipes.classification.task import Sample
 from recipes.data.documents import Regions
 from recipes.data.synthetic import Strip
+from recipes.data.tables import Table
 from zoo import cli, registry
+from zoo.cells import Cell
 from zoo.charset import Reading
 from zoo.classifying import Classifier
+from zoo.regions import Region
 
 WHITE = np.full((20, 60, 3), 255, "uint8")
 
@@ -109,12 +112,44 @@ def test_segments(monkeypatch):
     task = task_of("segmentation.unet")
     classes = np.zeros((20, 60), "uint8")
     classes[:, 30:] = 1
-    monkeypatch.setattr(task, "held_out", lambda: [Regions(WHITE, classes)])
-    monkeypatch.setattr(report.runtime, "in_process", lambda network: None)
-    monkeypatch.setattr(report, "Segmenter", lambda run, **options: lambda image: np.zeros((20, 60), "uint8"))
+    monkeypatch.setattr(task, "held_out", lambda: {"real": [Regions(WHITE, classes)]})
+    monkeypatch.setattr(task, "reader", lambda network: lambda image: np.zeros((20, 60), "uint8"))
     (text,) = report._segments(task, None)
-    assert "1 pages: mean intersection over union 0.250, 50.0% of pixels right" in text
+    assert "1 pages: mean intersection over union 0.250, 50.0% of pixels right" in text and "pixels: real<" in text
     assert Parsed(text).rows[2][:3] == [task.names[1], "1.000", "0.000"] and len(Parsed(text).pictures) == 1
+
+
+def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], "float32")
+
+
+def test_regions(monkeypatch):
+    """A table is found, a title is found where another table is, and a picture is missed."""
+    task = task_of("layout.lw_detr_s")
+    names = task.reading["labels"]
+    found = [Region(names[task.places["table"]], 0.9, box(0, 0, 30, 10)), Region("Title", 0.8, box(30, 0, 60, 10))]
+    true = [("table", box(0, 0, 30, 9)), ("table", box(30, 0, 60, 10)), ("figure", box(0, 12, 30, 20))]
+    monkeypatch.setattr(task, "held_out", lambda: {"real": [(WHITE, true)]})
+    monkeypatch.setattr(task, "reader", lambda network: lambda image: found)
+    (text,) = report._regions(task, None)
+    rows = {row[0]: row[1:] for row in Parsed(text).rows}
+    assert "1 pages with 3 regions; 2 found, 1 of them right" in text and "1 right, 2 missed, 1 false" in text
+    assert rows[names[task.places["table"]]] == ["2", "1", "100.0 %", "50.0 %", "66.7 %"]
+    assert rows["Title"] == ["0", "1", "0.0 %", "100.0 %", "0.0 %"]
+    assert task.counts(task.reader(None), [(WHITE, true)]).tolist() == [[1, 2, 3]]
+
+
+def test_cells(monkeypatch):
+    """Of two cells one is found in its place, the other in the next row."""
+    task = task_of("tables.tablecenternet")
+    cells = [Cell((0, 0), (0, 0), 0.9, box(0, 0, 30, 20)), Cell((1, 1), (1, 1), 0.8, box(30, 0, 60, 20))]
+    places = np.array([[0, 0, 0, 0], [0, 0, 1, 1]])
+    member = Table(WHITE, np.stack([cell.polygon for cell in cells]), places)
+    monkeypatch.setattr(task, "held_out", lambda: {"synthetic": [member]})
+    monkeypatch.setattr(task, "reader", lambda network: lambda image: cells)
+    (text,) = report._cells(task, None)
+    assert "1 pages with 2 regions; 2 found, 1 of them right" in text and "1 right, 1 missed, 1 false" in text
+    assert task.counts(task.reader(None), [member]).tolist() == [[1, 2, 2]]
 
 
 def test_a_run_ends_with_a_report(tmp_path, monkeypatch, capsys):
@@ -162,5 +197,5 @@ def test_a_folder_that_is_no_run_has_no_report(tmp_path, capsys):
         ("a<b", "a<b"),
     ],
 )
-def test_cells(value, cell):
+def test_cells_of_tables_are_escaped_and_drawn(value, cell):
     assert Parsed(report.table(("head",), [(value,)])).rows == [["head"], [cell]]

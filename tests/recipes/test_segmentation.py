@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import zoo
-from recipes import evaluate, losses, metrics, recipe, train
+from recipes import evaluate, losses, metrics, recipe, train, transfer
 from recipes.data import datasets, documents
 from recipes.data.documents import Regions
 from recipes.segmentation import targets, task
@@ -105,6 +107,48 @@ def test_a_segmenter_learns_pages(tmp_path, monkeypatch):
     )
     train.train(how, tmp_path / "run", verbose=False)
     assert zoo.card(tmp_path / "run").results["validation"]["miou"] > 0.7
+
+
+def test_a_segmenter_learns_further_pages_and_says_what_changed(tmp_path, monkeypatch):
+    """A network of one layer; half of the samples are of the given pages, a quarter of those to replay."""
+    image = keras.Input((None, None, 3), name="image")
+    maps = keras.layers.Conv2D(6, 1, name="logits")(keras.layers.Rescaling(1 / 255, name="scale")(image))
+    network = keras.Model(image, {"logits": maps}, name="toy")
+    monkeypatch.setattr(train.registry, "build", lambda name, **options: keras.models.clone_model(network))
+    given = [{"polygon": [[0, 0], [29, 0], [29, 59], [0, 59]], "label": "text"}]
+    for folder, shade in (("mine", 0), ("theirs", 255)):
+        (tmp_path / folder).mkdir()
+        rows = []
+        for i in range(30):
+            pixels = np.full((60, 60, 3), 255 - shade, "uint8")
+            pixels[:, :30] = shade
+            Image.fromarray(pixels).save(tmp_path / folder / f"{i}.png")
+            split = "test" if i > 27 else "train"
+            rows.append(json.dumps({"image": f"{i}.png", "level": "region", "split": split, "regions": given}))
+        (tmp_path / folder / "labels.jsonl").write_text("\n".join(rows))
+    how = replace(
+        recipe.find("segmentation.unet"), batch=2, steps=1, size=(64, 64), warmup=1, ema=0.5,
+        checkpoint_every=1, validate_every=1, validation=2,
+    )  # fmt: skip
+    monkeypatch.setattr(train.plots, "curves", lambda *paths: None)
+    train.train(how, tmp_path / "old", verbose=False)
+    plan = transfer.finetuning(str(tmp_path / "old"), [tmp_path / "mine"], [tmp_path / "theirs"])
+    plan = replace(plan, steps=2, warmup=1, checkpoint_every=2, validate_every=2, validation=2)
+    told = transfer.finetune(plan, tmp_path / "new", test=True, verbose=False)
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in told.splitlines() if line.startswith("|")]
+    assert rows[2:4] == [["synthetic", "2"], ["real", "2"]] and rows[4][0] == "replay"
+    assert rows[5:] == [["mine/test", "2"], ["theirs/test", "2"]]
+    drawn = task.make(plan, zoo.card(tmp_path / "new"), Path("."))
+    shades = [drawn.sample(i).image[2:58, 2:20].mean() for i in range(40)]
+    assert min(shades) < 60 and max(shades) > 200  # mine are dark on the left, theirs light
+
+
+def test_what_a_segmenter_found_is_counted_by_pixels_that_are_something():
+    """Of four pixels of text two are found, one as a title; background does not count."""
+    made = task.make(recipe.find("segmentation.unet"), zoo.card("unet"), None)
+    page = Regions(np.zeros((2, 4, 3), "uint8"), np.array([[1, 1, 1, 1], [0, 0, 0, 0]], "uint8"))
+    found = np.array([[1, 1, 2, 0], [0, 0, 0, 3]])
+    assert made.counts(lambda image: found, [page]).tolist() == [[2, 4, 4]]
 
 
 # ---------------------------------------------------------------- labels
