@@ -8,11 +8,9 @@
       assets.extra/tf_serving_warmup_requests         run by a server before it serves the version
       assets.extra/manifest.json                      checksums, versions of the software, the card
 
-"serving_default" prepares a picture as the reading path does. A detector letterboxes it to the card's size (it lies at
-the top left; zeros below and on the right) and also returns "scale" (B, 2): a point (x, y) of it, times this, is one of
-the picture. A recognizer brings it to its height and puts zeros on the right up to the next of the card's
-widths. JPEG (turned as its EXIF orientation says), PNG, GIF and BMP are
-decoded.
+The answer holds each output that reading needs by its name, of most networks "logits" alone. "serving_default" prepares
+a picture as the reading path does: see `serving.pictures`. Of a page it also returns "scale" (B, 2): a point (x, y) of
+the prepared picture, times this, is one of the page.
 
 Two traps of Keras 3 are avoided. A SavedModel that tracks Keras variables loads in the C++ server and then fails every
 request, and Keras' own export writes all weights twice; so a plain `tf.Module` tracks the TensorFlow variables. Every
@@ -38,7 +36,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from serving import graph, graph_spotting, graph_strips, wire
+from serving import graph, graph_spotting, pictures, wire
 from serving.models import version_numbers
 from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable, StatusError
 from zoo import decoding, registry, runtime
@@ -48,12 +46,13 @@ from zoo.files import sha256
 PIXELS = "pixels"  # the signature of images that are already prepared
 MANIFEST = "assets.extra/manifest.json"
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "detection": {"size": [1024, 1024]},
+    **{task: {"size": [1024, 1024]} for task in pictures.PAGES},
     "recognition": {"height": 32, "widths": [64, 128, 256, 512]},
+    "classification": {"size": [32, 32], "picture": "character"},
 }
 TOLERANCE = 1e-3  # of the largest logit: the graph may sum in another order than the network
 DETECTION, RECOGNITION = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"  # that read pages unless others are named
-MULTIPLE = 32  # of a detector's height and width
+MULTIPLE = 32  # of a page's height and width, where the network leaves them free
 
 
 class ExportError(RuntimeError):
@@ -66,9 +65,9 @@ class Plan:
 
     Attributes:
         name: of the model, and of its folder.
-        task: "detection" or "recognition".
+        task: a key of `DEFAULTS`.
         network: from (B, H, W, 3) pixels to the outputs that reading needs, of most networks {"logits"} alone.
-        reading: "size" of a detector; "height" and "widths" of a recognizer; in pixels.
+        reading: "height" and "widths" of a recognizer, "size" of others, in pixels; "picture" of a classifier.
         card: what the manifest says of the model.
     """
 
@@ -139,16 +138,41 @@ def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] |
         card = registry.card(network)
         network = registry.load(network, weights)
     outputs = network.output if isinstance(network.output, dict) else {"logits": network.output}
-    kinds = {4: "detection", 3: "recognition"}
-    task = card.task if card else kinds.get(len(outputs["logits"].shape), "unknown")
-    if task not in DEFAULTS:
-        raise ExportError(f"{network.name} is for {task}; exported are {' and '.join(DEFAULTS)}")
+    task = card.task if card else _task(network.name, outputs["logits"].shape)
     chosen = {**DEFAULTS[task], **(card.reading if card else {}), **(reading or {})}
     name = card.name if card else network.name
     known = asdict(card) if card else {}
     known.pop("folder", None)  # says something of this machine, not of the model
     kept = {output: outputs[output] for output in decoding.needed(chosen)}
-    return Plan(name, task, keras.Model(network.inputs, kept, name=name), chosen, known)
+    plan = Plan(name, task, keras.Model(network.inputs, kept, name=name), chosen, known)
+    _check_sizes(plan)
+    return plan
+
+
+def _task(name: str, shape: tuple[int | None, ...]) -> str:
+    """What a network without a card is for, as the shape of its logits tells."""
+    kinds = {4: "detection", 3: "recognition"}
+    if len(shape) not in kinds:
+        hint = "give the name of a card, or the folder of a run"
+        raise ExportError(f"what {name} is for cannot be told from logits of shape {shape}; {hint}")
+    return kinds[len(shape)]
+
+
+def _check_sizes(plan: Plan) -> None:
+    """Pictures are to be prepared as the network takes them."""
+    fixed = tuple(plan.network.inputs[0].shape[1:3])
+    for size in _sizes(plan):
+        if any(side and side != given for side, given in zip(fixed, size, strict=True)):
+            raise ExportError(f"{plan.name} takes pictures of {fixed}, and they would be prepared as {size}")
+        if plan.task in pictures.PAGES and None in fixed and any(side % MULTIPLE for side in size):
+            raise ExportError(f"the size of {plan.name} is {size}; both sides must be multiples of {MULTIPLE}")
+
+
+def _sizes(plan: Plan) -> list[tuple[int, int]]:
+    """Height and width of each shape in which pictures are prepared."""
+    if plan.task != "recognition":
+        return [(plan.reading["size"][0], plan.reading["size"][1])]
+    return [(plan.reading["height"], width) for width in plan.reading["widths"]]
 
 
 def _need_tensorflow() -> None:
@@ -334,8 +358,8 @@ def _save(
 
 
 def _signatures(plan: Plan) -> dict[str, Any]:
-    height = plan.reading["height"] if plan.task == "recognition" else None
-    prepare, shape = preparation(plan), [None, height, None, 3]
+    _, height, width, _ = plan.network.inputs[0].shape
+    prepare, shape = preparation(plan), [None, height or plan.reading.get("height"), width, 3]
     network, kind = graph.once(plan.network, shape), plan.network.inputs[0].dtype
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
@@ -355,43 +379,8 @@ def _run(network: keras.Model, image: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def preparation(plan: Plan) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """The function from encoded images (B,) string to {"image": (B, H, W, 3) uint8}; a detector's adds "scale"."""
-    if plan.task == "detection":
-        size = tuple(plan.reading["size"])
-        if any(side % MULTIPLE for side in size):
-            raise ExportError(f"the size of {plan.name} is {size}; both sides must be multiples of {MULTIPLE}")
-        return lambda data: _letterboxes(data, size)
-    height, widths = plan.reading["height"], sorted(plan.reading["widths"])
-    return lambda data: {"image": _strips(data, height, widths)}
-
-
-def _letterboxes(data: tf.Tensor, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-    def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = graph_strips.decode(encoded)
-        sides = tf.shape(image)[:2]
-        inner = graph_strips.inner_size(sides, size)
-        scale = tf.reverse(tf.cast(sides / inner, tf.float32), [0])  # x, y
-        return tf.ensure_shape(graph_strips.pad(graph_strips.resize(image, inner), size), (*size, 3)), scale
-
-    specs = (tf.TensorSpec((*size, 3), tf.uint8), tf.TensorSpec((2,), tf.float32))
-    image, scale = tf.map_fn(one, data, fn_output_signature=specs)
-    return {"image": image, "scale": scale}
-
-
-def _strips(data: tf.Tensor, height: int, widths: list[int]) -> tf.Tensor:
-    """(B, height, W, 3) uint8, W being the narrowest of the widths that holds the widest strip."""
-    widest = widths[-1]
-
-    def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = graph_strips.decode(encoded)
-        inner = tf.minimum(graph_strips.strip_width(tf.shape(image)[:2], height), widest)
-        resized = graph_strips.resize(image, tf.stack([height, inner]))
-        return tf.ensure_shape(graph_strips.pad(resized, (height, widest)), (height, widest, 3)), inner
-
-    specs = (tf.TensorSpec((height, widest, 3), tf.uint8), tf.TensorSpec((), tf.int32))
-    strips, inner = tf.map_fn(one, data, fn_output_signature=specs)
-    enough = tf.boolean_mask(widths, tf.constant(widths) >= tf.reduce_max(inner))
-    return strips[:, :, : enough[0]]
+    """The function from encoded images (B,) string to {"image": (B, H, W, 3) uint8}; of pages it adds "scale"."""
+    return pictures.preparation(plan.task, plan.reading)
 
 
 # --- warm-up, gate, manifest, publishing -----------------------------------------------------------------------------
@@ -412,14 +401,12 @@ def _request(model: str, signature: str, inputs: Mapping[str, Any]) -> Any:
 
 
 def _examples(plan: Plan) -> Iterator[tuple[dict[str, Any], str]]:
-    if plan.task == "detection":
-        height, width = plan.reading["size"]
-        prepared, batches = [(height, width)], [[(height // 2, width)]]  # few: each takes seconds
+    height, width = _sizes(plan)[0]
+    if plan.task in pictures.PAGES:
+        batches = [[(height // 2, width)]]  # few: each takes seconds
     else:
-        height = plan.reading["height"]
-        prepared = [(height, width) for width in plan.reading["widths"]]
         batches = [[(height, 3 * height)], [(2 * height, 3 * height), (height, height)]]
-    for size in prepared:
+    for size in _sizes(plan):
         yield {"image": _picture(*size)[None]}, PIXELS
     for sizes in batches:
         yield {"image_bytes": [_png(*size) for size in sizes]}, DEFAULT_SIGNATURE

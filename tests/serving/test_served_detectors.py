@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow")
 
+from toys import write_run
+
 import zoo
 from serving import export
 from serving.servable import Servable
-from zoo import decoding, registry, runtime, weights
+from zoo import decoding, registry, runtime
 from zoo.reading import Detector
 
 NAMES = [name for name in zoo.names("detection") if "decode" in zoo.card(name).reading]
@@ -21,18 +21,7 @@ NAMES = [name for name in zoo.names("detection") if "decode" in zoo.card(name).r
 @pytest.fixture
 def tiny(request, tmp_path):
     """A run's folder with the network of a card at its test options, and random weights."""
-    card, folder = zoo.card(request.param), tmp_path / "tiny"
-    folder.mkdir()
-    reading = card.reading | {"size": [128, 160], "multiple": 32, "threshold": 0.3}
-    known = {"file": "weights.safetensors"}
-    small = replace(card, options=card.options | card.test_options, weights=known, results={}, reading=reading)
-    registry.write_card(small, folder / "card.toml")
-    network = zoo.build(folder)
-    rng = np.random.default_rng(3)
-    for variable in network.weights:
-        variable.assign(np.asarray(variable) + 0.02 * rng.normal(size=variable.shape))
-    weights.save(network, folder / "weights.safetensors", dtype="float32")
-    return folder
+    return write_run(request.param, tmp_path / "tiny", size=[128, 160], multiple=32, threshold=0.3)
 
 
 @pytest.mark.slow

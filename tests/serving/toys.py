@@ -1,9 +1,15 @@
-"""What the tests of serving share: a model made of a few operations, and how a version appears."""
+"""What the tests of serving share: a model made of a few operations, cards made small, and how a version appears."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+
+import zoo
+from zoo import registry, weights
 
 LOCAL = [("grpc.use_local_subchannel_pool", 1)]  # else a port that was dead stays so for a while, in all tests
 
@@ -70,3 +76,21 @@ def publish(source: Path, target: Path) -> None:
     hidden = target.parent / f".tmp-{target.name}"
     shutil.copytree(source, hidden)
     hidden.rename(target)
+
+
+def write_run(name: str, folder: Path, **reading) -> Path:
+    """A run's folder with the network of a card at its test options, and random weights; `reading` stands over the
+    card's."""
+    card = zoo.card(name)
+    folder.mkdir()
+    known = {"file": "weights.safetensors"}
+    options, reading = card.options | card.test_options, card.reading | reading
+    registry.write_card(
+        replace(card, options=options, weights=known, results={}, reading=reading), folder / "card.toml"
+    )
+    network = zoo.build(folder)
+    rng = np.random.default_rng(3)
+    for variable in network.weights:
+        variable.assign(np.asarray(variable) + 0.02 * rng.normal(size=variable.shape))
+    weights.save(network, folder / "weights.safetensors", dtype="float32")
+    return folder
