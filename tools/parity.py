@@ -77,22 +77,22 @@ def onnx(network, folder: Path) -> Callable:
 
 
 def litert(network, folder: Path) -> Callable:
-    """The function of a LiteRT file of the network, of one picture."""
+    """The function of a LiteRT file of the network, made for one picture of the size that it is given."""
     import tensorflow as tf
-
-    shape = [1, *(side or 96 for side in network.input.shape[1:])]
 
     def logits(image):
         return {"logits": network(image, training=False)["logits"]}
 
-    module = tf.Module()
-    module.tracked = [variable.value for variable in network.variables]  # or they would not be saved
-    module.call = tf.function(logits).get_concrete_function(tf.TensorSpec(shape, tf.float32, "image"))
-    tf.saved_model.save(module, str(folder / "fixed"), signatures={"serving_default": module.call})
-    content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "fixed")).convert()
-    interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
-    runner = interpreter.get_signature_runner()
-    return lambda image: runner(image=image.astype("float32"))["logits"]
+    def run(image: np.ndarray) -> np.ndarray:
+        module = tf.Module()
+        module.tracked = [variable.value for variable in network.variables]  # or they would not be saved
+        module.call = tf.function(logits).get_concrete_function(tf.TensorSpec(image.shape, tf.float32, "image"))
+        tf.saved_model.save(module, str(folder / "fixed"), signatures={"serving_default": module.call})
+        content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "fixed")).convert()
+        interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        return interpreter.get_signature_runner()(image=image.astype("float32"))["logits"]
+
+    return run
 
 
 EXPORTS = {"SavedModel": saved_model, "ONNX": onnx, "LiteRT": litert}

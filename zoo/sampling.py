@@ -8,6 +8,7 @@ gradients by the map and by the points, and in every export.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -177,12 +178,12 @@ class DeformAttention(layers.Layer):
 
     def call(self, queries, boxes, maps, inside):
         count, shape = ops.shape(queries)[1], (self.heads, len(maps), self.points)
-        boxes = ops.cast(boxes, "float32")[:, :, None, None, None]
+        boxes = ops.cast(boxes, "float32")[:, :, None]
         centre, size, sine, cosine = boxes[..., :2], boxes[..., 2:4], boxes[..., 4], boxes[..., 5]
-        offset = ops.reshape(self.offset(ops.cast(queries, "float32")), (-1, count, *shape, 2))
-        right, down = ops.unstack(offset / self.points * size * 0.5, axis=-1)  # (B, Q, heads, maps, points)
-        x = centre[..., 0] + right * cosine - down * sine
-        y = centre[..., 1] + right * sine + down * cosine
+        offset = ops.reshape(self.offset(ops.cast(queries, "float32")), (-1, count, math.prod(shape), 2))
+        right, down = ops.unstack(offset / self.points * size * 0.5, axis=-1)  # (B, Q, heads · maps · points)
+        x = ops.reshape(centre[..., 0] + right * cosine - down * sine, (-1, count, *shape))
+        y = ops.reshape(centre[..., 1] + right * sine + down * cosine, (-1, count, *shape))
         weight = ops.reshape(self.weight(ops.cast(queries, "float32")), (-1, count, self.heads, shape[1] * shape[2]))
         weight = ops.reshape(ops.softmax(weight, -1), (-1, count, *shape))
         found = [

@@ -49,9 +49,9 @@ def refine(boxes, deltas):
     centre = boxes[..., :2] + deltas[..., :2] * boxes[..., 2:4]
     size = ops.exp(ops.clip(deltas[..., 2:4], SMALLEST, LARGEST)) * boxes[..., 2:4]
     turn = unit(deltas[..., 4:])
-    sine = boxes[..., 4:5] * turn[..., 1:] + boxes[..., 5:] * turn[..., :1]
-    cosine = boxes[..., 5:] * turn[..., 1:] - boxes[..., 4:5] * turn[..., :1]
-    return ops.concatenate([centre, size, unit(ops.concatenate([sine, cosine], -1))], -1)
+    sine = boxes[..., 4] * turn[..., 1] + boxes[..., 5] * turn[..., 0]
+    cosine = boxes[..., 5] * turn[..., 1] - boxes[..., 4] * turn[..., 0]
+    return ops.concatenate([centre, size, unit(ops.stack([sine, cosine], -1))], -1)
 
 
 def unit(vectors):

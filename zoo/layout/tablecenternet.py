@@ -54,8 +54,9 @@ class Enlarge(layers.Layer):
 
     def call(self, x):
         factor, (_, height, width, channels) = self.factor, ops.shape(x)
-        gaps = (0, factor - 1)
-        x = ops.pad(ops.reshape(x, (-1, height, 1, width, 1, channels)), ((0, 0), (0, 0), gaps, (0, 0), gaps, (0, 0)))
+        gaps = ((0, 0), (0, 0), (0, factor - 1), (0, 0))  # one axis at a time: LiteRT pads no more than five
+        x = ops.pad(ops.reshape(x, (-1, height, 1, width * channels)), gaps)
+        x = ops.pad(ops.reshape(x, (-1, width, 1, channels)), gaps)
         x = ops.reshape(x, (-1, height * factor, width * factor, channels))
         after = factor // 2
         edge = (2 * factor - 1 - after, after)
