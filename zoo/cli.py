@@ -259,6 +259,9 @@ def add_read(subparsers) -> None:
         "--orientation", action="store_true", help="find by how many quarter turns each page lies, and read it upright"
     )
     command.add_argument(
+        "--upright", action="store_true", help="read pages as they come, none that reads badly another way up, too"
+    )
+    command.add_argument(
         "--min-confidence", metavar="P", type=_share, help="leave out words below it, 0..1; default: the model's own"
     )
     command.add_argument(
@@ -387,6 +390,8 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
         from zoo.reading import ORIENTATION
 
         chosen["orientation"] = ORIENTATION
+    if args.upright:
+        chosen["upright"] = True
     if args.beam:
         chosen["beam"] = args.beam
     if args.only:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo import decoding, geometry, image
+from zoo import decoding, geometry, image, righting
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint
 from zoo.image import ImageError, Picture, Sheet, Source
@@ -322,8 +322,9 @@ class Reader:
     Args:
         detector: from pixels to boxes and scores, or a spotter; None: each picture is one word or line.
         recognizer: from crops to readings; a spotter needs none.
-        turns: from pixels to the number of quarter turns against the clock by which a page lies; by default all pages
-            are upright.
+        turns: from pixels to the number of quarter turns against the clock by which a page lies; by default none.
+        upright: pages are read as they come. Otherwise one that reads badly is turned, if that reads clearly better:
+            see `zoo.righting`. A spotter's pages are not.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
     """
@@ -334,6 +335,7 @@ class Reader:
         recognizer: Callable[[Sequence[np.ndarray]], Sequence[Reading]] | None,
         *,
         turns: Callable[[np.ndarray], int] | None = None,
+        upright: bool = False,
         min_confidence: float = 0.0,
         dpi: float = 200,
     ):
@@ -341,7 +343,7 @@ class Reader:
             raise TypeError("a reader without a recognizer needs a spotter")
         self.detector = detector
         self.recognizer = recognizer
-        self.turns = turns
+        self.turns, self.upright = turns, upright
         self.min_confidence = min_confidence
         self.dpi = dpi
 
@@ -385,13 +387,26 @@ class Reader:
         """The page of a picture; its seconds count from `start` on `time.perf_counter`, or from the call."""
         start = time.perf_counter() if start is None else start
         turns = self.turns(picture.pixels) if self.turns else 0
-        upright = np.ascontiguousarray(np.rot90(picture.pixels, -turns))
-        boxes, scores, readings = self._words(upright)
-        boxes = geometry.turned(boxes, upright.shape[:2], turns)
+        boxes, scores, readings = self._turned(picture.pixels, turns)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
         height, width = picture.size
         return Page(picture.name, picture.number, width, height, blocks, time.perf_counter() - start)
+
+    def _turned(self, pixels: np.ndarray, turns: int) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+        """Boxes, scores and readings of a page that lies by so many quarter turns against the clock, or by others."""
+        upright = np.ascontiguousarray(np.rot90(pixels, -turns))
+        boxes, scores, readings = self._words(upright)
+        if more := self._misread(upright, boxes, readings):
+            turns += more
+            upright = np.ascontiguousarray(np.rot90(pixels, -turns))
+            boxes, scores, readings = self._words(upright)
+        return geometry.turned(boxes, upright.shape[:2], turns), scores, readings
+
+    def _misread(self, pixels: np.ndarray, boxes: np.ndarray, readings: list[Reading]) -> int:
+        if self.upright or self.detector is None or self.recognizer is None:
+            return 0
+        return righting.misread(pixels, boxes, readings, self._find, self.recognizer)
 
     def _words(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
         if isinstance(self.detector, Spotter):
@@ -445,6 +460,7 @@ def reader(
     runtime: str = "auto",
     server: str | None = None,
     orientation: str | None = None,
+    upright: bool = False,
     min_confidence: float | None = None,
     dpi: float = 200,
     **options: Any,
@@ -457,7 +473,8 @@ def reader(
         runtime: where the networks run, a key of `zoo.runtime.RUNTIMES`, or "auto".
         server: "host:port" of a model server that has them, in place of `runtime`.
         orientation: a card's name or a run's folder, of a classifier that finds by how many quarter turns each page is
-            turned; by default all are upright, but for what their files say themselves.
+            turned; by default what their files say themselves is all that is known.
+        upright: pages are read as they come; by default those that read badly are tried another way up.
         min_confidence: words below it are left out; by default what `usual_confidence` says, and nothing of a picture
             that is one word.
         dpi: dots per inch at which a PDF is drawn.
@@ -501,7 +518,7 @@ def reader(
     if min_confidence is None:
         min_confidence = usual_confidence(recognition) if detector else 0.0
     turns = turns_by(orientation, runtime, server)
-    return Reader(detector, recognizer, turns=turns, min_confidence=min_confidence, dpi=dpi)
+    return Reader(detector, recognizer, turns=turns, upright=upright, min_confidence=min_confidence, dpi=dpi)
 
 
 def recognizer_of(card: registry.Card, run: Run, **values: Any) -> Recognizer:

@@ -1,0 +1,102 @@
+"""Pages that lie are found out by how they read, and read as if they were upright."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from zoo import geometry, righting
+from zoo.charset import Reading
+from zoo.reading import Reader
+
+WORDS = [(x, y) for y in range(40, 400, 40) for x in (40, 160)]  # top left corners of bars of 80 by 16 pixels
+
+
+def page(words=WORDS) -> np.ndarray:
+    """Bars whose upper half is darker: their "text" is upright."""
+    pixels = np.full((480, 320, 3), 255, "uint8")
+    for x, y in words:
+        pixels[y : y + 8, x : x + 80], pixels[y + 8 : y + 16, x : x + 80] = 0, 120
+    return pixels
+
+
+def find(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bars as they lie; one that stands is taken for five signs, one below the other."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats((pixels[..., 0] < 200).astype("uint8"))
+    boxes = []
+    for x, y, width, height, _ in stats[1:]:
+        parts = 1 if width > height else 5
+        for part in range(parts):
+            top, bottom = y + part * height // parts, y + (part + 1) * height // parts
+            boxes.append([[x, top], [x + width, top], [x + width, bottom], [x, bottom]])
+    found = np.array(boxes, "float32").reshape(-1, 4, 2)
+    return found, np.ones(len(found))
+
+
+class Recognizer:
+    """Reads a bar as "word", an inverted one badly, anything else as one sign; counts what it was given."""
+
+    def __init__(self):
+        self.given = 0
+
+    def __call__(self, crops):
+        self.given += len(crops)
+        return [self.one(crop) for crop in crops]
+
+    @staticmethod
+    def one(crop: np.ndarray) -> Reading:
+        if crop.shape[1] < 2 * crop.shape[0]:
+            return Reading("i", 0.5, (0.5,))
+        dark_above = crop[: len(crop) // 2].mean() < crop[len(crop) // 2 :].mean()
+        text, each = ("word", 0.97) if dark_above else ("pJom", 0.7)
+        return Reading(text, each**4, (each,) * 4)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_page_is_read_however_it_lies(turns):
+    whole, recognizer = page(), Recognizer()
+    lying = np.ascontiguousarray(np.rot90(whole, turns))
+    read = Reader(find, recognizer).read(lying).pages[0]
+    assert [word.text for word in read.words] == ["word"] * len(WORDS)
+    true = geometry.turned(np.array([[x, y] for x, y in WORDS], "float32"), whole.shape[:2], turns)
+    np.testing.assert_allclose(sorted(word.polygon[0].tolist() for word in read.words), sorted(true.tolist()), atol=1)
+    assert (read.width, read.height) == lying.shape[1::-1]
+    if turns == 0:
+        assert recognizer.given == len(WORDS)  # nothing is looked at twice
+
+
+def test_pages_that_are_said_to_be_upright_are_read_as_they_come():
+    lying = np.ascontiguousarray(np.rot90(page(), 2))
+    read = Reader(find, Recognizer(), upright=True).read(lying).pages[0]
+    assert {word.text for word in read.words} == {"pJom"}
+
+
+def test_a_classifier_may_be_mistaken_by_a_half_turn():
+    """What it says is where the search begins."""
+    lying = np.ascontiguousarray(np.rot90(page(), 1))
+    read = Reader(find, Recognizer(), turns=lambda pixels: 3).read(lying).pages[0]
+    assert {word.text for word in read.words} == {"word"}
+
+
+def test_few_boxes_do_not_turn_a_page():
+    lying = np.ascontiguousarray(np.rot90(page(WORDS[: righting.FEWEST - 1]), 2))
+    read = Reader(find, Recognizer()).read(lying).pages[0]
+    assert {word.text for word in read.words} == {"pJom"}
+
+
+def test_what_reads_badly_any_way_up_stays_as_it_is():
+    """Signs in a picture: nothing reads clearly better than anything else."""
+    pixels, recognizer = page(), Recognizer()
+    recognizer.one = lambda crop: Reading("i", 0.4, (0.4,))  # type: ignore[method-assign]
+    boxes, _ = find(pixels)
+    assert righting.misread(pixels, boxes, recognizer([pixels] * len(boxes)), find, recognizer) == 0
+
+
+@pytest.mark.parametrize("shape", [(400, 100), (100, 400), (3, 5), (1, 1)])
+def test_a_band_lies_along_the_longer_side_in_the_middle(shape):
+    pixels = np.arange(shape[0] * shape[1]).reshape(*shape, 1)
+    band = righting._band(pixels)
+    long, short = max(shape), min(shape)
+    assert max(band.shape[:2]) == long and min(band.shape[:2]) == min(short, max(1, long // righting.BAND))
+    assert abs(float(band.mean()) - float(pixels.mean())) <= max(shape)

@@ -1,0 +1,75 @@
+"""By how many quarter turns a page lies, told by how it reads: characters that are surely read, for each box.
+
+On pages of print an upright page has two to five of them, one that is upside down at most about one and a half, one
+that lies on its side about a half: its lines are taken for columns of single signs. A page that reads well is thus
+known to be upright for nothing; only one that does not is looked at again, and little of it at that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from zoo import geometry, image
+from zoo.charset import Reading
+
+Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Recognize = Callable[[Sequence[np.ndarray]], Sequence[Reading]]
+
+WELL = 2.0  # sure characters for each box from which a page is upright
+ASIDE = 0.8  # below it a page may lie on its side
+CLEARLY = 2.0  # so many times as many sure characters another way up must have
+FEWEST = 8  # boxes from which a page is told by them
+WIDEST = 12  # boxes that are read upside down to compare
+SAMPLE = 16  # boxes that are read on a page that may lie on its side
+BAND = 4  # of a page that may lie on its side, a band of this part of its longer side's length is looked at
+
+
+def sure(readings: Sequence[Reading]) -> float:
+    """Characters that are surely read: each word's count, by its score."""
+    return float(sum(reading.score * len(reading.text) for reading in readings))
+
+
+def misread(
+    pixels: np.ndarray, boxes: np.ndarray, readings: Sequence[Reading], find: Find, recognize: Recognize
+) -> int:
+    """By how many quarter turns against the clock a page lies that was read as if it were upright: 0 to 3.
+
+    Args:
+        pixels: (H, W, 3) uint8, the page as it was read.
+        boxes: (N, 4, 2) float32, what was found.
+        readings: of these.
+        find: from pixels to boxes and scores.
+        recognize: from crops to readings.
+    """
+    if len(boxes) < FEWEST or sure(readings) >= WELL * len(boxes):
+        return 0
+    each = sure(readings) / len(boxes)
+    if each < ASIDE:
+        band = _band(np.rot90(pixels, 1))
+        others = find(band)[0]
+        others = others[:: -(-len(others) // SAMPLE) or 1]
+        crops = [image.crop(band, box) for box in others]
+        there, over = (sure(recognize(some)) for some in (crops, [np.rot90(crop, 2) for crop in crops]))
+        if max(there, over) > len(others) * max(ASIDE, CLEARLY * each):
+            return 3 if there > over else 1
+    return 2 if _upside_down(pixels, boxes, readings, recognize) else 0
+
+
+def _upside_down(pixels: np.ndarray, boxes: np.ndarray, readings: Sequence[Reading], recognize: Recognize) -> bool:
+    """True if the widest words clearly read better turned by a half."""
+    widest = np.argsort(-geometry.sides(boxes)[0], kind="stable")[:WIDEST]
+    turned = recognize([np.rot90(image.crop(pixels, boxes[i]), 2) for i in widest])
+    return sure(turned) > CLEARLY * sure([readings[i] for i in widest])
+
+
+def _band(pixels: np.ndarray) -> np.ndarray:
+    """The middle of a page along its longer side: as long, and a part as wide."""
+    height, width = pixels.shape[:2]
+    side = max(1, max(height, width) // BAND)
+    if width >= height:
+        start = max(0, (height - side) // 2)
+        return np.ascontiguousarray(pixels[start : start + side])
+    start = max(0, (width - side) // 2)
+    return np.ascontiguousarray(pixels[:, start : start + side])
