@@ -264,7 +264,7 @@ def _segmented(task: Segments, segment: Any, name: str, members: Sequence) -> st
 def _regions(task: Regions, network: Any) -> list[str]:
     find, body = task.reader(network), []
     for name, members in task.held_out().items():
-        pages = [_compared(find(image), task.told(parts), image) for image, parts in members]
+        pages = [_compared(find(image), task.nameable(parts), image) for image, parts in members]
         body.append(section(f"Regions: {name}", _region_table(pages), _worst_found(pages)))
     return body
 

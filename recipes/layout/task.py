@@ -99,10 +99,10 @@ class Task:
 
     def counts(self, find: Finder, pages: Sequence[Page]) -> np.ndarray:
         """(N, 3) for each page: regions of their class that overlap by a half, that were found, and that are true."""
-        rows = [compared(find(image), self.told(parts)) for image, parts in pages]
+        rows = [compared(find(image), self.nameable(parts)) for image, parts in pages]
         return np.array([(page.right.sum(), len(page.right), len(page.met)) for page in rows], int).reshape(-1, 3)
 
-    def told(self, parts: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+    def nameable(self, parts: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
         """Of a page's parts those that the network can tell, by the names that it has for them."""
         return [(self.reading["labels"][self.places[label]], box) for label, box in parts if label in self.places]
 
