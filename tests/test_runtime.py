@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -104,6 +105,29 @@ def test_the_second_start_imports_no_framework(run_folder, networks, tmp_path, m
     batch = pixels(3, 32, 128, 3)
     np.testing.assert_allclose(second["logits"], first(batch)["logits"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(second["logits"], networks[1][0](batch)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_several_networks_are_opened_together(run_folder, tmp_path, monkeypatch):
+    """Side by side once their files are there; before, one by one, since each is built by the framework."""
+    monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
+    here, working, most = threading.Lock(), set(), []
+    opened = runtime.onnx_run
+
+    def watched(path):
+        with here:
+            working.add(threading.get_ident())
+            most.append(len(working))
+        return opened(path)
+
+    batch = pixels(2, 32, 64, 3)
+    first, again = runtime.connect_several([run_folder, run_folder])
+    np.testing.assert_array_equal(first(batch)["logits"], again(batch)["logits"])
+    monkeypatch.setattr(runtime, "onnx_run", watched)
+    for run in runtime.connect_several([run_folder] * 2, "onnxruntime"):
+        np.testing.assert_array_equal(run(batch)["logits"], first(batch)["logits"])
+    assert len(most) == 2 and threading.main_thread().ident not in working
+    with pytest.raises(ValueError, match="no runtime is named 'openvino'"):
+        runtime.connect_several([run_folder], "openvino")
 
 
 def test_other_weights_have_another_file(run_folder):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -132,6 +131,8 @@ def _url_sheets(url: str, dpi: float) -> Iterator[Sheet]:
 
 
 def _download(url: str) -> bytes:
+    import urllib.request  # which brings HTTP and mail, and most pages are files
+
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             data = answer.read(MAX_BYTES + 1)

@@ -502,19 +502,18 @@ def reader(
         own[Detector] |= _of_decoding({**registry.card(detection).reading, **options})
     _check(options, own[Detector] | own[Recognizer])
 
-    def prepare(
-        name: str, task: str, kind: type[Detector] | type[Recognizer]
-    ) -> tuple[Run, dict[str, Any], registry.Card]:
-        card = registry.card_for(name, task)
-        run = runtimes.remote(server, card.name) if server else runtimes.connect(name, runtime)
-        return run, card.reading | {k: v for k, v in options.items() if k in own[kind]}, card
+    wanted = {"detection": detection, "recognition": recognition}
+    cards = {task: registry.card_for(name, task) for task, name in wanted.items() if name is not None}
+    if server:
+        runs = [runtimes.remote(server, card.name) for card in cards.values()]
+    else:
+        runs = runtimes.connect_several([name for name in wanted.values() if name is not None], runtime)
 
-    detector = None
-    if detection is not None:
-        run, values, _ = prepare(detection, "detection", Detector)
-        detector = Detector(run, **values)
-    run, values, card = prepare(recognition, "recognition", Recognizer)
-    recognizer = recognizer_of(card, run, **values)
+    def values(task: str, kind: type[Detector] | type[Recognizer]) -> dict[str, Any]:
+        return cards[task].reading | {key: value for key, value in options.items() if key in own[kind]}
+
+    recognizer = recognizer_of(cards["recognition"], runs[-1], **values("recognition", Recognizer))
+    detector = Detector(runs[0], **values("detection", Detector)) if detection is not None else None
     if min_confidence is None:
         min_confidence = usual_confidence(recognition) if detector else 0.0
     turns = turns_by(orientation, runtime, server)

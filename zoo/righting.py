@@ -49,7 +49,7 @@ def misread(
     if each < ASIDE:
         band = _band(np.rot90(pixels, 1))
         others = find(band)[0]
-        others = others[:: -(-len(others) // SAMPLE) or 1]
+        others = others[np.linspace(0, len(others), min(len(others), SAMPLE), endpoint=False).astype(int)]
         crops = [image.crop(band, box) for box in others]
         there, over = (sure(recognize(some)) for some in (crops, [np.rot90(crop, 2) for crop in crops]))
         if max(there, over) > len(others) * max(ASIDE, CLEARLY * each):

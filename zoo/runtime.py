@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache, partial
 from io import StringIO
@@ -51,6 +52,18 @@ def connect(name: str | os.PathLike, runtime: str = "auto") -> Run:
         ModuleNotFoundError: it is not installed.
     """
     return RUNTIMES[_chosen(runtime, onnx_path(registry.card(name)))](name)
+
+
+def connect_several(names: Sequence[str | os.PathLike], runtime: str = "auto") -> list[Run]:
+    """The `run` of each card, as `connect` gives it; ONNX files that are there are opened side by side.
+
+    Raises:
+        ValueError, ModuleNotFoundError: as `connect` does.
+    """
+    paths = [onnx_path(registry.card(name)) for name in names]
+    made = _chosen(runtime, *paths) == "onnxruntime" and all(path.is_file() for path in paths)
+    with ThreadPoolExecutor(len(names) if made else 1) as pool:  # frameworks load one network at a time
+        return list(pool.map(connect, names, [runtime] * len(names)))
 
 
 def connect_parts(name: str | os.PathLike, runtime: str = "auto", wanted: Sequence[str] = PARTS) -> tuple[Call, ...]:
