@@ -32,6 +32,7 @@ import zoo
 from recipes import beside, distil, fused, origin, plots, pretrain, report, rounding
 from recipes import optimizer as optimizers
 from recipes import step as steps
+from recipes.data import preprocessing
 from recipes.recipe import Recipe
 from recipes.surgery import graft
 from zoo import registry, weights
@@ -169,6 +170,8 @@ def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = 
     card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
     with steps.scope(strategy), precision(recipe.precision):
         network, task = registry.build(recipe.model, **recipe.options), make_task(recipe, card, data)
+        if recipe.layers:
+            task.batch = preprocessing.through(task.batch, recipe.layers, recipe.seed)
         if isinstance(task, pretrain.Task):
             network = task.part(network)
         reader = registry.build(recipe.model, **options) if recipe.options.get(TEACHER) else network

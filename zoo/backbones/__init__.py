@@ -1,14 +1,19 @@
 """Backbones by name: each maps a normalised image (B, H, W, 3) to [C2, C3, C4, C5] at strides 4, 8, 16, 32.
 
-A name that ends in `_r` halves the height only in its last three strides; one with `test` is tiny.
+A name that ends in `_r` halves the height only in its last three strides; one with `test` is tiny. In place of a name,
+detectors take backbones of other projects: see `foreign`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
+
+import keras
 
 from zoo.backbones.densenet import densenet
+from zoo.backbones.foreign import foreign
 from zoo.backbones.hrnet import hrnet
 from zoo.backbones.mobilenet_v3 import mobilenet_v3
 from zoo.backbones.resnet import resnet
@@ -52,12 +57,14 @@ BACKBONES: dict[str, Callable] = {
 }
 
 
-def backbone(name: str, image, **options) -> list:
+def backbone(name: str | Mapping[str, Any] | keras.Model, image, **options) -> list:
     """[C2, C3, C4, C5] of `image` by the backbone `name`, whose function may take options.
 
     Raises:
-        ValueError: no backbone has this name.
+        ValueError: no backbone has this name, or another project's has no such maps.
     """
+    if not isinstance(name, str):
+        return foreign(name, image)
     if name not in BACKBONES:
         raise ValueError(f"no backbone is named {name!r}; there are: {', '.join(BACKBONES)}")
     return BACKBONES[name](image, **options)
