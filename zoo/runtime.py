@@ -15,16 +15,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
 from functools import cache, partial
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo import decoding, registry, weights
-from zoo.files import locked, replacing
+from zoo.files import locked
 
 if TYPE_CHECKING:
     import keras
@@ -35,8 +33,7 @@ Call = Callable[[Any], dict[str, np.ndarray]]  # of a batch, or of named arrays
 
 PARTS = ("locate", "read")  # of a spotter, by which it reads
 LOGITS = ("logits",)  # the outputs that most networks are read by; `zoo.decoding.needed` says those of a card
-EXPORT = 1  # counted up when what an ONNX file holds changes
-OPSET = 18
+EXPORT = 2  # counted up when what an ONNX file holds changes: see `zoo.onnx_file`
 NEEDS_FRAMEWORK = "pip install 'ocrzoo[tensorflow]' gives what is missing"
 
 
@@ -187,7 +184,7 @@ def onnx_path(card: registry.Card, part: str = "") -> Path:
     from zoo import __version__
 
     needed = decoding.needed(card.reading)
-    known = [EXPORT, OPSET, __version__, card.builder, card.options, needed, weights.identity(card)]
+    known = [EXPORT, __version__, card.builder, card.options, needed, weights.identity(card)]
     state = json.dumps(known, sort_keys=True)
     name = f"{card.name}-{part}" if part else card.name
     return weights.cache() / "onnx" / f"{name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
@@ -203,16 +200,11 @@ def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str]
 
 
 def _write(network: keras.Model, path: str | os.PathLike) -> None:
-    import keras
-
     if not _can_convert():
         raise ModuleNotFoundError(f"an ONNX file is made with TensorFlow and tf2onnx; {NEEDS_FRAMEWORK}")
-    signature: list[Any] = [keras.InputSpec(dtype="uint8", shape=network.inputs[0].shape, name="image")]
-    if isinstance(network.input, dict):
-        signature = [{n: keras.InputSpec(dtype="float32", shape=x.shape, name=n) for n, x in network.input.items()}]
-    chatter = StringIO()
-    with replacing(path) as temporary, redirect_stdout(chatter), redirect_stderr(chatter):
-        network.export(temporary, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
+    from zoo import onnx_file
+
+    onnx_file.write(network, path)
 
 
 def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Call:

@@ -1,0 +1,142 @@
+"""ONNX graphs are made quicker without another value: each change by hand, and whole networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, checker, helper, numpy_helper
+
+from zoo import registry, runtime
+from zoo.onnx_graph import quicker
+
+
+def model(nodes, constants, kind=TensorProto.FLOAT, outputs=("y",)):
+    graph = helper.make_graph(
+        [helper.make_node(*args[:3], name=f"node{i}", **(args[3] if len(args) > 3 else {}))
+         for i, args in enumerate(nodes)],
+        "graph",
+        [helper.make_tensor_value_info("x", kind, list("nabc"))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, list("defg")) for name in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def run(made, x):
+    checker.check_model(made)
+    return onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"x": x}
+    )
+
+
+def kinds(made) -> list[str]:
+    return [node.op_type for node in made.graph.node]
+
+
+def same(make, x, wanted: list[str]) -> None:
+    """The quicker graph has these nodes and, to rounding, the same values."""
+    before = run(make(), x)
+    made = quicker(make())
+    assert kinds(made) == wanted
+    for one, other in zip(before, run(made, x), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+
+
+FLOATS = np.random.default_rng(0).normal(0, 4, (2, 3, 4, 5)).astype("float32")
+PICTURE = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), "uint8")
+SCALE, SHIFT = np.float32([0.1, 0.2, 0.3]), np.float32([1, 2, 3])
+
+
+def picture(scale=SCALE, perm=(0, 3, 1, 2)):
+    nodes = [
+        ("Cast", ["x"], ["f"], {"to": TensorProto.FLOAT}),
+        ("Mul", ["f", "scale"], ["m"]),
+        ("Add", ["m", "shift"], ["a"]),
+        ("Transpose", ["a"], ["y"], {"perm": list(perm)}),
+    ]  # fmt: skip
+    return model(nodes, {"scale": scale, "shift": SHIFT}, TensorProto.UINT8)
+
+
+def test_a_picture_is_turned_into_planes_while_it_is_bytes():
+    same(picture, PICTURE, ["Transpose", "Cast", "Mul", "Add"])
+    same(lambda: picture(np.float32(0.5)), PICTURE, ["Transpose", "Cast", "Mul", "Add"])
+
+
+def test_another_turn_stays():
+    same(lambda: picture(perm=(0, 1, 3, 2)), PICTURE, ["Cast", "Mul", "Add", "Transpose"])
+
+
+def gate(top=6.0, scale=1 / 6, outputs=("y",)):
+    nodes = [
+        ("Add", ["x", "three"], ["a"]), ("Clip", ["a", "zero", "top"], ["c"]), ("Mul", ["c", "scale"], ["s"]),
+        ("Mul", ["x", "s"], ["y"]),
+    ]  # fmt: skip
+    constants = {"three": np.float32(3), "zero": np.float32(0), "top": np.float32(top), "scale": np.float32(scale)}
+    return model(nodes, constants, outputs=outputs)
+
+
+def test_a_hard_sigmoid_becomes_one():
+    same(gate, FLOATS, ["HardSigmoid", "Mul"])
+
+
+@pytest.mark.parametrize("others", [{"top": 4.0}, {"scale": 0.5}, {"outputs": ("y", "c")}])
+def test_what_is_no_hard_sigmoid_or_asked_for_stays(others):
+    same(lambda: gate(**others), FLOATS, ["Add", "Clip", "Mul", "Mul"])
+
+
+def enlarged(kernel=2, stride=2, norm=(4, 1, 1), bias=False):
+    """As the converter writes it: cut and padded to a size that it computes from the shape."""
+    rng = np.random.default_rng(1)
+    constants = {
+        "kernel": rng.normal(size=(3, 4, kernel, kernel)).astype("float32"), "bias": np.float32([1, 2, 3, 4]),
+        "starts": np.int64([0, 0]), "ends": np.int64([8, 10]), "axes": np.int64([2, 3]), "pads": np.zeros(8, "int64"),
+        "scale": rng.normal(size=norm).astype("float32"), "shift": rng.normal(size=norm).astype("float32"),
+    }  # fmt: skip
+    nodes = [
+        ("ConvTranspose", ["x", "kernel"] + ["bias"] * bias, ["t"],
+         {"strides": [stride] * 2, "kernel_shape": [kernel] * 2}),
+        ("Shape", ["t"], ["shape"]), ("Cast", ["shape"], ["unused"], {"to": TensorProto.FLOAT}),
+        ("Slice", ["t", "starts", "ends", "axes"], ["cut"]), ("Pad", ["cut", "pads"], ["padded"]),
+        ("Mul", ["padded", "scale"], ["m"]), ("Add", ["shift", "m"], ["a"]), ("Relu", ["a"], ["y"]),
+    ]  # fmt: skip
+    return model(nodes, constants)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("norm", [(4, 1, 1), (1, 4, 1, 1), (1,)])
+def test_normalization_goes_into_a_transposed_convolution(norm, bias):
+    same(lambda: enlarged(norm=norm, bias=bias), FLOATS, ["ConvTranspose", "Relu"])
+
+
+def test_what_overhangs_is_cut():
+    same(lambda: enlarged(kernel=3), FLOATS, ["ConvTranspose", "Slice", "Pad", "Mul", "Add", "Relu"])
+
+
+def test_a_constant_along_the_width_is_no_normalization():
+    nodes = [
+        ("ConvTranspose", ["x", "kernel"], ["t"], {"strides": [1, 1], "kernel_shape": [1, 1]}),
+        ("Mul", ["t", "ramp"], ["y"]),
+    ]
+    constants = {"kernel": np.ones((3, 5, 1, 1), "float32"), "ramp": np.arange(5, dtype="float32")}
+    same(lambda: model(nodes, constants), FLOATS, ["ConvTranspose", "Mul"])
+
+
+@pytest.mark.parametrize("name", ["db_mobilenet_v3_large", "crnn_mobilenet_v3_small"])
+def test_files_of_networks_have_nothing_left_over_and_the_same_values(name, tmp_path):
+    import onnx
+
+    network = registry.build(name, **registry.card(name).test_options)
+    rng = np.random.default_rng(0)  # not zero, as biases are at first: the converter leaves these out, and is confused
+    network.set_weights([weight + rng.uniform(0, 0.2, weight.shape) for weight in network.get_weights()])
+    runtime.export(network, tmp_path / "network.onnx")
+    made = kinds(onnx.load(tmp_path / "network.onnx"))
+    assert "HardSigmoid" in made and "Clip" not in made
+    if name.startswith("db"):
+        at = made.index("ConvTranspose")
+        assert "Resize" in made and made[at + 1] == "Relu" and made[:2] == ["Transpose", "Cast"]
+        assert "MatMul" not in made
+    shape = (2, 64, 96, 3) if name.startswith("db") else (3, 32, 64, 3)
+    batch = np.random.default_rng(0).integers(0, 256, shape, "uint8")
+    ours = runtime.in_process(network)(batch)["logits"]
+    np.testing.assert_allclose(runtime.onnx_run(tmp_path / "network.onnx")(batch)["logits"], ours, rtol=1e-4, atol=1e-4)

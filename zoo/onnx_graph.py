@@ -1,0 +1,166 @@
+"""ONNX graphs made quicker, with the same values: what the converter from TensorFlow leaves to be done.
+
+Cast → Mul → Add → Transpose     of a picture becomes Transpose → Cast → Mul → Add: bytes are moved, not floats, and
+                                 constants are spread over planes instead of over triples
+Add → Clip → Mul                 that are a hard sigmoid become one, which runtimes know to join to what is around it
+ConvTranspose → Slice → Pad      loses both where strides are as large as the kernel: nothing overhangs
+ConvTranspose → Mul → Add        becomes weights and a bias, as runtimes make of a convolution's normalization
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+
+def quicker(model: ModelProto) -> ModelProto:
+    """The model, changed in place."""
+    graph = _Graph(model)
+    for node in list(model.graph.node):
+        if node.op_type == "Transpose":
+            _planes_first(graph, node)
+        elif node.op_type == "Clip":
+            _hard_sigmoid(graph, node)
+        elif node.op_type == "ConvTranspose":
+            _as_it_is(graph, node)
+            _folded(graph, node)
+    graph.finish()
+    return model
+
+
+class _Graph:
+    """A model's nodes by what they make and take, and its constants."""
+
+    def __init__(self, model: ModelProto):
+        self.model, self.removed = model, set[str]()
+        self.constants = {given.name: numpy_helper.to_array(given) for given in model.graph.initializer}
+        self.makers = {name: node for node in model.graph.node for name in node.output}
+        self.takers: dict[str, list[NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.takers.setdefault(name, []).append(node)
+        self.results = {output.name for output in model.graph.output}
+
+    def only(self, node: NodeProto, kind: str) -> NodeProto | None:
+        """The node of a kind that alone takes what another makes; who takes its shape does not count."""
+        takers = [taker for taker in self.takers.get(node.output[0], []) if taker.op_type != "Shape"]
+        fits = len(takers) == 1 and takers[0].op_type == kind and node.output[0] not in self.results
+        return takers[0] if fits else None
+
+    def constant(self, node: NodeProto) -> np.ndarray | None:
+        """The one input of a Mul or Add that is constant."""
+        return next((self.constants[name] for name in node.input if name in self.constants), None)
+
+    def add(self, value: np.ndarray, name: str) -> str:
+        self.model.graph.initializer.append(numpy_helper.from_array(value, name))
+        self.constants[name] = value
+        return name
+
+    def skip(self, node: NodeProto, source: NodeProto) -> None:
+        """Has `source` make what `node` made, of the same shape, which goes."""
+        old, new = source.output[0], node.output[0]
+        for taker in self.takers.pop(old, []):
+            if taker is not node:
+                taker.input[:] = [new if name == old else name for name in taker.input]
+                self.takers.setdefault(new, []).append(taker)
+        source.output[0] = new
+        self.makers[new] = source
+        self.removed.add(node.name)
+
+    def finish(self) -> None:
+        """Takes out the nodes that went, and those that nobody needs any more."""
+        nodes = [node for node in self.model.graph.node if node.name not in self.removed]
+        while True:
+            needed = {name for node in nodes for name in node.input} | self.results
+            kept = [node for node in nodes if needed.intersection(node.output)]
+            if len(kept) == len(nodes):
+                break
+            nodes = kept
+        used = {name for node in nodes for name in node.input}
+        constants = [given for given in self.model.graph.initializer if given.name in used]
+        del self.model.graph.node[:], self.model.graph.initializer[:]
+        self.model.graph.node.extend(nodes)
+        self.model.graph.initializer.extend(constants)
+
+
+def _attribute(node: NodeProto, name: str) -> Any:
+    return next((helper.get_attribute_value(given) for given in node.attribute if given.name == name), None)
+
+
+def _planes_first(graph: _Graph, transpose: NodeProto) -> None:
+    if list(_attribute(transpose, "perm") or ()) != [0, 3, 1, 2]:
+        return
+    chain = [transpose]
+    for kind in ("Add", "Mul", "Cast"):
+        found = [graph.makers[name] for name in chain[0].input if name in graph.makers]
+        if len(found) != 1 or found[0].op_type != kind or graph.only(found[0], chain[0].op_type) is not chain[0]:
+            return
+        chain.insert(0, found[0])
+    cast, mul, add, _ = chain
+    constants = [graph.constant(node) for node in (mul, add)]
+    if any(value is None or value.ndim > 1 for value in constants):
+        return
+    image, last = cast.input[0], transpose.output[0]
+    planes, floats, scaled = (f"{image}_{part}" for part in ("planes", "floats", "scaled"))
+    for value, node in zip(constants, (mul, add), strict=True):
+        graph.add(np.reshape(value, (-1, 1, 1)), f"{node.name}_planes")  # type: ignore[arg-type]
+    nodes = [
+        helper.make_node("Transpose", [image], [planes], f"{image}_to_planes", perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", [planes], [floats], f"{image}_to_floats", to=_attribute(cast, "to")),
+        helper.make_node("Mul", [floats, f"{mul.name}_planes"], [scaled], f"{mul.name}_planes"),
+        helper.make_node("Add", [scaled, f"{add.name}_planes"], [last], f"{add.name}_planes"),
+    ]
+    place = list(graph.model.graph.node).index(transpose)
+    for node in reversed(nodes):
+        graph.model.graph.node.insert(place, node)
+    graph.removed.update(node.name for node in chain)
+
+
+def _hard_sigmoid(graph: _Graph, clip: NodeProto) -> None:
+    """max(0, min(top, x + shift)) · scale is max(0, min(1, x · scale + shift · scale)) where top · scale is 1."""
+    add, mul = graph.makers.get(clip.input[0]), graph.only(clip, "Mul")
+    if add is None or mul is None or add.op_type != "Add" or graph.only(add, "Clip") is not clip:
+        return
+    given = [*(graph.constants.get(name) for name in clip.input[1:]), graph.constant(add), graph.constant(mul)]
+    values = [float(value.item()) for value in given if value is not None and value.size == 1]
+    if len(values) != 4:
+        return
+    low, top, shift, scale = values
+    if low != 0 or abs(top * scale - 1) > 1e-6:
+        return
+    source = next(name for name in add.input if name not in graph.constants)
+    node = helper.make_node(
+        "HardSigmoid", [source], [mul.output[0]], f"{clip.name}_hard_sigmoid", alpha=scale, beta=shift * scale
+    )
+    graph.model.graph.node.insert(list(graph.model.graph.node).index(mul), node)
+    graph.removed.update((add.name, clip.name, mul.name))
+
+
+def _as_it_is(graph: _Graph, node: NodeProto) -> None:
+    if list(_attribute(node, "strides") or ()) != list(_attribute(node, "kernel_shape") or (None,)):
+        return
+    for kind in ("Slice", "Pad"):
+        if extra := graph.only(node, kind):
+            graph.skip(extra, node)
+
+
+def _folded(graph: _Graph, node: NodeProto) -> None:
+    kernel = graph.constants.get(node.input[1])  # (in, out / group, h, w)
+    if kernel is None or (_attribute(node, "group") or 1) != 1:
+        return
+    bias = graph.constants[node.input[2]] if len(node.input) > 2 else np.zeros(kernel.shape[1], kernel.dtype)
+    for kind in ("Mul", "Add"):
+        step = graph.only(node, kind)
+        value = None if step is None else graph.constant(step)
+        if step is None or value is None or value.ndim > 4 or value.size not in (1, len(bias)):
+            continue
+        if value.size > 1 and (value.ndim < 3 or value.shape[-3] != len(bias)):
+            continue
+        each = np.broadcast_to(value.reshape(-1), bias.shape)
+        kernel, bias = (kernel * each[:, None, None], bias * each) if kind == "Mul" else (kernel, bias + each)
+        graph.skip(step, node)
+    names = [graph.add(value, f"{node.name}_{part}") for value, part in ((kernel, "kernel"), (bias, "bias"))]
+    del node.input[1:]
+    node.input.extend(names)
