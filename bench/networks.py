@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 MAIN = (
     "db_mobilenet_v3_large", "db_resnet50", "linknet_resnet18", "fast_tiny", "crnn_mobilenet_v3_small", "crnn_vgg16_bn",
     "vitstr_small", "parseq", "viptr_tiny", "mobilenet_v3_small_page_orientation",
