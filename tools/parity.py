@@ -178,8 +178,8 @@ def table() -> None:
 
 Written by `make parity`; see `tools/parity.py`. The same weights, drawn from a seed, go into docTR's network on PyTorch
 and through the tables of names into ours; both see the same pictures. A difference is the largest of all outputs, as a
-share of the largest value. An export passes when a file made at the card's test options gives the network's logits to
-{NEAR:g} of their largest value.
+share of the largest value; `tests/parity/fresh.py` finds the like with weights drawn anew. An export passes when a file
+made at the card's test options gives the network's logits to {NEAR:g} of their largest value.
 
 """
     with replacing(TABLE) as temporary:
