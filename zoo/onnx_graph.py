@@ -9,6 +9,7 @@ ConvTranspose → Mul → Add        becomes weights and a bias, as runtimes mak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,16 @@ def quicker(model: ModelProto) -> ModelProto:
             _planes_first(graph, node)
         elif node.op_type == "Clip":
             _hard_sigmoid(graph, node)
+        elif node.op_type == "ReduceMean":
+            _pooled(graph, node)
+        elif node.op_type == "Resize":
+            _by_factor(graph, node)
         elif node.op_type == "ConvTranspose":
             _as_it_is(graph, node)
             _folded(graph, node)
+    for node in list(model.graph.node):
+        if node.op_type == "ConvTranspose":
+            _spread_late(graph, node)
     graph.finish()
     return model
 
@@ -112,9 +120,7 @@ def _planes_first(graph: _Graph, transpose: NodeProto) -> None:
         helper.make_node("Mul", [floats, f"{mul.name}_planes"], [scaled], f"{mul.name}_planes"),
         helper.make_node("Add", [scaled, f"{add.name}_planes"], [last], f"{add.name}_planes"),
     ]
-    place = list(graph.model.graph.node).index(transpose)
-    for node in reversed(nodes):
-        graph.model.graph.node.insert(place, node)
+    _insert(graph, nodes, transpose)
     graph.removed.update(node.name for node in chain)
 
 
@@ -134,12 +140,50 @@ def _hard_sigmoid(graph: _Graph, clip: NodeProto) -> None:
     node = helper.make_node(
         "HardSigmoid", [source], [mul.output[0]], f"{clip.name}_hard_sigmoid", alpha=scale, beta=shift * scale
     )
-    graph.model.graph.node.insert(list(graph.model.graph.node).index(mul), node)
+    _insert(graph, [node], mul)
     graph.removed.update((add.name, clip.name, mul.name))
 
 
+def _pooled(graph: _Graph, node: NodeProto) -> None:
+    axes = graph.constants.get(node.input[1]) if len(node.input) > 1 else None
+    if axes is None or axes.tolist() not in ([2, 3], [-2, -1]) or _attribute(node, "keepdims") == 0:
+        return
+    node.op_type = "GlobalAveragePool"
+    del node.input[1:], node.attribute[:]
+
+
+def _by_factor(graph: _Graph, node: NodeProto) -> None:
+    """The size asked for is a Mul of a shape and a constant, beside the two sides that stay: see `onnx_file.Resize`."""
+    if len(node.input) < 4 or node.input[3] not in graph.makers:
+        return
+    factors, left = [], [node.input[3]]
+    while left:
+        maker = graph.makers.get(left.pop())
+        if maker is None or maker.op_type == "Shape":
+            continue
+        if maker.op_type == "Mul":
+            factors.append(graph.constant(maker))
+        elif maker.op_type in ("Concat", "Cast", "Slice", "Gather"):
+            left += maker.input
+        else:
+            return
+    if len(factors) != 1 or factors[0] is None or factors[0].size != 1:
+        return
+    factor = float(factors[0].item())
+    roi = node.input[1]
+    del node.input[1:]
+    node.input.extend([roi, graph.add(np.array([1, 1, factor, factor], "float32"), f"{node.name}_scales")])
+
+
+def _without_overhang(node: NodeProto) -> int:
+    """The side of a square kernel that is as large as the strides; 0 for another."""
+    strides, kernel = (list(_attribute(node, name) or ()) for name in ("strides", "kernel_shape"))
+    plain = not any(_attribute(node, name) for name in ("pads", "output_padding", "output_shape"))
+    return kernel[0] if plain and strides == kernel and len(set(kernel)) == 1 else 0
+
+
 def _as_it_is(graph: _Graph, node: NodeProto) -> None:
-    if list(_attribute(node, "strides") or ()) != list(_attribute(node, "kernel_shape") or (None,)):
+    if not _without_overhang(node):
         return
     for kind in ("Slice", "Pad"):
         if extra := graph.only(node, kind):
@@ -150,6 +194,7 @@ def _folded(graph: _Graph, node: NodeProto) -> None:
     kernel = graph.constants.get(node.input[1])  # (in, out / group, h, w)
     if kernel is None or (_attribute(node, "group") or 1) != 1:
         return
+    folded = False
     bias = graph.constants[node.input[2]] if len(node.input) > 2 else np.zeros(kernel.shape[1], kernel.dtype)
     for kind in ("Mul", "Add"):
         step = graph.only(node, kind)
@@ -161,6 +206,56 @@ def _folded(graph: _Graph, node: NodeProto) -> None:
         each = np.broadcast_to(value.reshape(-1), bias.shape)
         kernel, bias = (kernel * each[:, None, None], bias * each) if kind == "Mul" else (kernel, bias + each)
         graph.skip(step, node)
+        folded = True
+    if not folded:
+        return
     names = [graph.add(value, f"{node.name}_{part}") for value, part in ((kernel, "kernel"), (bias, "bias"))]
     del node.input[1:]
     node.input.extend(names)
+
+
+def _spread_late(graph: _Graph, first: NodeProto) -> None:
+    relu = graph.only(first, "Relu")
+    second = graph.only(relu or first, "ConvTranspose")
+    if second is None or not all(_is_product(graph, node) for node in (first, second)):
+        return
+    sides = _without_overhang(first), _without_overhang(second)
+    nodes = [_product(graph, first, first.input[0], 1)]
+    if relu is not None:
+        name = f"{relu.name}_products"
+        nodes.append(helper.make_node("Relu", nodes[-1].output, [name], name))
+    nodes.append(_product(graph, second, nodes[-1].output[0], sides[0] ** 2))
+    name = f"{first.name}_spread"
+    nodes.append(helper.make_node("DepthToSpace", nodes[-1].output, [name], name, blocksize=sides[0], mode="DCR"))
+    name = f"{second.name}_spread"
+    nodes.append(
+        helper.make_node("DepthToSpace", nodes[-1].output, second.output, name, blocksize=sides[1], mode="DCR")
+    )
+    _insert(graph, nodes, second)
+    graph.removed.update(node.name for node in (first, relu, second) if node is not None)
+
+
+def _is_product(graph: _Graph, node: NodeProto) -> bool:
+    constant = all(name in graph.constants for name in node.input[1:])
+    return constant and _without_overhang(node) > 0 and (_attribute(node, "group") or 1) == 1
+
+
+def _product(graph: _Graph, node: NodeProto, source: str, groups: int) -> NodeProto:
+    """The convolution of one pixel that makes all that a transposed one makes of it, for each group of channels alike.
+
+    Row i and column j of channel c are channel (i · side + j) · channels + c.
+    """
+    kernel = graph.constants[node.input[1]]  # (in, out, side, side)
+    weights = kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel), 1, 1)
+    bias = graph.constants[node.input[2]] if len(node.input) > 2 else np.zeros(kernel.shape[1], kernel.dtype)
+    biases = np.tile(bias, len(weights) // len(bias) * groups)
+    inputs = [source, graph.add(np.tile(weights, (groups, 1, 1, 1)), f"{node.name}_weights")]
+    inputs.append(graph.add(biases, f"{node.name}_biases"))
+    name = f"{node.name}_products"
+    return helper.make_node("Conv", inputs, [name], name, kernel_shape=[1, 1], group=groups)
+
+
+def _insert(graph: _Graph, nodes: Sequence[NodeProto], before: NodeProto) -> None:
+    place = list(graph.model.graph.node).index(before)
+    for node in reversed(nodes):
+        graph.model.graph.node.insert(place, node)
