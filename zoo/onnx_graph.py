@@ -1,10 +1,16 @@
 """ONNX graphs made quicker, with the same values: what the converter from TensorFlow leaves to be done.
 
-Cast → Mul → Add → Transpose     of a picture becomes Transpose → Cast → Mul → Add: bytes are moved, not floats, and
-                                 constants are spread over planes instead of over triples
-Add → Clip → Mul                 that are a hard sigmoid become one, which runtimes know to join to what is around it
-ConvTranspose → Slice → Pad      loses both where strides are as large as the kernel: nothing overhangs
-ConvTranspose → Mul → Add        becomes weights and a bias, as runtimes make of a convolution's normalization
+Runtimes keep convolutions, and what else they know how to, in a layout of their own; each operation that breaks it
+costs two changes of layout. On the detector of the default pair all of this saves a third of the time.
+
+- Cast, Mul, Add, Transpose of a picture become Transpose, Cast, Mul, Add: bytes are moved, not floats.
+- Add, Clip, Mul that are a hard sigmoid become one.
+- ReduceMean of whole planes becomes GlobalAveragePool.
+- Resize to a multiple of the size that its input has becomes one by a factor.
+- ConvTranspose, Slice, Pad lose the latter two where strides are as large as the kernel: nothing overhangs.
+- ConvTranspose, Mul, Add become weights and a bias, as runtimes make of a convolution's normalization.
+- ConvTranspose, Relu, ConvTranspose of such strides become products at each place of the small map, and what they made
+  is spread out at the end, when it is little.
 """
 
 from __future__ import annotations
