@@ -9,6 +9,8 @@ costs two changes of layout. On the detector of the default pair all of this sav
 - Resize to a multiple of the size that its input has becomes one by a factor.
 - ConvTranspose, Slice, Pad lose the latter two where strides are as large as the kernel: nothing overhangs.
 - ConvTranspose, Mul, Add become weights and a bias, as runtimes make of a convolution's normalization.
+- Reshape, Squeeze that turn planes of one channel round become a Transpose. The converter forgets the Squeeze now and
+  then (tf2onnx 1.17, where what it turns is an output), by the order in which Python's sets happen to be.
 - ConvTranspose, Relu, ConvTranspose of such strides become products at each place of the small map, and what they made
   is spread out at the end, when it is little.
 """
@@ -32,6 +34,8 @@ def quicker(model: ModelProto) -> ModelProto:
             _hard_sigmoid(graph, node)
         elif node.op_type == "ReduceMean":
             _pooled(graph, node)
+        elif node.op_type == "Reshape":
+            _turned_round(graph, node)
         elif node.op_type == "Resize":
             _by_factor(graph, node)
         elif node.op_type == "ConvTranspose":
@@ -73,7 +77,7 @@ class _Graph:
         return name
 
     def skip(self, node: NodeProto, source: NodeProto) -> None:
-        """Has `source` make what `node` made, of the same shape, which goes."""
+        """Has `source` make what `node` made, which goes."""
         old, new = source.output[0], node.output[0]
         for taker in self.takers.pop(old, []):
             if taker is not node:
@@ -156,6 +160,17 @@ def _pooled(graph: _Graph, node: NodeProto) -> None:
         return
     node.op_type = "GlobalAveragePool"
     del node.input[1:], node.attribute[:]
+
+
+def _turned_round(graph: _Graph, node: NodeProto) -> None:
+    shape = graph.constants.get(node.input[1])
+    if shape is None or shape.tolist() != [1, -1, 0, 0, 1] or _attribute(node, "allowzero"):
+        return
+    if squeeze := graph.only(node, "Squeeze"):
+        graph.skip(squeeze, node)
+    node.op_type = "Transpose"
+    del node.input[1:], node.attribute[:]
+    node.attribute.append(helper.make_attribute("perm", [0, 2, 3, 1]))
 
 
 def _by_factor(graph: _Graph, node: NodeProto) -> None:
