@@ -144,9 +144,16 @@ def compare(model: str, run: Path, test: bool = False) -> list[Change]:
                 sets[f"{path.name}/test"] = tasks[1].samples(path.name, entries)
     changes = []
     for name, samples in sets.items():
-        before, after = (task.counts(reader, samples) for task, reader in zip(tasks, readers, strict=True))
-        changes.append(Change(name, len(samples), *bootstrap(before, after)))
+        before, after = (_tallies(task, reader, samples) for task, reader in zip(tasks, readers, strict=True))
+        for what, counts in before.items():
+            title = f"{name}, {what}" if what else name
+            changes.append(Change(title, len(samples), *bootstrap(counts, after[what])))
     return changes
+
+
+def _tallies(task: Any, reader: Any, samples: Sequence) -> dict[str, np.ndarray]:
+    """What counts, by name: of most tasks one thing, ""."""
+    return task.tallies(reader, samples) if hasattr(task, "tallies") else {"": task.counts(reader, samples)}
 
 
 def write_report(changes: Sequence[Change], model: str, path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes import losses, plots
+from recipes import analysis, losses, plots
 from recipes.data import augment, datasets, shards, synthetic
 from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
@@ -175,8 +175,17 @@ class Task:
 
     def counts(self, recognizer: Recognizer, samples: Sequence[synthetic.Strip]) -> np.ndarray:
         """(N, 3) for each sample: words read right, read, and true, which is (1 or 0, 1, 1)."""
-        pairs = zip(recognizer([sample.image for sample in samples]), samples, strict=True)
-        return np.array([(reading.text == sample.text, 1, 1) for reading, sample in pairs], int).reshape(-1, 3)
+        return self.tallies(recognizer, samples)[""]
+
+    @staticmethod
+    def tallies(recognizer: Recognizer, samples: Sequence[synthetic.Strip]) -> dict[str, np.ndarray]:
+        """(N, 3) right, read, and true of words, "", and of "characters": of lines these tell more."""
+        words, characters = [], []
+        for reading, sample in zip(recognizer([sample.image for sample in samples]), samples, strict=True):
+            words.append((reading.text == sample.text, 1, 1))
+            right = sum(a == b for a, b in analysis.aligned(reading.text, sample.text))
+            characters.append((right, len(reading.text), len(sample.text)))
+        return {"": np.array(words, int).reshape(-1, 3), "characters": np.array(characters, int).reshape(-1, 3)}
 
     def held_out(self) -> dict[str, list[synthetic.Strip]]:
         """What validation reads: synthetic words that no step sees, and the real ones held out."""

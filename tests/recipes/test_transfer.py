@@ -12,10 +12,11 @@ import pytest
 import zoo
 from recipes import surgery, train, transfer
 from recipes.data import folders
+from recipes.data.synthetic import Strip
 from recipes.recipe import Recipe
 from recipes.recognition import task as recognition
 from zoo import registry, weights
-from zoo.charset import Charset
+from zoo.charset import Charset, Reading
 
 SMALL = Recipe(
     model="crnn_mobilenet_v3_small",
@@ -149,6 +150,14 @@ def test_an_interval_is_that_of_the_binomial():
     assert low == pytest.approx(0.2 - 1.96 * error, abs=0.012) and high == pytest.approx(0.2 + 1.96 * error, abs=0.012)
 
 
+def test_a_line_counts_by_its_characters():
+    """One of four characters is wrong in the first, one is missing and none is wrong in the second."""
+    task = recognition.Task(SMALL, zoo.card(SMALL.model), None)
+    samples = [Strip(np.zeros((4, 4, 3), "uint8"), text) for text in ("1234", "567")]
+    found = task.tallies(lambda crops: [Reading("1239", 1, ()), Reading("56", 1, ())], samples)
+    assert found[""].tolist() == [[0, 1, 1], [0, 1, 1]] and found["characters"].tolist() == [[3, 4, 4], [2, 2, 3]]
+
+
 def test_a_page_counts_by_its_boxes():
     """Two pages: 3 of 4 found where 5 are true, and 0 of 1 where 1 is: 2 · 3 / (5 + 6)."""
     counts = np.array([(3, 4, 5), (0, 1, 1)])
@@ -166,5 +175,5 @@ def test_a_finetuned_model_comes_with_a_report(tmp_path):
     assert "# run, which began as start" in text and "| synthetic | 4 |" in text and "| real |" in text
     assert zoo.card(tmp_path / "run").weights["data"] == ["synthetic words", "mine/train"]
     changes = transfer.compare(str(tmp_path / "start"), tmp_path / "start")
-    assert [change.change for change in changes] == [0.0]
+    assert [(change.name, change.change) for change in changes] == [("synthetic", 0.0), ("synthetic, characters", 0.0)]
     assert registry.card(tmp_path / "run").options["charset"] == "digits"
