@@ -85,6 +85,17 @@ def test_few_boxes_do_not_turn_a_page():
     assert {word.text for word in read.words} == {"pJom"}
 
 
+def test_little_text_does_not_turn_a_page():
+    """Ten signs read well upside down and badly as they are: too few to believe."""
+    pixels, recognizer = page(WORDS[:10]), Recognizer()
+    boxes, _ = find(pixels)
+    recognizer.one = lambda crop: Reading("i", 0.9, (0.9,))  # type: ignore[method-assign]
+    as_it_is = [Reading("i", 0.1, (0.1,))] * len(boxes)
+    assert righting.misread(pixels, boxes, as_it_is, find, recognizer) == 0
+    recognizer.one = lambda crop: Reading("ill", 0.9, (0.9,) * 3)  # type: ignore[method-assign]
+    assert righting.misread(pixels, boxes, as_it_is, find, recognizer) != 0
+
+
 def test_what_reads_badly_any_way_up_stays_as_it_is():
     """Signs in a picture: nothing reads clearly better than anything else."""
     pixels, recognizer = page(), Recognizer()

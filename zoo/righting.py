@@ -20,6 +20,7 @@ Recognize = Callable[[Sequence[np.ndarray]], Sequence[Reading]]
 WELL = 2.0  # sure characters for each box from which a page is upright
 ASIDE = 0.8  # below it a page may lie on its side
 CLEARLY = 2.0  # so many times as many sure characters another way up must have
+ENOUGH = 12.0  # sure characters that it must have at that: of little text, less tells nothing
 FEWEST = 8  # boxes from which a page is told by them
 WIDEST = 12  # boxes that are read upside down to compare
 SAMPLE = 16  # boxes that are read on a page that may lie on its side
@@ -52,7 +53,7 @@ def misread(
         others = others[np.linspace(0, len(others), min(len(others), SAMPLE), endpoint=False).astype(int)]
         crops = [image.crop(band, box) for box in others]
         there, over = (sure(recognize(some)) for some in (crops, [np.rot90(crop, 2) for crop in crops]))
-        if max(there, over) > len(others) * max(ASIDE, CLEARLY * each):
+        if max(there, over) > max(ENOUGH, len(others) * max(ASIDE, CLEARLY * each)):
             return 3 if there > over else 1
     return 2 if _upside_down(pixels, boxes, readings, recognize) else 0
 
@@ -61,7 +62,7 @@ def _upside_down(pixels: np.ndarray, boxes: np.ndarray, readings: Sequence[Readi
     """True if the widest words clearly read better turned by a half."""
     widest = np.argsort(-geometry.sides(boxes)[0], kind="stable")[:WIDEST]
     turned = recognize([np.rot90(image.crop(pixels, boxes[i]), 2) for i in widest])
-    return sure(turned) > CLEARLY * sure([readings[i] for i in widest])
+    return sure(turned) > max(ENOUGH, CLEARLY * sure([readings[i] for i in widest]))
 
 
 def _band(pixels: np.ndarray) -> np.ndarray:
