@@ -89,7 +89,7 @@ def test_little_text_does_not_turn_a_page():
     """Ten signs read well upside down and badly as they are: too few to believe."""
     pixels, recognizer = page(WORDS[:10]), Recognizer()
     boxes, _ = find(pixels)
-    recognizer.one = lambda crop: Reading("i", 0.9, (0.9,))  # type: ignore[method-assign]
+    recognizer.one = lambda crop: Reading("i", 0.6, (0.6,))  # type: ignore[method-assign]
     as_it_is = [Reading("i", 0.1, (0.1,))] * len(boxes)
     assert righting.misread(pixels, boxes, as_it_is, find, recognizer) == 0
     recognizer.one = lambda crop: Reading("ill", 0.9, (0.9,) * 3)  # type: ignore[method-assign]
