@@ -1,7 +1,7 @@
 """What a request costs beside the same call in this process, with and without batching (pages: bench/stream.py).
 
     overhead     a model that does nothing: the whole cost of a request
-    pictures     a model of some 20 ms that takes a JPEG
+    pictures     a model of some 20 ms that takes a JPEG; also by a server of ten lines that knows nothing else (bare)
     batching     the same, 32 requests under way, by one and by eight rows a run
     codec        an answer of a megabyte, in the server's default form and as one block
 
@@ -39,14 +39,54 @@ max_enqueued_batches { value: 64 }
 """
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def serve_bare(folder: str, port: int) -> None:
+    """Serves the model alone, bytes in and bytes out, until it is killed."""
+    import grpc
+
+    from serving import wire
+    from serving.servable import Servable
+
+    model = Servable(folder)
+
+    def picture(data: bytes, _: grpc.ServicerContext) -> bytes:
+        return model.predict("picture", {"image": wire.encode([data])})["y"].tobytes()
+
+    server = grpc.server(ThreadPoolExecutor(4))
+    handlers = {"Picture": grpc.unary_unary_rpc_method_handler(picture)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Bare", handlers),))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    server.wait_for_termination()
+
+
+@contextmanager
+def bare(folder: Path) -> Iterator[Callable[[bytes], bytes]]:
+    """The call of `serve_bare` in a process of its own, which ends with the context."""
+    import grpc
+
+    port = free_port()
+    running = subprocess.Popen([sys.executable, __file__, "--bare", str(folder), str(port)], stderr=subprocess.DEVNULL)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(120)
+            yield channel.unary_unary("/Bare/Picture")
+    finally:
+        running.kill()
+        running.wait()
+
+
 @contextmanager
 def served(folder: Path, *flags: str) -> Iterator[Client]:
     """A client of a server of the model "m" in `folder`, in a process of its own that ends with the context."""
     from serving.client import Client
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     places = [
         "--model_name=m",
         f"--model_base_path={folder / 'm'}",
@@ -121,9 +161,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement under load")
+    parser.add_argument("--bare", nargs=2, metavar=("FOLDER", "PORT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+    sys.path.insert(0, str(ROOT))
+    if options.bare:
+        serve_bare(options.bare[0], int(options.bare[1]))
+        return
     import cv2
 
     from serving import wire
@@ -137,7 +182,7 @@ def main() -> None:
         folder = Path(temporary)
         write_model(folder / "m" / "1", 20)
         model = Servable(folder / "m" / "1")
-        with served(folder) as client:
+        with served(folder) as client, bare(folder / "m" / "1") as ten_lines:
             tiny = in_turns(
                 {
                     "direct": lambda: model.predict("serving_default", {"x": wire.encode(one)}),
@@ -150,13 +195,14 @@ def main() -> None:
                 {
                     "direct": lambda: model.predict("picture", {"image": wire.encode([jpeg])}),
                     "served": lambda: client.predict("m", {"image": [jpeg]}, signature="picture"),
+                    "bare": lambda: ten_lines(jpeg),
                 },
                 20 * options.rounds,
             )
-            more = picture["served"] / picture["direct"] - 1
-            print(
-                f"{'a JPEG, directly / served':<40}{picture['direct']:>9.1f} / {picture['served']:.1f} ms: {more:+.1%}"
-            )
+            for side in ("served", "bare"):
+                more = picture[side] / picture["direct"] - 1
+                title = f"a JPEG, directly / {side}"
+                print(f"{title:<40}{picture['direct']:>9.1f} / {picture[side]:.1f} ms: {more:+.1%}")
             block = wire.encode(million).SerializeToString()
             plain = wire.encode(million, content=False).SerializeToString()
             codec = in_turns(
