@@ -29,7 +29,7 @@ from recipes.recognition.task import Task as Words
 from recipes.segmentation.task import Task as Segments
 from recipes.spotting.task import Task as Spots
 from recipes.tables.task import Task as Cells
-from recipes.tables.task import in_place
+from recipes.tables.task import matched
 from zoo import image as images
 from zoo import registry
 from zoo.files import replacing
@@ -182,12 +182,16 @@ def _worst_pages(members: Sequence, pages: Sequence[analysis.Boxes]) -> str:
     order = sorted(range(len(pages)), key=lambda index: -pages[index].errors)[:PAGES]
     figures = []
     for boxes, member in ((pages[index], members[index]) for index in order):
-        drawn = {plots.RIGHT: boxes.found[boxes.right], MISSED: boxes.true[~boxes.met],
-                 plots.WRONG: boxes.found[~boxes.right]}  # fmt: skip
-        picture = plots.outlined(member.image, drawn, max(2, round(max(member.image.shape) / 500)))
-        counts = f"{len(boxes.found[boxes.right])} right, {(~boxes.met).sum()} missed, {(~boxes.right).sum()} false"
-        figures.append(figure(np.asarray(picture), counts, "page"))
+        figures.append(_page(member.image, boxes.found, boxes.right, boxes.true, boxes.met))
     return _sheet("Pages with most errors", figures, LEGEND)
+
+
+def _page(image: np.ndarray, found: np.ndarray, right: np.ndarray, true: np.ndarray, met: np.ndarray) -> str:
+    """A page with boxes found (N, 4, 2), which of them are right (N,), and those true that were not met."""
+    drawn = {plots.RIGHT: found[right], MISSED: true[~met], plots.WRONG: found[~right]}
+    picture = plots.outlined(image, drawn, max(2, round(max(image.shape) / 500)))
+    counts = f"{right.sum()} right, {(~met).sum()} missed, {(~right).sum()} false"
+    return figure(np.asarray(picture), counts, "page")
 
 
 # ---------------------------------------------------------------- spotters
@@ -276,7 +280,7 @@ def _cells(task: Cells, network: Any) -> list[str]:
         pages = []
         for member in members:
             cells = find(member.image)
-            pairs = in_place(cells, member)
+            _, pairs = matched(cells, member)
             found = [("cell", cell.polygon) for cell in cells]
             true = [("cell", outline) for outline in member.cells]
             right, met = np.zeros(len(found), bool), np.zeros(len(true), bool)
@@ -319,11 +323,8 @@ def _worst_found(pages: Sequence[Found]) -> str:
     order = sorted(pages, key=lambda page: -int((~page.right).sum() + (~page.met).sum()))[:PAGES]
     figures = []
     for page in order:
-        boxes, true = stacked([box for _, box in page.found]), stacked([box for _, box in page.true])
-        drawn = {plots.RIGHT: boxes[page.right], MISSED: true[~page.met], plots.WRONG: boxes[~page.right]}
-        picture = plots.outlined(page.image, drawn, max(2, round(max(page.image.shape) / 500)))
-        counts = f"{page.right.sum()} right, {(~page.met).sum()} missed, {(~page.right).sum()} false"
-        figures.append(figure(np.asarray(picture), counts, "page"))
+        found, true = (stacked([box for _, box in side]) for side in (page.found, page.true))
+        figures.append(_page(page.image, found, page.right, true, page.met))
     return _sheet("Pages with most errors", figures, LEGEND)
 
 

@@ -17,7 +17,7 @@ costs two changes of layout. On the detector of the default pair all of this sav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,23 +27,10 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 def quicker(model: ModelProto) -> ModelProto:
     """The model, changed in place."""
     graph = _Graph(model)
-    for node in list(model.graph.node):
-        if node.op_type == "Transpose":
-            _planes_first(graph, node)
-        elif node.op_type == "Clip":
-            _hard_sigmoid(graph, node)
-        elif node.op_type == "ReduceMean":
-            _pooled(graph, node)
-        elif node.op_type == "Reshape":
-            _turned_round(graph, node)
-        elif node.op_type == "Resize":
-            _by_factor(graph, node)
-        elif node.op_type == "ConvTranspose":
-            _as_it_is(graph, node)
-            _folded(graph, node)
-    for node in list(model.graph.node):
-        if node.op_type == "ConvTranspose":
-            _spread_late(graph, node)
+    for changes in (EACH, AFTERWARDS):
+        for node in list(model.graph.node):
+            for change in changes.get(node.op_type, ()):
+                change(graph, node)
     graph.finish()
     return model
 
@@ -246,12 +233,10 @@ def _spread_late(graph: _Graph, first: NodeProto) -> None:
         name = f"{relu.name}_products"
         nodes.append(helper.make_node("Relu", nodes[-1].output, [name], name))
     nodes.append(_product(graph, second, nodes[-1].output[0], sides[0] ** 2))
-    name = f"{first.name}_spread"
-    nodes.append(helper.make_node("DepthToSpace", nodes[-1].output, [name], name, blocksize=sides[0], mode="DCR"))
-    name = f"{second.name}_spread"
-    nodes.append(
-        helper.make_node("DepthToSpace", nodes[-1].output, second.output, name, blocksize=sides[1], mode="DCR")
-    )
+    for node, side in zip((first, second), sides, strict=True):
+        name = f"{node.name}_spread"
+        outputs = [name] if node is first else second.output
+        nodes.append(helper.make_node("DepthToSpace", nodes[-1].output, outputs, name, blocksize=side, mode="DCR"))
     _insert(graph, nodes, second)
     graph.removed.update(node.name for node in (first, relu, second) if node is not None)
 
@@ -280,3 +265,15 @@ def _insert(graph: _Graph, nodes: Sequence[NodeProto], before: NodeProto) -> Non
     place = list(graph.model.graph.node).index(before)
     for node in reversed(nodes):
         graph.model.graph.node.insert(place, node)
+
+
+Change = Callable[[_Graph, NodeProto], None]
+EACH: Mapping[str, Sequence[Change]] = {
+    "Transpose": (_planes_first,),
+    "Clip": (_hard_sigmoid,),
+    "ReduceMean": (_pooled,),
+    "Reshape": (_turned_round,),
+    "Resize": (_by_factor,),
+    "ConvTranspose": (_as_it_is, _folded),
+}
+AFTERWARDS: Mapping[str, Sequence[Change]] = {"ConvTranspose": (_spread_late,)}

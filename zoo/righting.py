@@ -44,9 +44,9 @@ def misread(
         find: from pixels to boxes and scores.
         recognize: from crops to readings.
     """
-    if len(boxes) < FEWEST or sure(readings) >= WELL * len(boxes):
+    each = sure(readings) / max(1, len(boxes))
+    if len(boxes) < FEWEST or each >= WELL:
         return 0
-    each = sure(readings) / len(boxes)
     if each < ASIDE:
         band = _band(np.rot90(pixels, 1))
         others = find(band)[0]

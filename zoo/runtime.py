@@ -59,7 +59,9 @@ def connect_several(names: Sequence[str | os.PathLike], runtime: str = "auto") -
     """
     paths = [onnx_path(registry.card(name)) for name in names]
     made = _chosen(runtime, *paths) == "onnxruntime" and all(path.is_file() for path in paths)
-    with ThreadPoolExecutor(len(names) if made else 1) as pool:  # frameworks load one network at a time
+    if not made:  # frameworks load one network at a time, and know what they were told in this thread alone
+        return [connect(name, runtime) for name in names]
+    with ThreadPoolExecutor(len(names)) as pool:
         return list(pool.map(connect, names, [runtime] * len(names)))
 
 

@@ -327,6 +327,12 @@ def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[
     return train, held
 
 
+def with_parts(sets: Named) -> Named:
+    """Of the sets those pages that say what their parts are."""
+    known = {name: [entry for entry in entries if entry.regions] for name, entries in sets.items()}
+    return {name: entries for name, entries in known.items() if entries}
+
+
 def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> tuple[str, Any]:
     """The name of one of several sets, and a member of it: a set is drawn by the square root of its size.
 

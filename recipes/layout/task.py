@@ -49,8 +49,8 @@ class Task:
         if tuple(card.reading["size"]) != self.size:
             raise ValueError(f"{card.name} learns pages of {self.size} pixels; its reading has {card.reading['size']}")
         self.places, self.known = targets.places(labels), np.array(targets.known(labels))
-        self.real, self.held = map(_known, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(_known, datasets.train_split(data, recipe.replay))
+        self.real, self.held = map(datasets.with_parts, datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = map(datasets.with_parts, datasets.train_split(data, recipe.replay))
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
 
     def page(self, seed: tuple[int, ...]) -> Page:
@@ -93,9 +93,9 @@ class Task:
         """The pages of a data set, as `counts` takes them."""
         return [self.labelled(entry) for entry in entries if entry.regions]
 
-    def reader(self, network) -> Finder:
-        """The network as the reading path uses it."""
-        return Finder(runtime.in_process(network, decoding.needed(self.reading)), **self.reading)
+    def reader(self, network, **options) -> Finder:
+        """The network as the reading path uses it, but for some options."""
+        return Finder(runtime.in_process(network, decoding.needed(self.reading)), **self.reading | options)
 
     def counts(self, find: Finder, pages: Sequence[Page]) -> np.ndarray:
         """(N, 3) for each page: regions of their class that overlap by a half, that were found, and that are true."""
@@ -111,19 +111,18 @@ class Task:
 
         Writes a picture of the first pages of each set with what was found.
         """
-        find, shown = self.reader(network), []
+        find, shown = self.reader(network, threshold=LEAST), []
         scores: dict[str, dict[str, float]] = {}
-        find.options = find.options | {"threshold": LEAST}
         for name, pages in self.held_out().items():
             found, true = [], []
-            for image, parts in pages:
+            for index, (image, parts) in enumerate(pages):
                 parts = [(label, outline) for label, outline in parts if label in self.places]
                 seen = find(image)
                 found.append(self._boxes([(self.known[find.labels.index(r.label)], r.polygon, r.score) for r in seen]))
                 true.append(self._boxes([(LABELS.index(label), outline, 1.0) for label, outline in parts]))
-                sure = [region.polygon for region in seen if region.score > self.reading.get("threshold", 0.5)]
-                shown.append((image, stacked(sure), stacked([outline for _, outline in parts])))
-            shown = shown[: SHOWN * (len(scores) + 1)]
+                if index < SHOWN:
+                    sure = [region.polygon for region in seen if region.score > self.reading.get("threshold", 0.5)]
+                    shown.append((image, stacked(sure), stacked([outline for _, outline in parts])))
             scores[name] = metrics.mean_average_precision(found, true, len(LABELS))
         plots.regions(shown, picture)
         each = {f"{name}_{key}": value for name, result in scores.items() for key, value in result.items()}
@@ -158,9 +157,3 @@ def compared(found: Sequence[Region], true: Sequence[tuple[str, np.ndarray]]) ->
 def stacked(polygons: Sequence[np.ndarray]) -> np.ndarray:
     """(N, 4, 2) float32."""
     return np.array(polygons, "float32").reshape(-1, 4, 2)
-
-
-def _known(sets: datasets.Named) -> datasets.Named:
-    """Of the sets those pages that say what their parts are."""
-    known = {name: [entry for entry in entries if entry.regions] for name, entries in sets.items()}
-    return {name: entries for name, entries in known.items() if entries}

@@ -14,7 +14,7 @@ from recipes.recipe import Recipe
 from recipes.recognition.targets import align, masks
 from zoo import image as images
 from zoo import runtime
-from zoo.charset import Charset
+from zoo.charset import Charset, Reading
 from zoo.reading import Recognizer
 from zoo.registry import Card
 
@@ -175,23 +175,28 @@ class Task:
 
     def counts(self, recognizer: Recognizer, samples: Sequence[synthetic.Strip]) -> np.ndarray:
         """(N, 3) for each sample: words read right, read, and true, which is (1 or 0, 1, 1)."""
-        return self.tallies(recognizer, samples)[""]
+        return _words_right(recognizer([sample.image for sample in samples]), samples)
 
     @staticmethod
     def tallies(recognizer: Recognizer, samples: Sequence[synthetic.Strip]) -> dict[str, np.ndarray]:
         """(N, 3) right, read, and true of words, "", and of "characters": of lines these tell more."""
-        words, characters = [], []
-        for reading, sample in zip(recognizer([sample.image for sample in samples]), samples, strict=True):
-            words.append((reading.text == sample.text, 1, 1))
-            right = sum(a == b for a, b in analysis.aligned(reading.text, sample.text))
-            characters.append((right, len(reading.text), len(sample.text)))
-        return {"": np.array(words, int).reshape(-1, 3), "characters": np.array(characters, int).reshape(-1, 3)}
+        readings = recognizer([sample.image for sample in samples])
+        characters = [
+            (sum(a == b for a, b in analysis.aligned(reading.text, sample.text)), len(reading.text), len(sample.text))
+            for reading, sample in zip(readings, samples, strict=True)
+        ]
+        return {"": _words_right(readings, samples), "characters": np.array(characters, int).reshape(-1, 3)}
 
     def held_out(self) -> dict[str, list[synthetic.Strip]]:
         """What validation reads: synthetic words that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic.word_at(self.charset, VALIDATION_SEED, i) for i in range(count)]}
         return sets | datasets.held_sets(self.held, self.held_kept, count, lambda name, words: words)
+
+
+def _words_right(readings: Sequence[Reading], samples: Sequence[synthetic.Strip]) -> np.ndarray:
+    pairs = zip(readings, samples, strict=True)
+    return np.array([(reading.text == sample.text, 1, 1) for reading, sample in pairs], int).reshape(-1, 3)
 
 
 class Attention(Task):

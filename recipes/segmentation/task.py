@@ -39,8 +39,8 @@ class Task:
         if len(self.names) != card.options["classes"]:
             raise ValueError(f"{card.name} has classes={card.options['classes']}; its reading names {len(self.names)}")
         targets.merged(np.zeros(1, np.uint8), self.names)
-        self.real, self.held = map(_known, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(_known, datasets.train_split(data, recipe.replay))
+        self.real, self.held = map(datasets.with_parts, datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = map(datasets.with_parts, datasets.train_split(data, recipe.replay))
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
 
     def page(self, seed: tuple[int, ...]) -> Regions:
@@ -115,12 +115,6 @@ class Task:
         plots.segments(shown, picture)
         each = {f"{name}_{key}": value for name, result in scores.items() for key, value in result.items()}
         return {"score": float(np.mean([result["miou"] for result in scores.values()])), **each}
-
-
-def _known(sets: datasets.Named) -> datasets.Named:
-    """Of the sets those pages that say what their parts are."""
-    known = {name: [entry for entry in entries if entry.regions] for name, entries in sets.items()}
-    return {name: entries for name, entries in known.items() if entries}
 
 
 make = Task

@@ -88,17 +88,15 @@ class Task:
 
 def compared(cells: Sequence[Cell], table: Table) -> np.ndarray:
     """(4,) how many cells were found that are some, are so in their places, were found, and are true."""
-    return np.array([len(_pairs(cells, table)), len(in_place(cells, table)), len(cells), len(table.cells)])
+    pairs, placed = matched(cells, table)
+    return np.array([len(pairs), len(placed), len(cells), len(table.cells)])
 
 
-def in_place(cells: Sequence[Cell], table: Table) -> list[tuple[int, int]]:
-    """(found, true) cells of the same outline, rows and columns."""
+def matched(cells: Sequence[Cell], table: Table) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(found, true) cells of the same outline; and those of them of the same rows and columns, too."""
+    pairs, _ = metrics.pair(outlines(cells), table.cells, np.zeros(len(table.cells), bool))
     places = table.places.tolist()
-    return [(i, j) for i, j in _pairs(cells, table) if [*cells[i].rows, *cells[i].columns] == places[j]]
-
-
-def _pairs(cells: Sequence[Cell], table: Table) -> list[tuple[int, int]]:
-    return metrics.pair(outlines(cells), table.cells, np.zeros(len(table.cells), bool))[0]
+    return pairs, [(i, j) for i, j in pairs if [*cells[i].rows, *cells[i].columns] == places[j]]
 
 
 def outlines(cells: Sequence[Cell]) -> np.ndarray:
