@@ -36,12 +36,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from serving import graph, graph_spotting, pictures, wire
+from serving import graph, graph_language, graph_spotting, pictures, wire
 from serving.models import version_numbers
 from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable, StatusError
 from zoo import decoding, registry, runtime
 from zoo.charset import Charset
 from zoo.files import sha256
+from zoo.language import WEIGHT
+from zoo.reading import spelt
 
 PIXELS = "pixels"  # the signature of images that are already prepared
 MANIFEST = "assets.extra/manifest.json"
@@ -210,7 +212,7 @@ def make_ocr(
     reading: graph.Reading, cards: Mapping[str, Any], folder: str | os.PathLike, name: str, version: int | None = None
 ) -> Path:
     """As `export_ocr`, of networks at hand."""
-    variables = [*reading.detector.variables, *reading.recognizer.variables]
+    variables = [*reading.detector.variables, *reading.recognizer.variables, *_of(reading.table)]
     values = {"detection": dict(reading.detection), "recognition": dict(reading.recognition)}
     examples = {"recognize": [_png(reading.height, 3 * reading.height)]}
     return _make_reader(
@@ -229,7 +231,15 @@ def make_spotter(
     variables = {id(v): v for network in (spotting.locator, spotting.reader) for v in network.variables}
     signatures = graph_spotting.signatures(spotting)
     return _make_reader(
-        signatures, [*variables.values()], spotting.size, {}, spotting.reading, card, folder, name, version
+        signatures,
+        [*variables.values(), *_of(spotting.table)],
+        spotting.size,
+        {},
+        spotting.reading,
+        card,
+        folder,
+        name,
+        version,
     )
 
 
@@ -243,7 +253,18 @@ def spotting_of(name: str | os.PathLike, weights: Any = "default") -> graph_spot
     card = registry.card(name)
     divided = runtime.parts(card, registry.load(name, weights))
     values = {**DEFAULTS["detection"], **card.reading}
-    return graph_spotting.Spotting(divided.locate, divided.read, values, Charset(card.options["charset"]))
+    charset = Charset(card.options["charset"])
+    return graph_spotting.Spotting(divided.locate, divided.read, values, charset, table=_table(values, charset))
+
+
+def _table(values: Mapping[str, Any], charset: Charset) -> graph_language.Table | None:
+    """The language that a card's values for reading name."""
+    spelling = spelt(values.get("spelling", ""), charset, values.get("spelling_weight", WEIGHT))
+    return graph_language.Table(spelling) if spelling else None
+
+
+def _of(table: graph_language.Table | None) -> list[Any]:
+    return table.variables if table else []
 
 
 def _make_reader(
@@ -293,13 +314,9 @@ def reading_of(detection: str | os.PathLike, recognition: str | os.PathLike) -> 
             f"{chosen['detection'].name}: a graph makes boxes of maps of text, not by {decode}; take another detector"
         )
     detector, recognizer = (runtime.inference(registry.load(name)) for name in (detection, recognition))
-    return graph.Reading(
-        detector,
-        recognizer,
-        {**DEFAULTS["detection"], **chosen["detection"].reading},
-        {**DEFAULTS["recognition"], **chosen["recognition"].reading},
-        Charset(chosen["recognition"].options["charset"]),
-    )
+    found, read = ({**DEFAULTS[task], **chosen[task].reading} for task in ("detection", "recognition"))
+    charset = Charset(chosen["recognition"].options["charset"])
+    return graph.Reading(detector, recognizer, found, read, charset, _table(read, charset))
 
 
 def _cards(*names: str | os.PathLike) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from serving import graph_regions, graph_strips, graph_text
+from serving import graph_language, graph_regions, graph_strips, graph_text
 from serving.graph_strips import Places
 from zoo.charset import Charset
 from zoo.reading import BATCH, TALL
@@ -41,6 +41,7 @@ class Reading:
         detector, recognizer: from (B, H, W, 3) pixels to {"logits"}.
         detection, recognition: the cards' values for reading.
         charset: of the recognizer.
+        table: of the language that is asked where it is in doubt; None is none.
     """
 
     detector: keras.Model
@@ -48,6 +49,11 @@ class Reading:
     detection: Mapping[str, Any]
     recognition: Mapping[str, Any]
     charset: Charset
+    table: graph_language.Table | None = None
+
+    @property
+    def tried(self) -> int:
+        return self.table.tried if self.table else 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -158,14 +164,19 @@ def recognize(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     shapes = (_strip_shape(reading), [None], [None], [None])
     kinds = (tf.uint8, tf.int32, tf.int32, tf.int32)
     cut, starts, owners, wanted = joined(tf.size(data), step, kinds, shapes)
-    texts, scores, _ = _texts(reading, cut, owners, starts, wanted, tf.size(data))
+    texts, scores, _ = _texts(reading, cut, owners, starts, wanted, tf.range(tf.size(data)))  # each for itself
     return {"texts": texts, "scores": scores}
 
 
 def read(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
     found, strips = _pages(reading, data, _page_strips)
-    return laid_out(found, *_texts(reading, *strips, tf.shape(found.items)[0]))
+    return laid_out(found, *_texts(reading, *strips, pages_of(found)))
+
+
+def pages_of(found: Words) -> tf.Tensor:
+    """(M,) int32, ascending: the page of each item."""
+    return tf.gather(tf.repeat(tf.range(tf.size(found.counts)), found.counts), found.items[:, 0])
 
 
 def laid_out(found: Words, texts: tf.Tensor, scores: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -316,9 +327,9 @@ def joined(
 
 
 def _texts(
-    reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor, count: tf.Tensor
+    reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor, pages: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Text, score and length of each of `count` items, whose strips stand one after the other."""
+    """Text, score and length of each item, whose strips stand one after the other; `pages` has the page of each."""
     widest = reading.widths[-1]
     length = reading.recognizer.compute_output_shape((None, reading.height, widest, 3))["logits"][1]
     # The narrowest width that holds a strip; they are run by width, and then put back into their places.
@@ -332,7 +343,9 @@ def _texts(
         low, high = graph_text.cuts(found.blank, owners, starts * length // widest)
     else:
         low, high = tf.zeros_like(owners), tf.fill(tf.shape(owners), length)
-    return graph_text.texts(found, owners, count, low, high, reading.charset.characters, reading.ctc)
+    if reading.table:
+        return graph_language.spelt(reading.table, found, owners, low, high, pages)
+    return graph_text.texts(found, owners, tf.size(pages), low, high, reading.charset.characters, reading.ctc)
 
 
 def _run(reading: Reading, strips: tf.Tensor, kinds: tf.Tensor, length: int) -> graph_text.Steps:
@@ -342,13 +355,13 @@ def _run(reading: Reading, strips: tf.Tensor, kinds: tf.Tensor, length: int) -> 
     def part(begin: tf.Tensor, stop: tf.Tensor, width: tf.Tensor) -> graph_text.Steps:
         pixels = tf.cast(strips[begin:stop, :, :width], kind)
         logits = reading.recognize(pixels)["logits"] / reading.recognition.get("temperature", 1.0)
-        return graph_text.steps(logits, reading.charset.blank, length)
+        return graph_text.steps(logits, reading.charset.blank, length, reading.tried)
 
-    return in_parts(kinds, reading.widths, part, length)
+    return in_parts(kinds, reading.widths, part, length, reading.tried)
 
 
 def in_parts(
-    kinds: tf.Tensor, widths: list[int], part: Callable[..., graph_text.Steps], length: int
+    kinds: tf.Tensor, widths: list[int], part: Callable[..., graph_text.Steps], length: int, tried: int
 ) -> graph_text.Steps:
     """The steps of what stands in the order of its widths' numbers, up to `BATCH` of one width at once.
 
@@ -357,6 +370,7 @@ def in_parts(
         widths: that there are.
         part: from the first of some, the one after the last, and their width, to steps (·, length).
         length: T of the steps.
+        tried: characters of each.
     """
     counts = tf.math.bincount(kinds, minlength=len(widths), maxlength=len(widths))
     ends = tf.cumsum(counts)
@@ -369,8 +383,7 @@ def in_parts(
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return part(begins[number], stops[number], tf.constant(widths)[of_part[number]])
 
-    kinds_of = (tf.int32, tf.float32, tf.float32)
-    return graph_text.Steps(*joined(tf.size(of_part), step, kinds_of, ([None, length],) * 3, parallel=1))
+    return graph_text.Steps(*joined(tf.size(of_part), step, *graph_text.Steps.specs(length, tried), parallel=1))
 
 
 def _best(found: Words, scores: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from serving import graph, graph_strips, graph_text
+from serving import graph, graph_language, graph_strips, graph_text
 from zoo.charset import Charset
 
 
@@ -33,6 +33,7 @@ class Spotting:
         reading: the card's values for reading, "size" and "widths" among them.
         charset: of the texts.
         height: rows of a word's view.
+        table: of the language that is asked where texts are in doubt; None is none.
     """
 
     locator: keras.Model
@@ -40,6 +41,11 @@ class Spotting:
     reading: Mapping[str, Any]
     charset: Charset
     height: int = 16
+    table: graph_language.Table | None = None
+
+    @property
+    def tried(self) -> int:
+        return self.table.tried if self.table else 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,19 +93,21 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
         lengths = [tf.shape(values)[:1] for values in (polygons, items)]
         return *lengths, tf.shape(page)[None, :2], polygons, scores, items, *_steps(spotting, shared, turned, length)
 
-    one, steps = [None], [None, length]
-    shapes = (one, one, [None, 2], [None, 4, 2], one, [None, 2], steps, steps, steps)
-    kinds = (*(tf.int32,) * 3, tf.float32, tf.float32, tf.int32, tf.int32, tf.float32, tf.float32)
+    one, (of_steps, steps) = [None], graph_text.Steps.specs(length, spotting.tried)
+    shapes = (one, one, [None, 2], [None, 4, 2], one, [None, 2], *steps)
+    kinds = (*(tf.int32,) * 3, tf.float32, tf.float32, tf.int32, *of_steps)
     counts, of_pages, sizes, polygons, scores, items, *fields = graph.joined(
         tf.size(data), step, kinds, shapes, parallel=1
     )
     items = graph.renumbered(items, counts, of_pages)
+    found, seen = graph.Words(counts, sizes, polygons, scores, items), graph_text.Steps(*fields)
     total = tf.shape(items)[0]
-    low = tf.zeros([total], tf.int32)
-    texts = graph_text.texts(
-        graph_text.Steps(*fields), tf.range(total), total, low, low + length, spotting.charset.characters, True
-    )
-    return graph.laid_out(graph.Words(counts, sizes, polygons, scores, items), *texts)
+    owners, low = tf.range(total), tf.zeros([total], tf.int32)
+    if spotting.table:
+        texts = graph_language.spelt(spotting.table, seen, owners, low, low + length, graph.pages_of(found))
+    else:
+        texts = graph_text.texts(seen, owners, total, low, low + length, spotting.charset.characters, True)
+    return graph.laid_out(found, *texts)
 
 
 def _located(spotting: Spotting, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
@@ -130,8 +138,10 @@ def _steps(spotting: Spotting, shared: dict[str, tf.Tensor], quads: tf.Tensor, l
     def part(begin: tf.Tensor, stop: tf.Tensor, width: tf.Tensor) -> graph_text.Steps:
         inside = tf.cast(tf.range(width), tf.float32)[None] < columns[begin:stop, None]
         given = {**shared, "words": quads[None, begin:stop], "columns": tf.cast(inside, tf.float32)[None]}
-        return graph_text.steps(spotting.reader(given, training=False)["text"][0], spotting.charset.blank, length)
+        return graph_text.steps(
+            spotting.reader(given, training=False)["text"][0], spotting.charset.blank, length, spotting.tried
+        )
 
-    found = graph.in_parts(tf.gather(kinds, order), spotting.widths, part, length)
+    found = graph.in_parts(tf.gather(kinds, order), spotting.widths, part, length, spotting.tried)
     back = graph_text.inverse(order)
     return graph_text.Steps(*(tf.gather(values, back) for values in found))

@@ -9,26 +9,52 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from zoo.language import NEVER
+
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 
 class Steps(NamedTuple):
-    """What a recognizer says of strips (S, T): the best class of each step, its probability, and that of the blank."""
+    """What a recognizer says of strips.
+
+    Attributes:
+        best, score, blank: (S, T) the likeliest class of each step, its probability, and that of the blank.
+        classes, logs: (S, T, k) the likeliest characters, and the logarithms of their probabilities.
+    """
 
     best: tf.Tensor
     score: tf.Tensor
     blank: tf.Tensor
+    classes: tf.Tensor
+    logs: tf.Tensor
+
+    @staticmethod
+    def specs(length: int, tried: int) -> tuple[tuple[tf.DType, ...], tuple[list[int | None], ...]]:
+        """The types and shapes of the fields, of `length` steps."""
+        each, deep = [None, length], [None, length, tried]
+        return (tf.int32, tf.float32, tf.float32, tf.int32, tf.float32), (each, each, each, deep, deep)
 
 
-def steps(logits: tf.Tensor, blank: int, length: int) -> Steps:
-    """The steps of logits (S, T, K), filled up with blanks to `length`."""
+class Characters(NamedTuple):
+    """Characters (M,) of all owners, one after the other: class, score, and whose each is."""
+
+    best: tf.Tensor
+    score: tf.Tensor
+    owner: tf.Tensor
+
+
+def steps(logits: tf.Tensor, blank: int, length: int, tried: int = 0) -> Steps:
+    """The steps of logits (S, T, K), filled up with blanks to `length`; of each the `tried` likeliest characters."""
     probability = tf.nn.softmax(logits)
     best = tf.argmax(logits, -1, tf.int32)
+    logs, classes = tf.math.top_k(tf.nn.log_softmax(logits)[..., :blank], tried)
     more = [[0, 0], [0, length - tf.shape(logits)[1]]]
     return Steps(
         tf.pad(best, more, constant_values=blank),
         tf.pad(tf.reduce_max(probability, -1), more, constant_values=1.0),
         tf.pad(probability[..., blank], more, constant_values=1.0),
+        tf.pad(classes, [*more, [0, 0]]),
+        tf.pad(logs, [*more, [0, 0]], constant_values=NEVER),
     )
 
 
@@ -60,19 +86,25 @@ def cuts(blank: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor) -> tuple[tf.Ten
 
 
 def texts(
-    found: Steps, owners: tf.Tensor, count: tf.Tensor, low: tf.Tensor, high: tf.Tensor, characters: str, ctc: bool
+    found: Steps, owners: tf.Tensor, count: tf.Tensor, low: tf.Tensor, high: tf.Tensor, letters: str, ctc: bool
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The text (N,) string of each owner, the product (N,) of its characters' scores, and their number (N,) int32.
 
     Args:
         low, high: (S,) the steps of each strip that count.
+        letters: the alphabet.
         ctc: repeats and blanks are dropped; else the text ends at the first class that is no character.
     """
+    return written(characters(found, owners, low, high, len(letters), ctc), count, letters)
+
+
+def characters(found: Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, blank: int, ctc: bool) -> Characters:
+    """The characters of all owners; see `texts`."""
     length = tf.shape(found.best)[1]
     place = tf.range(length)[None]
     counts = (place >= low[:, None]) & (place < high[:, None])
     if not ctc:
-        counts &= tf.cumsum(tf.cast(found.best >= len(characters), tf.int32), 1) == 0
+        counts &= tf.cumsum(tf.cast(found.best >= blank, tf.int32), 1) == 0
     best = tf.boolean_mask(found.best, counts)
     score = tf.boolean_mask(found.score, counts)
     owner = tf.boolean_mask(tf.repeat(owners[:, None], length, 1), counts)
@@ -81,12 +113,18 @@ def texts(
         run = tf.cumsum(tf.cast(new, tf.int32)) - 1
         score = tf.math.segment_max(score, run)
         best, owner = tf.boolean_mask(best, new), tf.boolean_mask(owner, new)
-        kept = best < len(characters)
+        kept = best < blank
         best, owner, score = (tf.boolean_mask(values, kept) for values in (best, owner, score))
-    letters = tf.gather(tf.constant([letter.encode() for letter in characters]), best)
-    text = tf.strings.unsorted_segment_join(letters, owner, count)
-    product = tf.math.unsorted_segment_prod(score, owner, count)
-    return text, product, tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, count)
+    return Characters(best, score, owner)
+
+
+def written(found: Characters, count: tf.Tensor, letters: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Text, product of the scores, and number of the characters of each of `count` owners."""
+    text = tf.strings.unsorted_segment_join(
+        tf.gather(tf.constant([letter.encode() for letter in letters]), found.best), found.owner, count
+    )
+    product = tf.math.unsorted_segment_prod(found.score, found.owner, count)
+    return text, product, tf.math.unsorted_segment_sum(tf.ones_like(found.owner), found.owner, count)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------

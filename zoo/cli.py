@@ -278,6 +278,12 @@ def add_read(subparsers) -> None:
         help="with --only, least share of probability; default: 0.01 on pages, else 0",
     )
     command.add_argument("--beam", metavar="N", type=_positive, default=0, help="search for the likeliest text: 8, say")
+    command.add_argument(
+        "--spelling",
+        metavar="LANGUAGE",
+        help="language that is asked where the recognizer is in doubt: a name, a file of `zoo language`, or none; "
+        "default: the model's own",
+    )
     place = command.add_mutually_exclusive_group()
     place.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
     place.add_argument("--server", metavar="HOST:PORT", help="model server that runs the networks")
@@ -394,6 +400,8 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
         chosen["upright"] = True
     if args.beam:
         chosen["beam"] = args.beam
+    if args.spelling:
+        chosen["spelling"] = "" if args.spelling == "none" else args.spelling
     if args.only:
         usual = 0.0 if args.recognize_only else NEARLY
         chosen |= {"only": tuple(args.only), "least": usual if args.least is None else args.least}
@@ -725,6 +733,49 @@ def calibrate(args: argparse.Namespace) -> None:
         print(f"written: {calibration.write(args.model, found)}", file=sys.stderr)
 
 
+# ---------------------------------------------------------------- language
+
+
+def add_language(subparsers) -> None:
+    command = subparsers.add_parser(
+        "language",
+        help="count a language for --spelling",
+        description="Counts which letters follow each other in words, for `zoo read --spelling FILE` to ask where a "
+        "recognizer is in doubt: the words of one's own documents, say.",
+    )
+    command.add_argument(
+        "words",
+        nargs="+",
+        metavar="WORDS",
+        help="a list of words, a text, or a data set, whose `train` is taken; FILE:3 counts three times",
+    )
+    command.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file to write: my.npz")
+    command.add_argument("--letters", help="words with other letters than these are left out")
+    command.set_defaults(run=count_language)
+
+
+def count_language(args: argparse.Namespace) -> None:
+    with _hushed(args.traceback):
+        from recipes import language
+
+    weights: dict[str, float] = {}
+    for given in args.words:
+        name, _, times = given.rpartition(":")
+        path, times = (name, float(times)) if name and _number(times) else (given, 1.0)
+        for word, weight in language.words(Path(path)).items():
+            if not args.letters or set(word) <= set(args.letters):
+                weights[word] = weights.get(word, 0.0) + times * weight
+    letters, states = language.count(weights, args.output)
+    print(f"{args.output}: {len(weights):,} words, {letters} letters, {states:,} pasts")
+
+
+def _number(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
+
+
 # ---------------------------------------------------------------- release
 
 
@@ -1004,7 +1055,7 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 
 COMMANDS = (
     add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_report, add_evaluate, add_calibrate,
-    add_release, add_data, add_compress, add_convert, add_export, add_serve,
+    add_language, add_release, add_data, add_compress, add_convert, add_export, add_serve,
 )  # fmt: skip
 
 if __name__ == "__main__":

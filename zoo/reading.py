@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from zoo import decoding, geometry, image, righting
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint
 from zoo.image import ImageError, Picture, Sheet, Source
+from zoo.language import WEIGHT, Language, Spelling, language
 from zoo.page import Document, Page, assemble
 
 if TYPE_CHECKING:
@@ -137,9 +139,13 @@ class Recognizer:
         temperature: by which logits are divided, so that confidence is the share of words that are right.
         least: with `only`, what is so much less probable than the likeliest text of all is not forced upon it: a text
             stays as it is unless one of those is at least so many times as probable. 0 forces all.
+        spelling: a language, its name or the file that holds it, that is asked where a network of CTC is in doubt: see
+            `zoo.language`. "" is none; a beam and `only` have searches of their own.
+        spelling_weight: of the language beside the picture.
 
     Raises:
         ValueError: another decoding, a beam without CTC, or no such constraint.
+        FileNotFoundError: there is no such language.
     """
 
     def __init__(
@@ -154,6 +160,8 @@ class Recognizer:
         beam: int = 0,
         only: Sequence[str] = (),
         least: float = 0.0,
+        spelling: str | Path | Language = "",
+        spelling_weight: float = WEIGHT,
     ):
         if only:
             beam = beam or SEARCHED
@@ -165,26 +173,28 @@ class Recognizer:
         self.decoding, self.temperature, self.beam = decoding, temperature, beam
         self.rule, self.least = constraint(*only) if only else None, least
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
+        self.spelling = None if beam or decoding != "ctc" else spelt(spelling, self.charset, spelling_weight)
         self.height = height
         self.widths = tuple(sorted(widths))
 
     def __call__(self, crops: Sequence[np.ndarray]) -> list[Reading]:
-        """What stands in each crop (h, w, 3) uint8, read from left to right."""
-        readings = [Reading("", 1.0, ())] * len(crops)
+        """What stands in each crop (h, w, 3) uint8 of a page, read from left to right."""
+        readings, seen = [Reading("", 1.0, ())] * len(crops), [np.empty((0, len(self.charset) + 1))] * len(crops)
         windows: dict[int, list[tuple[int, np.ndarray]]] = {}
         ctc = self.decoding == "ctc"
         for group in image.strips(crops, self.height, self.widths, split=ctc):
             logits = self._logits(group.pixels)  # (B, T, K)
-            for owner, reading in zip(group.owners, self._decode(logits), strict=True):
-                readings[owner] = reading
+            for owner, reading, row in zip(group.owners, self._decode(logits), logits, strict=True):
+                readings[owner], seen[owner] = reading, row
             step = group.pixels.shape[2] / logits.shape[1]  # pixels
             several = {owner for owner, start in zip(group.owners, group.starts, strict=True) if start}
             for owner, start, row in zip(group.owners, group.starts, logits, strict=True):
                 if owner in several:
                     windows.setdefault(owner, []).append((round(start / step), row))
         for owner, rows in windows.items():
-            readings[owner] = self._decode(join(rows, self.charset.blank)[None])[0]
-        return readings
+            seen[owner] = join(rows, self.charset.blank)
+            readings[owner] = self._decode(seen[owner][None])[0]
+        return self.spelling(readings, seen) if self.spelling else readings
 
     def _decode(self, logits: np.ndarray) -> list[Reading]:
         """The readings of logits (B, T, K)."""
@@ -204,6 +214,18 @@ class Recognizer:
             start += size
         logits = np.concatenate(parts)
         return logits if self.temperature == 1 else logits / np.float32(self.temperature)
+
+
+def spelt(name: str | Path | Language, charset: Charset, weight: float) -> Spelling | None:
+    """What spells a recognizer's texts as a language would; None where no language is named.
+
+    Raises:
+        FileNotFoundError: there is no such language.
+        ValueError: its file holds none.
+    """
+    if not name:
+        return None
+    return Spelling(name if isinstance(name, Language) else language(name), charset, weight)
 
 
 def batches(count: int) -> list[int]:
@@ -260,6 +282,7 @@ class Spotter:
         charset: the alphabet, its name or its characters.
         height: rows of a word's view.
         widths: columns of views; a word that needs more is squeezed.
+        spelling, spelling_weight: as of `Recognizer`.
         **options: of `Detector`.
     """
 
@@ -271,11 +294,14 @@ class Spotter:
         *,
         height: int = 16,
         widths: Sequence[int] = (32, 64, 128, 256),
+        spelling: str | Path | Language = "",
+        spelling_weight: float = WEIGHT,
         **options: Any,
     ):
         self.detector = Detector(locate, **options)
         self.read = read
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
+        self.spelling = spelt(spelling, self.charset, spelling_weight)
         self.height, self.widths = height, tuple(sorted(widths))
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
@@ -290,7 +316,7 @@ class Spotter:
         return boxes, scores, readings
 
     def _read(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[Reading]:
-        readings = [Reading("", 1.0, ())] * len(quads)
+        readings, seen = [Reading("", 1.0, ())] * len(quads), [np.empty((0, len(self.charset) + 1))] * len(quads)
         wanted = columns(quads, self.height, self.widths[-1])
         buckets = np.searchsorted(self.widths, wanted)
         for bucket, width in enumerate(self.widths):
@@ -301,10 +327,10 @@ class Spotter:
                 words[0, : len(part)] = quads[part]
                 inside[0, : len(part)] = np.arange(width) < wanted[part, None]
                 logits = np.asarray(self.read({**shared, "words": words, "columns": inside})["text"])[0, : len(part)]
-                for index, reading in zip(part, self.charset.decode_batch(logits), strict=True):
-                    readings[index] = reading
+                for index, reading, row in zip(part, self.charset.decode_batch(logits), logits, strict=True):
+                    readings[index], seen[index] = reading, row
                 start += size
-        return readings
+        return self.spelling(readings, seen) if self.spelling else readings
 
 
 def columns(quads: np.ndarray, height: int, most: int) -> np.ndarray:

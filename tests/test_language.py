@@ -1,0 +1,209 @@
+"""A language of characters: its table by hand, its search beside all texts there are, and when it is asked."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipes import language as counting
+from zoo import cli
+from zoo import language as languages
+from zoo.charset import Charset
+from zoo.language import STEP, Language, Spelling, language, search, table
+from zoo.reading import Recognizer
+
+WORDS = {"bad": 8.0, "bat": 4.0, "dab": 2.0, "a": 1.0}
+OTHERS = dict.fromkeys("cefghijklmnopqrsuvwxyz", 3.0)  # so that a letter is one of many
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Language:
+    path = tmp_path_factory.mktemp("language") / "small.npz"
+    counting.count({**WORDS, **OTHERS}, path)
+    return language(path)
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_states_are_what_has_been_written_or_the_longest_end_of_it():
+    """Letters a and b; states: start, nothing known, a, b, start-a, ab. After "ab" a or b alone are known."""
+    found = table("ab", np.array([1, 1, 1, 1, 0, 2]), np.array([0, 0, 0, 1, 0, 1]), np.zeros((6, 3), "int8"))
+    assert found.following[:, :2].tolist() == [[4, 3], [2, 3], [2, 5], [2, 3], [2, 5], [2, 3]]
+    assert set(found.following[:, 2]) == {0} and set(found.following[:, 3]) == {1}
+
+
+def test_gains_by_hand(tmp_path):
+    """Witten and Bell: at the start b has 12 of 15 parts, and two others were seen. After "bad" was only the end."""
+    counting.count(WORDS, tmp_path / "tiny.npz")
+    small = language(tmp_path / "tiny.npz")
+    letters = 8 + 4 + 2 + 1
+    alone = {"a": 15, "b": 14, "d": 10, "t": 4, "end": 15}  # of all 58 places, of which five kinds
+    total = sum(alone.values())
+    b = (alone["b"] + 5 / 5) / (total + 5)
+    start = (12 + 3 * b) / (letters + 3)
+    assert small.letters == "abdt"
+    assert small.gains[0, 1] == pytest.approx(np.log(start * languages.EVEN), abs=1 / STEP)
+    state = 0
+    for letter in "bad":
+        state = small.following[state, small.letters.index(letter)]
+    assert small.gains[state, small.end] > 3
+    assert small.gains[0, small.end] == 0 and not small.gains[:, small.end + 1].any()
+
+
+def test_case_is_none_marks_end_words_and_unknown_letters_gain_nothing(small):
+    assert small.letters == "abcdefghijklmnopqrstuvwxyz"
+    assert small.columns("Aa1é-").tolist() == [0, 0, small.end, small.end + 1, small.end]
+    gain, count = small.gain("BAD")
+    assert count == 3 and gain == small.gain("(bad)")[0] == small.gain("bad,ba")[0] and small.gain("ba") == (0, 0)
+    assert gain > 2 > small.gain("tdt")[0]
+
+
+def test_fewer_states_forget_the_rarest_pasts(tmp_path, small):
+    letters, states = counting.count(WORDS, tmp_path / "few.npz", states=6)
+    assert letters == 4 and 6 <= states < len(small.gains)
+    assert language(tmp_path / "few.npz").gain("bad")[0] > 0
+
+
+def test_what_is_no_language_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="latin"):
+        language("klingon")
+    (tmp_path / "torn.npz").write_bytes((languages.FOLDER / "latin.npz").read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"torn\.npz holds no language"):
+        language(tmp_path / "torn.npz")
+    with pytest.raises(ValueError, match="no words"):
+        counting.count({}, tmp_path / "none.npz")
+
+
+def test_words_are_weighed_alike_in_a_list_and_by_how_often_in_a_text(tmp_path):
+    listed, text = tmp_path / "list.txt", tmp_path / "text.txt"
+    listed.write_text("Haus\nMaus\nl'eau\n")
+    text.write_text("die Maus, die Katze\nund die Maus 12a\n")
+    assert counting.words(listed) == dict.fromkeys(["haus", "maus", "l", "eau"], counting.LISTED / 4)
+    found = counting.words(text)
+    assert found["die"] == pytest.approx(counting.SEEN * 3**0.5) and found["a"] == counting.SEEN
+    (tmp_path / "raw.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="UTF-8"):
+        counting.words(tmp_path / "raw.txt")
+
+
+def test_the_shipped_language_knows_its_words_and_no_others():
+    latin = language("latin")
+    for known in ("receipt", "Einkommen", "maison", "habitación"):
+        gain, count = latin.gain(known)
+        assert (gain / count > languages.KNOWN) == (known != "Einkommen")
+
+
+# ---------------------------------------------------------------- the search
+
+
+def brute(logs: np.ndarray, small: Language, columns: np.ndarray, weight: float) -> tuple[list[int], float]:
+    """The best text by summing all ways to write each, and its share of all texts."""
+    blank, scores = logs.shape[1] - 1, {}
+    for way in itertools.product(range(blank + 1), repeat=len(logs)):
+        text = tuple(k for k, _ in itertools.groupby(way) if k != blank)
+        scores[text] = np.logaddexp(scores.get(text, -np.inf), sum(logs[t, k] for t, k in enumerate(way)))
+    for text in scores:
+        state = 0
+        for label in text:
+            scores[text] += weight * small.gains[state, columns[label]]
+            state = small.following[state, columns[label]]
+        scores[text] += weight * small.gains[state, small.end]
+    best = max(scores, key=lambda text: scores[text])
+    return list(best), float(np.exp(scores[best] - np.logaddexp.reduce(list(scores.values()))))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), weight=st.sampled_from([0.0, 0.65, 2.0]))
+def test_the_search_finds_the_best_of_all_texts(small, seed, weight):
+    """With more prefixes than there are texts of three steps of three characters."""
+    logits = np.random.default_rng(seed).normal(0, 2, (2, 3, 4)).astype("float32")
+    logs = np.stack([languages.log_softmax(row) for row in logits])
+    columns = small.columns("ba-")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(languages, "WIDTH", 64)
+        texts, shares = search(logs, small, columns, weight)
+    for row, text, share in zip(logs, texts, shares, strict=True):
+        expected, part = brute(row, small, columns, weight)
+        assert text == expected and share == pytest.approx(part, rel=1e-4)
+
+
+def logits_of(text: str, charset: Charset, doubt: dict[int, tuple[str, float]] | None = None) -> np.ndarray:
+    """(T, K): each character and then a blank, surely; at places of `doubt` another has the given probability."""
+    rows = np.full((2 * len(text), len(charset) + 1), 1e-6)
+    rows[1::2, -1] = 1
+    for place, character in enumerate(text):
+        other, share = (doubt or {}).get(place, ("", 0.0))
+        rows[2 * place, charset.encode(character)[0]] = 1 - share
+        if other:
+            rows[2 * place, charset.encode(other)[0]] = share
+    return np.log(rows / rows.sum(1, keepdims=True)).astype("float32")
+
+
+def spelt(small: Language, rows: list[np.ndarray], weight: float = 0.65) -> list[str]:
+    charset = Charset("abdt1")
+    spelling = Spelling(small, charset, weight)
+    return [reading.text for reading in spelling([charset.decode(row) for row in rows], rows)]
+
+
+def test_the_language_decides_what_the_picture_leaves_open(small):
+    charset = Charset("abdt1")
+    rows = [
+        logits_of("bat", charset, {2: ("d", 0.4)}),  # "bad" is known better, and nearly as likely
+        logits_of("bat", charset, {2: ("d", 0.05)}),
+        logits_of("tdt", charset),  # no word, but plain to see
+    ]
+    assert spelt(small, rows) == ["bad", "bat", "tdt"]
+    assert spelt(small, rows, weight=0.0) == ["bat", "bat", "tdt"]
+
+
+def test_on_a_page_of_other_words_it_is_not_asked(small):
+    charset = Charset("abdt1")
+    doubted, others = logits_of("bat", charset, {2: ("d", 0.4)}), [logits_of("tdtdtb", charset)] * 30
+    assert spelt(small, [doubted])[0] == "bad" and spelt(small, [doubted, *others])[0] == "bat"
+    readings = [charset.decode(row) for row in others]
+    assert Spelling(small, charset, 1.0).trust(readings) == 0
+    assert Spelling(small, charset, 1.0).trust([]) == 1
+
+
+def test_steps_that_are_surely_blank_are_told_once_and_twice_the_same_letter_stays_two():
+    charset = Charset("ab")
+    rows = logits_of("aab", charset)
+    many = np.repeat(rows, [1, 5, 1, 4, 1, 9], axis=0)
+    kept = languages.telling(languages.log_softmax(many))
+    np.testing.assert_allclose(kept, languages.log_softmax(rows), atol=1e-5)
+
+
+def test_a_recognizer_asks_the_language_that_it_is_given(small):
+    charset = Charset("abdt1")
+    row = logits_of("bat", charset, {2: ("d", 0.4)})
+
+    def run(batch):
+        return {"logits": np.repeat(row[None], len(batch), 0)}
+
+    crop = np.zeros((32, 60, 3), "uint8")
+    plain, asked = (Recognizer(run, charset, spelling=name) for name in ("", small))
+    assert [reading.text for reading in plain([crop, crop])] == ["bat", "bat"]
+    reading = asked([crop])[0]
+    assert reading.text == "bad" and len(reading.characters) == 3
+    assert reading.characters[2] == pytest.approx(0.4, abs=0.01) and 0.4 < reading.score < 1
+    assert [r.text for r in Recognizer(run, charset, spelling=small, beam=4)([crop])] == ["bat"]
+    assert asked([]) == []
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_a_language_of_ones_own_words_is_counted_and_asked(tmp_path, capsys):
+    words = tmp_path / "words.txt"
+    words.write_text("bad\nbat\ntab\n")
+    made = tmp_path / "mine.npz"
+    assert cli.main(["language", f"{words}:2", str(words), "--letters", "abt", "--output", str(made)]) == 0
+    assert capsys.readouterr().out.strip() == f"{made}: 2 words, 3 letters, {len(language(made).gains)} pasts"
+    assert language(made).letters == "abt" and language(made) is language(str(made))
+    assert cli.main(["language", str(tmp_path / "none.txt"), "--output", str(made)]) == 1
+    assert "none.txt" in capsys.readouterr().err

@@ -1,0 +1,278 @@
+"""What a language would write: a model of characters, and the search for the text that it and the picture agree on.
+
+    readings, logits → those in doubt → steps that say something → beam of prefixes → readings
+
+A text is weighed by ln P(text | picture) + weight · Σ gain(character | those before it in its word). The first is
+CTC's, summed over all ways to write a text (Hannun et al. 2014, https://arxiv.org/abs/1408.2873, algorithm 1). A gain
+is how much likelier than one of `EVEN` equal ones a letter is after up to four others, or the end of a word after its
+last letters, in words that were counted (`recipes.language`); digits and marks gain nothing, and end a word. It is for
+no more than what the picture leaves open: a text that no step doubts stays as it is, and on a page whose sure words are
+no words of the language, the weight falls to nothing. NumPy only; `serving.graph_language` is the same in TensorFlow.
+"""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zoo import beam
+from zoo.charset import Charset, Reading
+
+FOLDER = Path(__file__).parent / "languages"
+EVEN = 40  # letters of a language in which none is likelier than another
+STEP = 16  # parts of 1 in which gains are kept
+WIDTH, TRIED = 8, 6  # prefixes that are kept, and the likeliest classes of a step by which they go on
+BLANK = 0.995  # probability of the blank from which a step says nothing, after another such
+DOUBT = 0.003  # least probability of another character in a step
+SURE = 0.9  # least score of each character of a text that is not in doubt
+CHUNK = 64  # strips that are searched at once
+NEVER = np.float32(-1e9)
+
+# How far a page's own words are of the language, by their mean gain a letter: not at all, wholly. English receipts,
+# French typescripts and signs lie above 1.1, words drawn from an Italian dictionary at 0.9, from a German one at 0.3.
+FOREIGN, KNOWN = 0.4, 1.1
+PRIOR = 60  # letters that count as if they were of the language, before a page has shown its own
+LONGEST = 8  # letters of a state at most, and the start
+WEIGHT = 0.65  # of gains beside the logarithms of a picture's probabilities
+TELLING = 3  # letters of a word from which it tells of its language
+
+
+@dataclass(frozen=True, eq=False)
+class Language:
+    """A model of characters as a table: what has been written of a word is a state.
+
+    Attributes:
+        letters: its alphabet, in lower case; the columns of the table, before "end of the word" and "any other letter".
+        gains: (S, C + 2) float32, of each column in each state. State 0 is the start of a word, 1 an unknown past.
+        following: (S, C + 2) int32, the state that comes after.
+    """
+
+    letters: str
+    gains: np.ndarray
+    following: np.ndarray
+
+    @property
+    def end(self) -> int:
+        """The column of the end of a word."""
+        return len(self.letters)
+
+    def columns(self, characters: str) -> np.ndarray:
+        """(K,) int32: the column of each character, whatever its case; what is no letter ends a word."""
+        place = {letter: column for column, letter in enumerate(self.letters)}
+        return np.array(
+            [place.get(c.casefold(), self.end + 1) if c.isalpha() else self.end for c in characters], "int32"
+        )
+
+    def gain(self, text: str) -> tuple[float, int]:
+        """The sum of the gains of a text's words of `TELLING` letters or more, and the number of these letters."""
+        total, count, state, word, length = 0.0, 0, 0, 0.0, 0
+        for column in (*self.columns(text).tolist(), self.end):
+            word += float(self.gains[state, column])
+            length += column != self.end
+            if column == self.end:
+                total, count = (total + word, count + length) if length >= TELLING else (total, count)
+                word, length = 0.0, 0
+            state = int(self.following[state, column])
+        return total, count
+
+
+def language(name: str | Path) -> Language:
+    """The language of a name, as "latin", or of a file that `zoo language` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such language or file.
+        ValueError: the file holds no language.
+    """
+    path = FOLDER / f"{name}.npz" if (FOLDER / f"{name}.npz").is_file() else Path(name)
+    if not path.is_file():
+        there = ", ".join(sorted(path.stem for path in FOLDER.glob("*.npz")))
+        raise FileNotFoundError(
+            f"there is no language {str(name)!r}, and no such file; there are: {there}. `zoo language` counts one's own"
+        )
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(4)
+def _read(path: Path, changed: int) -> Language:
+    try:
+        with np.load(path) as file:
+            letters, parents, last, gains = (file[name] for name in ("letters", "parents", "last", "gains"))
+            return table(str(letters), parents, last, gains)
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no language ({type(error).__name__}: {error})") from error
+
+
+def table(letters: str, parents: np.ndarray, last: np.ndarray, gains: np.ndarray) -> Language:
+    """The language of a tree of states, each being what has been written of a word, or the last letters of that.
+
+    Args:
+        letters: C of them.
+        parents: (S,) the state without its last letter, which comes before it in order; 1 of 0 and 1.
+        last: (S,) column of the last letter; of 0 and 1 nothing.
+        gains: (S, C + 1) int8, in parts of `STEP`.
+    """
+    parents, last, count = parents.astype("int64"), last.astype("int64"), len(letters)
+    depth = np.zeros(len(parents), int)
+    depth[0] = 1
+    for _ in range(LONGEST):  # letters of the longest state, and the start
+        depth[2:] = depth[parents[2:]] + 1
+    following = np.ones((len(parents), count + 2), "int32")
+    shorter = np.ones(len(parents), int)  # the state without its first letter, or the longest end of that
+    for level in range(depth.max() + 1):
+        states = np.flatnonzero(depth == level)
+        grown = states[(states > 1) & (parents[states] != 1)]
+        shorter[grown] = following[shorter[parents[grown]], last[grown]]
+        if level:
+            following[states] = following[shorter[states]]
+        children = 2 + np.flatnonzero(depth[2:] == level + 1)
+        following[parents[children], last[children]] = children
+    following[:, count], following[:, count + 1] = 0, 1
+    whole = np.zeros(following.shape, "float32")
+    whole[:, :-1] = gains
+    whole[0, count] = 0  # no word, no end
+    return Language(letters, whole / STEP, following)
+
+
+# ---------------------------------------------------------------- spelling
+
+
+class Spelling:
+    """Readings by CTC, spelt as a language would where the picture leaves it open.
+
+    Args:
+        language: that is asked.
+        charset: the recognizer's alphabet.
+        weight: of the language's gains beside the logarithms of the picture's probabilities.
+    """
+
+    def __init__(self, language: Language, charset: Charset, weight: float):
+        self.language, self.charset, self.weight = language, charset, weight
+        self.columns = language.columns(charset.characters)
+
+    def __call__(self, readings: Sequence[Reading], logits: Sequence[np.ndarray]) -> list[Reading]:
+        """The readings of one page; the score of one that was in doubt is its share of all texts in the beam.
+
+        Args:
+            readings: by the best path.
+            logits: (T, K) of each, the last class being the blank.
+        """
+        result, weight = list(readings), self.weight * self.trust(readings)
+        said = {i: telling(log_softmax(row)) for i, row in enumerate(logits) if weight and len(row)}
+        doubted = [i for i, logs in said.items() if min(readings[i].characters, default=1) < SURE or doubtful(logs)]
+        doubted.sort(key=lambda index: len(said[index]))
+        for start in range(0, len(doubted), CHUNK):
+            part = doubted[start : start + CHUNK]
+            texts, scores = search(stacked([said[i] for i in part]), self.language, self.columns, weight)
+            for index, labels, score in zip(part, texts, scores.tolist(), strict=True):
+                result[index] = self._reading(readings[index], labels, score, logits[index])
+        return result
+
+    def _reading(self, before: Reading, labels: list[int], score: float, logits: np.ndarray) -> Reading:
+        text = self.charset.text(labels)
+        if text == before.text:
+            return Reading(text, score, before.characters)
+        return Reading(text, score, tuple(beam.peaks(log_softmax(logits), labels, self.charset.blank)))
+
+    def trust(self, readings: Sequence[Reading]) -> float:
+        """From 0 to 1: how far the words of a page that are read surely are of the language."""
+        sure = [self.language.gain(r.text) for r in readings if r.characters and min(r.characters) >= SURE]
+        total, count = map(sum, zip((KNOWN * PRIOR, PRIOR), *sure, strict=True))
+        return float(np.clip((total / count - FOREIGN) / (KNOWN - FOREIGN), 0, 1))
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """(T, K) float32 logarithms of probabilities."""
+    logs = (logits - logits.max(-1, keepdims=True)).astype("float32")
+    return logs - np.log(np.exp(logs).sum(-1, keepdims=True))
+
+
+def telling(logs: np.ndarray) -> np.ndarray:
+    """The steps (T', K) that say something: of those in a row that are surely blank the first alone."""
+    silent = logs[:, -1] >= np.log(BLANK)
+    return logs[~(silent & np.r_[False, silent[:-1]])]
+
+
+def doubtful(logs: np.ndarray) -> bool:
+    """Whether a step (T, K) may hold another character than the likeliest of itself, or of the one before or after."""
+    best, place = logs.argmax(-1), np.arange(len(logs))
+    possible = logs >= np.log(DOUBT)
+    possible[:, -1] = False
+    for likeliest in (best, np.r_[best[:1], best[:-1]], np.r_[best[1:], best[-1:]]):
+        possible[place, likeliest] = False
+    return bool(possible.any())
+
+
+def stacked(strips: Sequence[np.ndarray]) -> np.ndarray:
+    """(B, T, K) of strips (T', K), filled up with steps that are blank."""
+    result = np.full((len(strips), max(map(len, strips)), strips[0].shape[1]), NEVER)
+    result[..., -1] = 0
+    for row, logs in zip(result, strips, strict=True):
+        row[: len(logs)] = logs
+    return result
+
+
+def search(
+    logs: np.ndarray, language: Language, columns: np.ndarray, weight: float
+) -> tuple[list[list[int]], np.ndarray]:
+    """The labels of the best text of each strip, and (B,) its share of all texts that the beam holds at the end.
+
+    Args:
+        logs: (B, T, K) float32 logarithms of probabilities, the last class being CTC's blank.
+        language: that is asked.
+        columns: (K - 1,) of the characters in the language.
+        weight: of its gains.
+    """
+    count, blank = len(logs), logs.shape[2] - 1
+    tried = min(TRIED, blank)
+    classes = np.argsort(-logs[..., :blank], -1, kind="stable")[..., :tried]  # (B, T, k)
+    likely = np.take_along_axis(logs, classes, -1)
+
+    # Of each prefix (B, W): ln of the ways that end in a blank, and of those that do not; the language's part; its
+    # state there; the last label; and a number that only equal prefixes share.
+    blanked, written = np.full((2, count, WIDTH), NEVER)
+    blanked[:, 0] = 0
+    gained, state = np.zeros((count, WIDTH), "float32"), np.zeros((count, WIDTH), int)
+    last, name = np.full((count, WIDTH), -1), np.broadcast_to(-np.arange(WIDTH), (count, WIDTH))
+    parents, labels = np.zeros((2, logs.shape[1], count, WIDTH), int)
+    for step in range(logs.shape[1]):
+        label, row = classes[:, step, None], likely[:, step, None]  # (B, 1, k)
+        again = last[..., None] == label
+        both = np.logaddexp(blanked, written)
+        # A label after itself needs a blank in between, else it is the same one still.
+        stay = [both + logs[:, step, blank:], written + np.where(again, row, NEVER).max(-1)]
+        ways = np.where(again, blanked[..., None], both[..., None]) + row  # (B, W, k)
+        longer = name[..., None] * 1_000_003 + label + 1
+        same = name[:, :, None, None] == longer[:, None]  # a longer prefix that the beam holds already
+        stay[1] = np.logaddexp(stay[1], np.where(same, ways[:, None], NEVER).max((2, 3)))
+        ways = np.where(same.any(1), NEVER, ways)
+        column = np.broadcast_to(columns[label], ways.shape)
+        further = gained[..., None] + np.float32(weight) * language.gains[state[..., None], column]
+        after = language.following[state[..., None], column]
+
+        flat = [x.reshape(count, -1) for x in (ways, further, after, longer, np.broadcast_to(label, ways.shape))]
+        score = np.concatenate([np.logaddexp(*stay) + gained, flat[0] + flat[1]], 1)
+        order = np.argsort(-score, 1, kind="stable")[:, :WIDTH]
+        new, place = order >= WIDTH, np.maximum(order - WIDTH, 0)
+        parent = np.where(new, place // tried, order)
+        ways, further, after, longer, label = (np.take_along_axis(x, place, 1) for x in flat)
+        held = (*stay, gained, state, name, last)
+        silent, spoken, gained, state, name, last = (np.take_along_axis(x, parent, 1) for x in held)
+        blanked, written = np.where(new, NEVER, silent), np.where(new, ways, spoken)
+        gained, state = np.where(new, further, gained), np.where(new, after, state)
+        name, last = np.where(new, longer, name), np.where(new, label, last)
+        parents[step], labels[step] = parent, np.where(new, label, -1)
+
+    score = np.logaddexp(blanked, written) + gained + np.float32(weight) * language.gains[state, language.end]
+    best, every = score.argmax(1), np.arange(count)
+    share = 1 / np.exp(score - score[every, best][:, None]).sum(1)
+    texts: list[list[int]] = [[] for _ in every]
+    for step in range(logs.shape[1] - 1, -1, -1):
+        for index in np.flatnonzero(labels[step, every, best] >= 0):
+            texts[index].append(int(labels[step, index, best[index]]))
+        best = parents[step, every, best]
+    return [text[::-1] for text in texts], share
