@@ -30,6 +30,8 @@ from zoo.reading import BATCH, TALL
 
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from pixels to outputs by name
 
+Seen = tuple[graph_text.Steps, tf.Tensor, tf.Tensor, tf.Tensor]  # and owners, first steps, and those after the last
+
 REGIONS = ("threshold", "box_threshold", "unclip", "shrunk", "min_size")
 
 
@@ -54,6 +56,10 @@ class Reading:
     @property
     def tried(self) -> int:
         return self.table.tried if self.table else 0
+
+    @property
+    def again(self) -> float:
+        return float(self.recognition.get("again", 0.0))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -330,6 +336,55 @@ def _texts(
     reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor, pages: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Text, score and length of each item, whose strips stand one after the other; `pages` has the page of each."""
+    seen = _seen(reading, strips, owners, starts, wanted)
+    trust = graph_language.trust(reading.table, *seen, pages) if reading.table else tf.zeros(tf.shape(pages))
+    first = _read(reading, seen, trust)
+    if not reading.again:
+        return first
+    unsure, more, width = _closer(reading, strips, owners, wanted, first[1])
+    every = tf.range(tf.size(unsure))
+    second = _read(reading, _seen(reading, more, every, tf.zeros_like(every), width), tf.gather(trust, unsure))
+    surer = second[1] > tf.gather(first[1], unsure)
+    place = tf.boolean_mask(unsure, surer)[:, None]
+    pairs = zip(first, second, strict=True)
+    text, score, length = (tf.tensor_scatter_nd_update(a, place, tf.boolean_mask(b, surer)) for a, b in pairs)
+    return text, score, length
+
+
+def _read(reading: Reading, seen: Seen, trust: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The texts of what was seen, spelt by the language where that is trusted."""
+    if reading.table:
+        return graph_language.spelt(reading.table, *seen, trust)
+    found, owners, low, high = seen
+    return graph_text.texts(found, owners, tf.size(trust), low, high, reading.charset.characters, reading.ctc)
+
+
+def _closer(
+    reading: Reading, strips: tf.Tensor, owners: tf.Tensor, wanted: tf.Tensor, scores: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The items (R,) of one strip that are read unsurely, that strip seen from closer, and how wide it is then."""
+    height, widest, count = reading.height, reading.widths[-1], tf.size(scores)
+    strip = tf.math.unsorted_segment_min(tf.range(tf.size(owners)), owners, count)
+    width = tf.gather(wanted, strip)
+    margin = round(height / 16)
+    # Exact, but for halves, which Python's round takes to the even number, as this does.
+    wider = tf.cast(tf.round(tf.cast(width * height, tf.float64) / (height - 2 * margin)), tf.int32)
+    unsure = tf.cast(tf.where((scores < reading.again) & (wider <= widest))[:, 0], tf.int32)
+    strip, width, wider = (tf.gather(values, unsure) for values in (strip, width, wider))
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        pixels = strips[strip[number], margin : height - margin, : width[number]]
+        seen = graph_strips.resize(pixels, tf.stack([height, wider[number]]))
+        return (tf.pad(seen, [[0, 0], [0, widest - wider[number]], [0, 0]])[None],)
+
+    (more,) = joined(tf.size(unsure), step, (tf.uint8,), (_strip_shape(reading),))
+    return unsure, more, wider
+
+
+def _seen(
+    reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor
+) -> Seen:
+    """The recognizer's steps of strips, their owners, the first step of each that counts, and the one after the last."""
     widest = reading.widths[-1]
     length = reading.recognizer.compute_output_shape((None, reading.height, widest, 3))["logits"][1]
     # The narrowest width that holds a strip; they are run by width, and then put back into their places.
@@ -340,12 +395,8 @@ def _texts(
     back = graph_text.inverse(order)
     found = graph_text.Steps(*(tf.gather(values, back) for values in found))
     if reading.ctc:
-        low, high = graph_text.cuts(found.blank, owners, starts * length // widest)
-    else:
-        low, high = tf.zeros_like(owners), tf.fill(tf.shape(owners), length)
-    if reading.table:
-        return graph_language.spelt(reading.table, found, owners, low, high, pages)
-    return graph_text.texts(found, owners, tf.size(pages), low, high, reading.charset.characters, reading.ctc)
+        return found, owners, *graph_text.cuts(found.blank, owners, starts * length // widest)
+    return found, owners, tf.zeros_like(owners), tf.fill(tf.shape(owners), length)
 
 
 def _run(reading: Reading, strips: tf.Tensor, kinds: tf.Tensor, length: int) -> graph_text.Steps:

@@ -60,26 +60,19 @@ class Said(NamedTuple):
 
 
 def spelt(
-    table: Table,
-    found: graph_text.Steps,
-    owners: tf.Tensor,
-    low: tf.Tensor,
-    high: tf.Tensor,
-    pages: tf.Tensor,
+    table: Table, found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, trust: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """As `graph_text.texts`, by CTC; the score of a text that was in doubt is its share of all texts in the beam.
 
     Args:
-        pages: (N,) int32, ascending: the page of each owner, of whose sure words it depends how far the table is asked.
+        trust: (N,) from 0 to 1, how far the table is asked for each owner.
     """
-    count = tf.size(pages)
+    count = tf.size(trust)
     letters = graph_text.characters(found, owners, low, high, len(table.letters), True)
     text, score, length = graph_text.written(letters, count, table.letters)
-    weakest = tf.minimum(tf.math.unsorted_segment_min(letters.score, letters.owner, count), 1.0)
-    weight = table.weight * trust(table, letters, weakest, length, pages)
-    said = telling(found, owners, low, high)
-    doubted = (weight > 0) & ((weakest < SURE) | (tf.math.bincount(doubtful(said), minlength=count) > 0))
-    rows = tf.cast(tf.where(doubted), tf.int32)  # (R, 1)
+    weight, said = table.weight * trust, telling(found, owners, low, high)
+    doubted = (_weakest(letters, count) < SURE) | (tf.math.bincount(doubtful(said), minlength=count) > 0)
+    rows = tf.cast(tf.where(doubted & (weight > 0)), tf.int32)  # (R, 1)
     labels, share = search(table, *stacked(said, rows[:, 0], count), tf.gather(weight, rows[:, 0]))
     characters = tf.constant([letter.encode() for letter in table.letters] + [b""])
     texts = tf.strings.reduce_join(tf.gather(characters, tf.where(labels < 0, len(table.letters), labels)), 1)
@@ -88,17 +81,22 @@ def spelt(
     return put(text, rows, texts), put(score, rows, share), put(length, rows, lengths)
 
 
+def _weakest(letters: graph_text.Characters, count: tf.Tensor) -> tf.Tensor:
+    """(N,) the least score of each owner's characters, 1 where there is none."""
+    return tf.minimum(tf.math.unsorted_segment_min(letters.score, letters.owner, count), 1.0)
+
+
 def trust(
-    table: Table, letters: graph_text.Characters, weakest: tf.Tensor, length: tf.Tensor, pages: tf.Tensor
+    table: Table, found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, pages: tf.Tensor
 ) -> tf.Tensor:
     """(N,) from 0 to 1: how far the words that are read surely on the page of each owner are of the language.
 
     Args:
-        letters: of all owners, one after the other.
-        weakest, length: (N,) the least score of an owner's characters, and their number.
-        pages: (N,) the page of each.
+        pages: (N,) int32, ascending: the page of each owner.
     """
-    count, longest = tf.size(pages), tf.reduce_max(tf.concat([length, [0]], 0)) + 1
+    letters, count = graph_text.characters(found, owners, low, high, len(table.letters), True), tf.size(pages)
+    length = tf.math.unsorted_segment_sum(tf.ones_like(letters.owner), letters.owner, count)
+    longest = tf.reduce_max(tf.concat([length, [0]], 0)) + 1
     place = tf.range(tf.size(letters.owner)) - tf.gather(tf.cumsum(length, exclusive=True), letters.owner)
     columns = tf.fill([count, longest], table.end)  # after the text its last word ends
     where = tf.stack([letters.owner, place], 1)
@@ -119,7 +117,7 @@ def trust(
     none, nothing = tf.zeros([count], tf.int32), tf.zeros([count])
     start = (tf.constant(0), none, nothing, none, nothing, none)
     *_, total, number = tf.while_loop(lambda place, *_: place < longest, step, start)
-    sure = (weakest >= SURE) & (length > 0)
+    sure = (_weakest(letters, count) >= SURE) & (length > 0)
     total, number = tf.where(sure, total, nothing), tf.cast(tf.where(sure, number, none), tf.float32)
     most = tf.reduce_max(tf.concat([pages, [-1]], 0)) + 1
     total, number = (tf.gather(tf.math.unsorted_segment_sum(x, pages, most), pages) for x in (total, number))

@@ -104,7 +104,8 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     total = tf.shape(items)[0]
     owners, low = tf.range(total), tf.zeros([total], tf.int32)
     if spotting.table:
-        texts = graph_language.spelt(spotting.table, seen, owners, low, low + length, graph.pages_of(found))
+        trust = graph_language.trust(spotting.table, seen, owners, low, low + length, graph.pages_of(found))
+        texts = graph_language.spelt(spotting.table, seen, owners, low, low + length, trust)
     else:
         texts = graph_text.texts(seen, owners, total, low, low + length, spotting.charset.characters, True)
     return graph.laid_out(found, *texts)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipes import language as counting
-from zoo import cli
+from zoo import cli, image
 from zoo import language as languages
 from zoo.charset import Charset
 from zoo.language import STEP, Language, Spelling, language, search, table
@@ -193,6 +193,36 @@ def test_a_recognizer_asks_the_language_that_it_is_given(small):
     assert reading.characters[2] == pytest.approx(0.4, abs=0.01) and 0.4 < reading.score < 1
     assert [r.text for r in Recognizer(run, charset, spelling=small, beam=4)([crop])] == ["bat"]
     assert asked([]) == []
+
+
+def test_what_is_read_unsurely_is_looked_at_once_more_from_closer():
+    """The network takes strips of 64 pixels for "a" by a probability of 0.6, wider ones for "b" by another."""
+    seen = []
+
+    def recognizer(sure: float, again: float) -> Recognizer:
+        def run(batch):
+            seen.append(batch.shape)
+            wide = (batch[:, 0, 64:] > 0).any((1, 2))
+            return {"logits": np.log([[[0.01, sure, 0.99 - sure] if w else [0.6, 0.1, 0.3]] for w in wide])}
+
+        return Recognizer(run, "ab", widths=(64, 128), again=again)
+
+    crop = np.full((32, 64, 3), 200, "uint8")
+    cases = {(0.9, 0.0): "a", (0.9, 0.5): "a", (0.9, 0.7): "b", (0.55, 0.7): "a"}
+    for (sure, again), text in cases.items():
+        assert [reading.text for reading in recognizer(sure, again)([crop, crop[:, :20]])] == [text, "a"]
+    seen.clear()
+    wide = np.full((32, 120, 3), 200, "uint8")  # 137 pixels from closer, which is no single strip
+    recognizer(0.5, 0.95)([wide])
+    assert seen == [(1, 32, 128, 3)]
+
+
+def test_closer_is_the_middle_of_the_strip():
+    ramp = np.repeat(np.arange(64, dtype="uint8")[:, None, None] * 4, 96, 1).repeat(3, 2)
+    seen = image.closer(ramp, 32)
+    assert seen.shape == (32, image.closer_width(48, 32), 3) == (32, 55, 3)
+    strip = image.resize(ramp, 32, 48)
+    assert abs(int(seen[0, 0, 0]) - int(strip[2, 0, 0])) <= 2 and abs(int(seen[-1, 0, 0]) - int(strip[29, 0, 0])) <= 2
 
 
 # ---------------------------------------------------------------- the command

@@ -154,14 +154,17 @@ class Spelling:
         self.language, self.charset, self.weight = language, charset, weight
         self.columns = language.columns(charset.characters)
 
-    def __call__(self, readings: Sequence[Reading], logits: Sequence[np.ndarray]) -> list[Reading]:
+    def __call__(
+        self, readings: Sequence[Reading], logits: Sequence[np.ndarray], trust: float | None = None
+    ) -> list[Reading]:
         """The readings of one page; the score of one that was in doubt is its share of all texts in the beam.
 
         Args:
             readings: by the best path.
             logits: (T, K) of each, the last class being the blank.
+            trust: see below; by default what these readings tell of their page.
         """
-        result, weight = list(readings), self.weight * self.trust(readings)
+        result, weight = list(readings), self.weight * (self.trust(readings) if trust is None else trust)
         said = {i: telling(log_softmax(row)) for i, row in enumerate(logits) if weight and len(row)}
         doubted = [i for i, logs in said.items() if min(readings[i].characters, default=1) < SURE or doubtful(logs)]
         doubted.sort(key=lambda index: len(said[index]))

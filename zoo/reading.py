@@ -142,6 +142,7 @@ class Recognizer:
         spelling: a language, its name or the file that holds it, that is asked where a network of CTC is in doubt: see
             `zoo.language`. "" is none; a beam and `only` have searches of their own.
         spelling_weight: of the language beside the picture.
+        again: score below which a crop is looked at once more, from a little closer, and read as is surer; 0 is never.
 
     Raises:
         ValueError: another decoding, a beam without CTC, or no such constraint.
@@ -162,6 +163,7 @@ class Recognizer:
         least: float = 0.0,
         spelling: str | Path | Language = "",
         spelling_weight: float = WEIGHT,
+        again: float = 0.0,
     ):
         if only:
             beam = beam or SEARCHED
@@ -169,7 +171,7 @@ class Recognizer:
             raise ValueError(f'logits are decoded by "ctc" or "attention", not {decoding!r}')
         if beam and decoding != "ctc":
             raise ValueError(f"a beam of {beam} needs a recognizer that is read by CTC; this one writes by attention")
-        self.run = run
+        self.run, self.again = run, again
         self.decoding, self.temperature, self.beam = decoding, temperature, beam
         self.rule, self.least = constraint(*only) if only else None, least
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
@@ -179,6 +181,23 @@ class Recognizer:
 
     def __call__(self, crops: Sequence[np.ndarray]) -> list[Reading]:
         """What stands in each crop (h, w, 3) uint8 of a page, read from left to right."""
+        readings, logits = self._look(crops)
+        trust = self.spelling.trust(readings) if self.spelling else 0.0
+        readings = self.spelling(readings, logits, trust) if self.spelling else readings
+        unsure = [i for i, reading in enumerate(readings) if reading.score < self.again and self._fits(crops[i])]
+        if unsure:
+            closer, logits = self._look([image.closer(crops[i], self.height) for i in unsure])
+            closer = self.spelling(closer, logits, trust) if self.spelling else closer
+            for i, reading in zip(unsure, closer, strict=True):
+                readings[i] = max(readings[i], reading, key=lambda reading: reading.score)
+        return readings
+
+    def _fits(self, crop: np.ndarray) -> bool:
+        """Whether what is seen of a crop from closer is one strip."""
+        return image.closer_width(image.strip_width(crop, self.height), self.height) <= self.widths[-1]
+
+    def _look(self, crops: Sequence[np.ndarray]) -> tuple[list[Reading], list[np.ndarray]]:
+        """The readings of crops by the network alone, and the logits (T, K) of each."""
         readings, seen = [Reading("", 1.0, ())] * len(crops), [np.empty((0, len(self.charset) + 1))] * len(crops)
         windows: dict[int, list[tuple[int, np.ndarray]]] = {}
         ctc = self.decoding == "ctc"
@@ -194,7 +213,7 @@ class Recognizer:
         for owner, rows in windows.items():
             seen[owner] = join(rows, self.charset.blank)
             readings[owner] = self._decode(seen[owner][None])[0]
-        return self.spelling(readings, seen) if self.spelling else readings
+        return readings, seen
 
     def _decode(self, logits: np.ndarray) -> list[Reading]:
         """The readings of logits (B, T, K)."""

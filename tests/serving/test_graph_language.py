@@ -42,9 +42,9 @@ def in_graph(spelling: Spelling, logits: np.ndarray, lengths: list[int], pages: 
     def run(logits):
         found = graph_text.steps(logits, CHARSET.blank, logits.shape[1], table.tried)
         owners = tf.range(len(lengths))
-        return graph_language.spelt(
-            table, found, owners, tf.zeros_like(owners), tf.constant(lengths, tf.int32), tf.constant(pages, tf.int32)
-        )
+        seen = found, owners, tf.zeros_like(owners), tf.constant(lengths, tf.int32)
+        trust = graph_language.trust(table, *seen, tf.constant(pages, tf.int32))
+        return graph_language.spelt(table, *seen, trust)
 
     return [values.numpy() for values in run(tf.constant(logits))]
 
@@ -81,12 +81,8 @@ def test_trust_falls_on_the_page_whose_words_are_others(spelling):
     table = graph_language.Table(spelling)
     found = graph_text.steps(tf.constant(logits), CHARSET.blank, 12, table.tried)
     owners = tf.range(len(texts))
-    letters = graph_text.characters(
-        found, owners, tf.zeros_like(owners), tf.fill([len(texts)], 12), CHARSET.blank, True
-    )
-    pages = tf.constant([0] + [1] * 31)
-    lengths = tf.constant([len(text) for text in texts])
-    trust = graph_language.trust(table, letters, tf.ones([len(texts)]), lengths, pages).numpy()
+    whole = found, owners, tf.zeros_like(owners), tf.fill([len(texts)], 12)
+    trust = graph_language.trust(table, *whole, tf.constant([0] + [1] * 31)).numpy()
     readings = [CHARSET.decode(r) for r in logits]
     expected = [spelling.trust(readings[:1])] + [spelling.trust(readings[1:])] * 31
     np.testing.assert_allclose(trust, expected, atol=1e-5)
