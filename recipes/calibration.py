@@ -3,11 +3,12 @@
     logits / temperature → softmax → confidence of a word, the product of its characters'
 
 https://arxiv.org/abs/1706.04599, section 4.2. The temperature is chosen on words of `train` that nothing was learnt
-from. It changes no text, but where the windows of a long strip are joined.
+from. It changes texts only where the windows of a long strip are joined, or a language is asked.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +66,6 @@ def calibrate(name: str, folders: Sequence[Path], *, runtime_name: str = "auto")
     usual = {key: value for key, value in card.reading.items() if key not in ("temperature", "min_confidence")}
 
     def told(temperature: float) -> tuple[np.ndarray, np.ndarray]:
-        run.rewind()
         return judged(recognizer_of(card, run, **usual, temperature=temperature), crops, texts)
 
     chosen = float(min(TEMPERATURES, key=lambda temperature: surprise(*told(temperature))))
@@ -85,19 +85,16 @@ def calibrate(name: str, folders: Sequence[Path], *, runtime_name: str = "auto")
 
 
 class Recorded:
-    """Passes on to a network's `run`; after `rewind` it gives the same answers again, in the same order."""
+    """Passes on to a network's `run`; what was asked before is answered from memory."""
 
     def __init__(self, run: Callable[[np.ndarray], Mapping[str, np.ndarray]]):
-        self.run, self.answers, self.place = run, [], 0  # type: ignore[var-annotated]
-
-    def rewind(self) -> None:
-        self.place = 0
+        self.run, self.answers = run, {}  # type: ignore[var-annotated]
 
     def __call__(self, batch: np.ndarray) -> Mapping[str, np.ndarray]:
-        if self.place == len(self.answers):
-            self.answers.append(self.run(batch))
-        self.place += 1
-        return self.answers[self.place - 1]
+        key = batch.shape, hashlib.sha256(batch.tobytes()).digest()
+        if key not in self.answers:
+            self.answers[key] = self.run(batch)
+        return self.answers[key]
 
 
 def judged(recognizer: Recognizer, crops: Sequence[np.ndarray], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
