@@ -195,6 +195,24 @@ def test_a_recognizer_asks_the_language_that_it_is_given(small):
     assert asked([]) == []
 
 
+def test_forms_are_looked_for_and_what_is_none_is_spelt(small):
+    charset = Charset("abdt1")
+    row = np.stack([logits_of("bat", charset, {2: ("d", 0.4)}), logits_of("1t1", charset, {1: ("1", 0.4)})])
+
+    def run(batch):
+        return {"logits": row[(batch[:, 0, 0, 0] > 0).astype(int)]}
+
+    crops = [np.zeros((32, 60, 3), "uint8"), np.ones((32, 60, 3), "uint8")]
+    wanted = ["chars:1"]
+    for options, texts in (
+        ({"only": wanted, "least": 0.1, "spelling": small}, ["bad", "111"]),
+        ({"only": wanted, "least": 0.1}, ["bat", "111"]),
+        ({"only": wanted, "least": 0.9, "spelling": small}, ["bad", "1t1"]),
+        ({"only": wanted, "spelling": small}, ["11", "111"]),  # forced upon all
+    ):
+        assert [reading.text for reading in Recognizer(run, charset, **options)(crops)] == texts
+
+
 def test_what_is_read_unsurely_is_looked_at_once_more_from_closer():
     """The network takes strips of 64 pixels for "a" by a probability of 0.6, wider ones for "b" by another."""
     seen = []

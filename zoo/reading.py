@@ -23,7 +23,7 @@ import numpy as np
 
 from zoo import decoding, geometry, image, righting
 from zoo.charset import Charset, Reading
-from zoo.constraint import constraint
+from zoo.constraint import constraint, fits
 from zoo.image import ImageError, Picture, Sheet, Source
 from zoo.language import WEIGHT, Language, Spelling, language
 from zoo.page import Document, Page, assemble
@@ -140,7 +140,7 @@ class Recognizer:
         least: with `only`, what is so much less probable than the likeliest text of all is not forced upon it: a text
             stays as it is unless one of those is at least so many times as probable. 0 forces all.
         spelling: a language, its name or the file that holds it, that is asked where a network of CTC is in doubt: see
-            `zoo.language`. "" is none; a beam and `only` have searches of their own.
+            `zoo.language`. "" is none; a beam is a search of its own, as are forms that are forced upon all texts.
         spelling_weight: of the language beside the picture.
         again: score below which a crop is looked at once more, from a little closer, and read as is surer; 0 is never.
 
@@ -175,7 +175,8 @@ class Recognizer:
         self.decoding, self.temperature, self.beam = decoding, temperature, beam
         self.rule, self.least = constraint(*only) if only else None, least
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
-        self.spelling = None if beam or decoding != "ctc" else spelt(spelling, self.charset, spelling_weight)
+        searched = bool(beam) and not (only and least)  # all texts by a search that asks no language
+        self.spelling = None if searched or decoding != "ctc" else spelt(spelling, self.charset, spelling_weight)
         self.height = height
         self.widths = tuple(sorted(widths))
 
@@ -183,14 +184,25 @@ class Recognizer:
         """What stands in each crop (h, w, 3) uint8 of a page, read from left to right."""
         readings, logits = self._look(crops)
         trust = self.spelling.trust(readings) if self.spelling else 0.0
-        readings = self.spelling(readings, logits, trust) if self.spelling else readings
+        readings = self._spelt(readings, logits, trust)
         unsure = [i for i, reading in enumerate(readings) if reading.score < self.again and self._fits(crops[i])]
         if unsure:
             closer, logits = self._look([image.closer(crops[i], self.height) for i in unsure])
-            closer = self.spelling(closer, logits, trust) if self.spelling else closer
-            for i, reading in zip(unsure, closer, strict=True):
+            for i, reading in zip(unsure, self._spelt(closer, logits, trust), strict=True):
                 readings[i] = max(readings[i], reading, key=lambda reading: reading.score)
         return readings
+
+    def _spelt(self, readings: list[Reading], logits: list[np.ndarray], trust: float) -> list[Reading]:
+        """The readings as the language spells them; those of a form that was looked for stay as they are."""
+        if not self.spelling:
+            return readings
+        free = [i for i, reading in enumerate(readings) if self.rule is None or not fits(reading.text, self.rule)]
+        plain = readings if self.rule is None else [self.charset.decode(row) for row in logits]
+        spelt = self.spelling([plain[i] for i in free], [logits[i] for i in free], trust)
+        result = list(readings)
+        for i, reading in zip(free, spelt, strict=True):
+            result[i] = reading
+        return result
 
     def _fits(self, crop: np.ndarray) -> bool:
         """Whether what is seen of a crop from closer is one strip."""
