@@ -110,9 +110,9 @@ def brute(logs: np.ndarray, small: Language, columns: np.ndarray, weight: float)
     for text in scores:
         state = 0
         for label in text:
-            scores[text] += weight * small.gains[state, columns[label]]
+            scores[text] += weight * float(small.gains[state, columns[label]])
             state = small.following[state, columns[label]]
-        scores[text] += weight * small.gains[state, small.end]
+        scores[text] += weight * float(small.gains[state, small.end])
     best = max(scores, key=lambda text: scores[text])
     return list(best), float(np.exp(scores[best] - np.logaddexp.reduce(list(scores.values()))))
 

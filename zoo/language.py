@@ -48,8 +48,8 @@ class Language:
 
     Attributes:
         letters: its alphabet, in lower case; the columns of the table, before "end of the word" and "any other letter".
-        gains: (S, C + 2) float32, of each column in each state. State 0 is the start of a word, 1 an unknown past.
-        following: (S, C + 2) int32, the state that comes after.
+        gains: (S, C + 2) float16, of each column in each state. State 0 is the start of a word, 1 an unknown past.
+        following: (S, C + 2) uint16, the state that comes after.
     """
 
     letters: str
@@ -121,7 +121,7 @@ def table(letters: str, parents: np.ndarray, last: np.ndarray, gains: np.ndarray
     depth[0] = 1
     for _ in range(LONGEST):  # letters of the longest state, and the start
         depth[2:] = depth[parents[2:]] + 1
-    following = np.ones((len(parents), count + 2), "int32")
+    following = np.ones((len(parents), count + 2), "uint16")
     shorter = np.ones(len(parents), int)  # the state without its first letter, or the longest end of that
     for level in range(depth.max() + 1):
         states = np.flatnonzero(depth == level)
@@ -132,10 +132,10 @@ def table(letters: str, parents: np.ndarray, last: np.ndarray, gains: np.ndarray
         children = 2 + np.flatnonzero(depth[2:] == level + 1)
         following[parents[children], last[children]] = children
     following[:, count], following[:, count + 1] = 0, 1
-    whole = np.zeros(following.shape, "float32")
+    whole = np.zeros(following.shape, "float16")  # exact, in parts of 16
     whole[:, :-1] = gains
     whole[0, count] = 0  # no word, no end
-    return Language(letters, whole / STEP, following)
+    return Language(letters, whole / np.float16(STEP), following)
 
 
 # ---------------------------------------------------------------- spelling
