@@ -187,8 +187,13 @@ def picture(task: str) -> np.ndarray:
 
 
 def logits(network: keras.Model, image: np.ndarray) -> np.ndarray:
-    """The logits of a network for a batch."""
-    return np.asarray(network(image, training=False)["logits"])
+    """The logits of a network for a batch; of a spotter (1, n) its map and the text of a word that it is told."""
+    if not isinstance(network.input, dict):
+        return np.asarray(network(image, training=False)["logits"])
+    height, width = image.shape[1] - 16, image.shape[2] - 16
+    word = np.array([[[[16, 16], [width, 24], [width, height], [16, height - 8]]]], "float32")
+    outputs = network({"image": image, "words": word, "columns": np.ones((1, 1, 64), "float32")}, training=False)
+    return np.concatenate([np.ravel(outputs[name]) for name in ("logits", "text")])[None]
 
 
 def part(values: np.ndarray) -> np.ndarray:

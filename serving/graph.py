@@ -384,7 +384,7 @@ def _closer(
 def _seen(
     reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor
 ) -> Seen:
-    """The recognizer's steps of strips, their owners, the first step of each that counts, and the one after the last."""
+    """Steps of strips, their owners, the first step of each that counts, and the one after its last."""
     widest = reading.widths[-1]
     length = reading.recognizer.compute_output_shape((None, reading.height, widest, 3))["logits"][1]
     # The narrowest width that holds a strip; they are run by width, and then put back into their places.

@@ -281,3 +281,13 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert done.returncode == 1 and done.stderr == ""
+
+
+def test_loggers_that_libraries_make_while_hushed_can_write_afterwards():
+    program = (
+        "import logging, sys; from zoo import cli\n"
+        "with cli._hushed(False):\n    logging.getLogger('library').addHandler(logging.StreamHandler(sys.stderr))\n"
+        "logging.getLogger('library').warning('heard')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.strip() == "heard"

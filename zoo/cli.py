@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import logging
 import os
 import re
 import sys
@@ -423,6 +424,10 @@ def _hushed(off: bool) -> Iterator[None]:
         finally:
             os.dup2(kept.fileno(), 2)
             sys.stderr = sys.__stderr__
+            for logger in logging.root, *logging.root.manager.loggerDict.values():  # some were made in the block
+                for handler in getattr(logger, "handlers", ()):
+                    if getattr(handler, "stream", None) is kept:
+                        handler.setStream(sys.stderr)
 
 
 @contextmanager

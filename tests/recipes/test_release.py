@@ -120,3 +120,15 @@ def test_golden_pictures_are_as_tasks_take_them():
     assert release.picture("detection").shape == (1, 128, 128, 3)
     np.testing.assert_array_equal(release.picture("detection"), release.picture("detection"))
     assert release.part(np.zeros((1, 128, 128, 1))).shape == (1, 32, 32, 1)
+
+
+def test_a_spotters_golden_outputs_are_its_map_and_a_words_text(small):
+    network = small("ocrnet_mobilenet_v3_large")
+    image = release.picture("spotting")
+    before = release.logits(network, image)
+    outputs = network.output
+    assert before.shape[1] == 128 * 128 + 32 * outputs["text"].shape[-1] and release.part(before).shape[0] == 1
+    head = network.get_layer("word_logits").bias
+    head.assign(head + 1)
+    changed = release.logits(network, image)[0] != before[0]
+    assert not changed[: 128 * 128].any() and changed[128 * 128 :].all()
