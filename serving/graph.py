@@ -381,9 +381,7 @@ def _closer(
     return unsure, more, wider
 
 
-def _seen(
-    reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor
-) -> Seen:
+def _seen(reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor) -> Seen:
     """Steps of strips, their owners, the first step of each that counts, and the one after its last."""
     widest = reading.widths[-1]
     length = reading.recognizer.compute_output_shape((None, reading.height, widest, 3))["logits"][1]
