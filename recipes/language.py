@@ -1,13 +1,13 @@
 """Languages for `zoo.language`, counted in words: how likely each letter is after up to four others of its word.
 
     zoo language WORDS… --output my.npz        lists of words, texts, or labels.jsonl of data sets
-    zoo read --language my.npz page.jpg
+    zoo read --spelling my.npz page.jpg
 
 Probabilities are interpolated with those of shorter pasts by how many letters have been seen to follow (Witten and Bell
 1991, https://doi.org/10.1109/18.87000, method C). Pasts are kept that tell most: count · KL(with it, without its first
 letter). No word can be told from the table, which holds pasts of four letters at most.
 
-`latin`, which the released recognizers ask, was counted in `LATIN` and in the texts of their data sets' `train`.
+In what `latin` was counted, which the released recognizers ask, zoo/languages/README.md tells.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORDER = 5  # letters, the last of which is told by the others
 STATES = 60_000  # pasts that are kept, at most
 CAP = 4.0  # of what an unlikely letter loses, ln
 WORD = re.compile(r"[^\W\d_]+")
-LONGEST_WORD = 24
+LONGEST_WORD, MOST_LETTERS = 24, 255
 LISTED = 100_000  # what all words of a list weigh together
 SEEN = 20.0  # what a word weighs that a text holds, times the square root of how often
 
@@ -67,11 +67,15 @@ def count(weights: Mapping[str, float], path: Path, states: int = STATES) -> tup
     """Writes the language of words of these weights to a file; the numbers of its letters and of its states.
 
     Raises:
-        ValueError: there are no words.
+        ValueError: there are no words, or more letters than an alphabet has.
     """
     letters = "".join(sorted({letter for word in weights for letter in word}))
     if not letters:
         raise ValueError("no words were given: a language is counted in lists of words or texts")
+    if len(letters) > MOST_LETTERS:
+        raise ValueError(
+            f"the words have {len(letters)} letters; {MOST_LETTERS} are the most: choose some by --letters"
+        )
     chances, gain = _chances(weights, {letter: i for i, letter in enumerate(letters)})
     kept = {"^", ""}
     for past in sorted(gain, key=lambda past: -gain[past]):

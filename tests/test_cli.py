@@ -291,3 +291,10 @@ def test_loggers_that_libraries_make_while_hushed_can_write_afterwards():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr.strip() == "heard"
+
+
+def test_a_graph_is_not_asked_for_what_it_cannot_do(pages, capsys):
+    asked = ["read", str(pages), "--server", "localhost:1", "--graph", "ocr"]
+    for option in (["--beam", "8"], ["--only", "date"], ["--spelling", "none"]):
+        assert cli.main([*asked, *option]) == 1
+        assert f"{option[0]} is for networks" in capsys.readouterr().err

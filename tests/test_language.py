@@ -77,6 +77,9 @@ def test_what_is_no_language_is_told(tmp_path):
         language(tmp_path / "torn.npz")
     with pytest.raises(ValueError, match="no words"):
         counting.count({}, tmp_path / "none.npz")
+    with pytest.raises(ValueError, match="300 letters"):
+        counting.count({chr(0x4E00 + number): 1.0 for number in range(300)}, tmp_path / "none.npz")
+    assert not (tmp_path / "none.npz").exists()
 
 
 def test_words_are_weighed_alike_in_a_list_and_by_how_often_in_a_text(tmp_path):

@@ -370,6 +370,8 @@ def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, An
     if args.overlay or args.orientation:
         wrong = "--overlay" if args.overlay else "--orientation"
         raise ValueError(f"{wrong} needs the pixels of pages, which --graph leaves to the server")
+    if wrong := next((name for name in ("only", "beam", "spelling") if getattr(args, name)), ""):
+        raise ValueError(f"--{wrong} is for networks that are asked one by one; a graph reads as it was exported")
     from serving import client, pages
     from zoo.reading import RECOGNIZER, usual_confidence
 
