@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -207,6 +207,15 @@ def test_bad_files_say_their_name_and_what_is_wrong(tmp_path, data, what):
     assert str(path) in str(error.value)
 
 
+def test_a_tiff_whose_further_frames_are_damaged_is_told():
+    data = bytearray(encode(np.arange(300, dtype="uint16").astype("uint8").reshape(10, 10, 3), "TIFF"))
+    noise = b"\xb6\xad>6\x07\x98e\xc5\xd5\xb3?z\x1b\x9f\xc6\xcc\xe7\xef\x97R\xd3="
+    data[110 : 110 + len(noise)] = noise
+    with pytest.raises(ImageError, match="bytes: damaged"):
+        list(image.pages(bytes(data)))
+
+
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PDF"]), st.data())
 def test_damage_anywhere_is_an_image_error_or_a_picture(noise, form, draw):
     data = bytearray(encode(np.arange(300, dtype="uint16").astype("uint8").reshape(10, 10, 3), form))

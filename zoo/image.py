@@ -228,7 +228,10 @@ def _open(data: bytes | Path, name: str, number: int) -> Image.Image:
 def _image_sheets(data: bytes | Path, name: str) -> list[Sheet]:
     with _open(data, name, 1) as image:
         # The further frames of a phone's MPO are previews and depth maps, those of the others an animation.
-        count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        try:
+            count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        except Exception as error:  # as above: it looks at the headers of all frames
+            raise ImageError(f"{name}: damaged: {error}") from None
     return [Sheet(name, number, partial(_image_picture, data, name, number)) for number in range(1, count + 1)]
 
 
