@@ -111,3 +111,10 @@ def test_a_band_lies_along_the_longer_side_in_the_middle(shape):
     long, short = max(shape), min(shape)
     assert max(band.shape[:2]) == long and min(band.shape[:2]) == min(short, max(1, long // righting.BAND))
     assert abs(float(band.mean()) - float(pixels.mean())) <= max(shape)
+
+
+def test_what_a_language_makes_of_a_page_does_not_count():
+    """A text that is spelt by a language may be sure, though the picture's characters are not."""
+    spelt, read = Reading("word", 0.95, (0.9, 0.4, 0.5, 0.9)), Reading("word", 0.95, (0.99, 0.98, 0.99, 0.99))
+    assert righting.sure([spelt]) == pytest.approx(4 * 0.9 * 0.4 * 0.5 * 0.9)
+    assert righting.sure([read, Reading("", 1.0, ())]) == pytest.approx(4 * 0.99**3 * 0.98)

@@ -7,6 +7,7 @@ known to be upright for nothing; only one that does not is looked at again, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,8 +29,8 @@ BAND = 4  # of a page that may lie on its side, a band of this part of its longe
 
 
 def sure(readings: Sequence[Reading]) -> float:
-    """Characters that are surely read: each word's count, by its score."""
-    return float(sum(reading.score * len(reading.text) for reading in readings))
+    """Characters that are surely read: each word's count, by what the picture alone gives them."""
+    return float(sum(math.prod(reading.characters) * len(reading.text) for reading in readings))
 
 
 def misread(
