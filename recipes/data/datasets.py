@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -411,8 +412,9 @@ def words(entry: Entry, picture: np.ndarray) -> tuple[np.ndarray, list[str], np.
 def cut(line: np.ndarray, text: str) -> list[tuple[float, float, str]]:
     """The words of a straight line (H, W, 3), each with its start and stop as parts of the width.
 
-    The text has spaces, and as many of the widest gaps in the ink are taken for them. Empty where the gaps do not tell
-    clearly: the narrowest that is taken must be well above the widest that is left.
+    The text has spaces, and as many of the widest gaps in the ink are taken for them if the narrowest of these is well
+    above the widest that is left; else those that leave each word the length that its letters should take. Empty where
+    neither tells: each gap within a word must be narrower than those beside the word.
     """
     tokens = text.split()
     grey = cv2.cvtColor(line, cv2.COLOR_RGB2GRAY)
@@ -426,8 +428,62 @@ def cut(line: np.ndarray, text: str) -> list[tuple[float, float, str]]:
     chosen, others = np.sort(order[: len(tokens) - 1]), order[len(tokens) - 1 :]
     widest = gaps[others[0]] if len(others) else 0
     if len(chosen) < len(tokens) - 1 or gaps[chosen].min() < max(2, 1.4 * widest):
+        chosen = _by_length(filled, tokens)
+    if len(chosen) < len(tokens) - 1:
         return []
     width, margin = line.shape[1], np.minimum(gaps[chosen] / 2, 0.12 * len(line))
     starts = np.r_[filled[0] - 1, filled[chosen + 1] - margin].clip(0) / width
     stops = np.r_[filled[chosen] + 1 + margin, filled[-1] + 2].clip(0, width) / width
     return list(zip(starts.tolist(), stops.tolist(), tokens, strict=True))
+
+
+NARROW, WIDE = frozenset("iljI1.,:;'!|`()[]{}ftr-\"/\\"), frozenset("mwMW@%&ŒÆœæ—")  # letters beside others
+
+
+def _by_length(filled: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    """The gaps between words that leave each the length that its letters should take; empty where that does not tell.
+
+    Gaps are found one word after the other, as the least sum of squares of what each word's length is off, in what it
+    may be off, less what is taken for each gap's width.
+
+    Args:
+        filled: columns with ink, ascending.
+        words: of the line; two at least.
+
+    Returns:
+        (len(words) - 1,) places in `filled` after which a gap is.
+    """
+    places = np.flatnonzero(np.diff(filled) > 1)
+    starts, stops = filled[places] + 1, filled[places + 1]
+    if len(places) < len(words) - 1:
+        return places[:0]
+    best, found = np.inf, places[:0]
+    for letters in ("of all widths", "of one"):
+        lengths = [sum(map(_width, word)) if letters == "of all widths" else float(len(word)) for word in words]
+        unit = (filled[-1] + 1 - filled[0]) / (sum(lengths) + 0.55 * (len(words) - 1))
+        taken = 6.0 * np.minimum((stops - starts) / unit, 1)
+        off = [(length * unit, (0.25 + 0.1 * length) * unit) for length in lengths]
+        cost, back = ((starts - filled[0] - off[0][0]) / off[0][1]) ** 2 - taken, []
+        for length, deviation in off[1:-1]:
+            space = starts[None, :] - stops[:, None]
+            ways = cost[:, None] + np.where(space > 0, ((space - length) / deviation) ** 2, np.inf)
+            back.append(ways.argmin(0))
+            cost = ways.min(0) - taken
+        cost = cost + ((filled[-1] + 1 - stops - off[-1][0]) / off[-1][1]) ** 2
+        if cost.min() < best:
+            path = [int(cost.argmin())]
+            for step in reversed(back):
+                path.append(int(step[path[-1]]))
+            best, found = float(cost.min()), np.array(path[::-1])
+    widths = stops - starts
+    edges = np.r_[-1, found, len(places)]
+    for first, last in itertools.pairwise(edges.tolist()):
+        beside = [widths[edge] for edge in (first, last) if 0 <= edge < len(places)]
+        if (widths[first + 1 : last] >= min(beside, default=np.inf)).any():
+            return places[:0]
+    return places[found]
+
+
+def _width(letter: str) -> float:
+    """Of a letter in print, an ordinary small one being 1."""
+    return 0.55 if letter in NARROW else 1.45 if letter in WIDE else 1.15 if letter.isupper() else 1.0

@@ -52,6 +52,9 @@ class Sheet:
         size: of ordinary print, pixels of the em.
         face: font file of ordinary print.
         ink: colour of print.
+        tracking: what letters stand further apart than their font has them, parts of the em.
+        spacing: width of the gaps between words, parts of the font's space.
+        shaky: how far letters stand off their line, as those of a typewriter: standard deviation, parts of the em.
     """
 
     image: Image.Image
@@ -62,6 +65,9 @@ class Sheet:
     size: int
     face: object
     ink: tuple[int, int, int]
+    tracking: float = 0.0
+    spacing: float = 1.0
+    shaky: float = 0.0
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     middles: list[np.ndarray] = field(default_factory=list)  # (L, 2) of each word's characters
@@ -78,16 +84,33 @@ class Sheet:
     def font(self, scale: float = 1.0) -> ImageFont.FreeTypeFont:
         return fonts.font(self.face, max(6, round(self.size * scale)))
 
+    def length(self, text: str, font: ImageFont.FreeTypeFont) -> float:
+        """Pixels that a word takes."""
+        return font.getlength(text) + self.tracking * font.size * max(0, len(text) - 1)
+
+    def gap(self, font: ImageFont.FreeTypeFont) -> float:
+        """Pixels between two words."""
+        return max(self.spacing * font.getlength(" ") + 2 * self.tracking * font.size, 0.16 * font.size)
+
     def word(self, x: float, text: str, font: ImageFont.FreeTypeFont) -> float:
         """Draws one word at the pen's height; the x after it."""
-        box = self.draw.textbbox((x, self.y), text, font)
-        end = x + font.getlength(text)
+        end = x + self.length(text, font)
+        apart = self.tracking * font.size * np.arange(len(text))
+        ends = x + fonts.ends(font, text).astype(np.float32)
+        pieces = [(x, self.y, text)]
+        if self.tracking or self.shaky:
+            off = self.rng.normal(0, self.shaky * font.size, (len(text), 2)) if self.shaky else np.zeros((len(text), 2))
+            places = np.stack([ends[:-1] + apart, np.full(len(text), self.y)], 1) + off * (0.5, 1.0)
+            pieces = [(*place, letter) for place, letter in zip(places.tolist(), text, strict=True)]
+        parts = np.array([self.draw.textbbox((left, top), letter, font) for left, top, letter in pieces])
+        box = (*parts[:, :2].min(0).tolist(), *parts[:, 2:].max(0).tolist())
         if end <= self.image.width and box[2] > box[0] and box[3] > box[1]:
-            self.draw.text((x, self.y), text, self.ink, font)
+            for left, top, letter in pieces:
+                self.draw.text((left, top), letter, self.ink, font)
             self.boxes.append(box)
             self.texts.append(text)
-            ends = x + fonts.ends(font, text).astype(np.float32)
-            self.middles.append(np.stack([(ends[:-1] + ends[1:]) / 2, np.full(len(text), (box[1] + box[3]) / 2)], 1))
+            middles = (ends[:-1] + ends[1:]) / 2 + apart.astype(np.float32)
+            self.middles.append(np.stack([middles, np.full(len(text), np.float32((box[1] + box[3]) / 2))], 1))
         return end
 
     def line(self, words: list[str], font: ImageFont.FreeTypeFont, x: float, gap: float) -> float:
@@ -101,9 +124,9 @@ class Sheet:
 
     def fitting(self, words: list[str], font: ImageFont.FreeTypeFont, width: float) -> tuple[list[str], float]:
         """As many of the words as fit into `width`, at least one, and their length in pixels."""
-        gap, total, taken = font.getlength(" "), 0.0, 0
+        gap, total, taken = self.gap(font), 0.0, 0
         for text in words:
-            length = font.getlength(text)
+            length = self.length(text, font)
             if taken and total + gap + length > width:
                 break
             total += length + (gap if taken else 0)
@@ -121,7 +144,7 @@ def heading(sheet: Sheet) -> None:
     for _ in range(sheet.rng.integers(1, 4)):
         words, length = sheet.fitting(corpus.phrase(sheet.rng, 1, 5), font, sheet.right - sheet.left)
         x = sheet.left + (sheet.right - sheet.left - length) / 2 if centred else sheet.left
-        sheet.line(words, font, max(2, x), font.getlength(" "))
+        sheet.line(words, font, max(2, x), sheet.gap(font))
         sheet.feed(scale=scale)
 
 
@@ -133,7 +156,7 @@ def paragraph(sheet: Sheet) -> None:
     while words and not sheet.full:
         taken, length = sheet.fitting(words, font, sheet.right - x)
         words = words[len(taken) :]
-        gap = font.getlength(" ")
+        gap = sheet.gap(font)
         if justified and words and len(taken) > 1:
             gap += min((sheet.right - x - length) / (len(taken) - 1), 2 * sheet.size)
         sheet.line(taken, font, x, gap)
@@ -152,10 +175,10 @@ def items(sheet: Sheet) -> None:
             return
         texts = corpus.phrase(rng, 1, 4) if rng.random() < 0.8 else [corpus.code(rng), *corpus.phrase(rng, 1, 2)]
         words, _ = sheet.fitting(texts, font, width * (columns[-1] - 0.22))
-        sheet.line(words, font, sheet.left, font.getlength(" "))
+        sheet.line(words, font, sheet.left, sheet.gap(font))
         for column in columns:
             text = corpus.amount(rng) if rng.random() < 0.8 else corpus.digits(rng, 1, 3)
-            sheet.word(sheet.left + width * column - font.getlength(text), text, font)
+            sheet.word(sheet.left + width * column - sheet.length(text, font), text, font)
         sheet.feed()
 
 
@@ -170,11 +193,11 @@ def fields(sheet: Sheet) -> None:
             return
         labels, _ = sheet.fitting([*corpus.phrase(rng, 1, 3)], font, tab - sheet.left - sheet.size)
         labels[-1] += corpus.pick(rng, [":", ":", "", "."])
-        end = sheet.line(labels, font, sheet.left, font.getlength(" "))
-        x = tab if rng.random() < 0.7 else end + font.getlength("  ")
+        end = sheet.line(labels, font, sheet.left, sheet.gap(font))
+        x = tab if rng.random() < 0.7 else end + 2 * sheet.gap(font)
         values = [corpus.pick(rng, makers)(rng).replace(" ", "") for _ in range(rng.integers(0, 4))]
         values, _ = sheet.fitting(values, font, sheet.right - x) if values else ([], 0.0)
-        sheet.line(values, font, x, font.getlength(" "))
+        sheet.line(values, font, x, sheet.gap(font))
         bottom = sheet.y + 1.25 * sheet.size
         if ruled:
             sheet.draw.line((x, bottom, sheet.right, bottom), sheet.ink, 1)
@@ -203,7 +226,7 @@ def table(sheet: Sheet) -> None:
             words, length = sheet.fitting(texts, font, edges[column + 1] - edges[column] - 8)
             if length < edges[column + 1] - edges[column] - 6 and rng.random() < 0.93:
                 x = edges[column] + 4 if wordy[column] else edges[column + 1] - 4 - length
-                sheet.line(words, font, x, font.getlength(" "))
+                sheet.line(words, font, x, sheet.gap(font))
         sheet.y += row
         ys.append(sheet.y)
     pad = 0.25 * (row - sheet.size)
@@ -303,6 +326,9 @@ def sheet(kind: str, rng: Rng) -> Sheet:
         size,
         fonts.any_path(rng, 0.75),
         (red, green, blue),
+        tracking=float(rng.uniform(-0.03, 0.16)) if rng.random() < 0.3 else 0.0,
+        spacing=float(rng.uniform(0.7, 1.4)) if rng.random() < 0.5 else 1.0,
+        shaky=float(rng.uniform(0.01, 0.06)) if rng.random() < 0.15 else 0.0,
     )
     columns = 2 if kind in ("book", "letter") and width > 850 and rng.random() < 0.5 else 1
     gutter = int(rng.uniform(1.2, 2.5) * size)

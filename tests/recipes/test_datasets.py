@@ -153,6 +153,20 @@ def test_a_line_is_cut_into_its_words():
         assert right - 2 <= stop * line.shape[1] <= right + 5
 
 
+def test_where_gaps_are_alike_the_lengths_of_words_tell():
+    """Letters 8 wide, 3 apart and 4 between words: 4 is not well above 3, no other cut gives words of 4, 2 and 5."""
+    line, x, ends = np.full((20, 140, 3), 255, np.uint8), 4, []
+    for letters in (4, 2, 5):
+        for _ in range(letters):
+            line[4:16, x : x + 8] = 0
+            x += 11
+        x += 1
+        ends.append(x - 4)
+    parts = datasets.cut(line, "abcd no pause")
+    assert [round(stop * line.shape[1]) for _, stop, _ in parts[:-1]] == [end + 2 for end in ends[:-1]]
+    assert [text for *_, text in parts] == ["abcd", "no", "pause"]
+
+
 def test_a_line_whose_gaps_do_not_tell_is_not_cut():
     dots = np.full((20, 200, 3), 255, np.uint8)
     dots[5:15, 10:190:8] = 0
