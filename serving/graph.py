@@ -26,6 +26,7 @@ import tensorflow as tf
 from serving import graph_language, graph_regions, graph_strips, graph_text
 from serving.graph_strips import Places
 from zoo.charset import Charset
+from zoo.image import rim
 from zoo.reading import BATCH, TALL
 
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from pixels to outputs by name
@@ -366,7 +367,7 @@ def _closer(
     height, widest, count = reading.height, reading.widths[-1], tf.size(scores)
     strip = tf.math.unsorted_segment_min(tf.range(tf.size(owners)), owners, count)
     width = tf.gather(wanted, strip)
-    margin = round(height / 16)
+    margin = rim(height)
     # Exact, but for halves, which Python's round takes to the even number, as this does.
     wider = tf.cast(tf.round(tf.cast(width * height, tf.float64) / (height - 2 * margin)), tf.int32)
     unsure = tf.cast(tf.where((scores < reading.again) & (wider <= widest))[:, 0], tf.int32)

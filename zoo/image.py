@@ -417,14 +417,19 @@ def strip_width(crop: np.ndarray, height: int) -> int:
 
 
 def closer(crop: np.ndarray, height: int) -> np.ndarray:
-    """(height, W, 3) uint8: the crop as a strip, seen from closer: a sixteenth of it is lost above and below."""
-    width, margin = strip_width(crop, height), round(height / 16)
+    """(height, W, 3) uint8: the crop as a strip, seen from closer: its `rim` is lost above and below."""
+    width, margin = strip_width(crop, height), rim(height)
     return resize(resize(crop, height, width)[margin : height - margin], height, closer_width(width, height))
+
+
+def rim(height: int) -> int:
+    """Rows of a strip that a closer look leaves out above, and as many below: a sixteenth of its height."""
+    return round(height / 16)
 
 
 def closer_width(width: int, height: int) -> int:
     """Pixels that a strip of this size is wide when it is seen from closer."""
-    return round(width * height / (height - 2 * round(height / 16)))
+    return round(width * height / (height - 2 * rim(height)))
 
 
 class Strips(NamedTuple):

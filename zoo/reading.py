@@ -198,9 +198,9 @@ class Recognizer:
             return readings
         free = [i for i, reading in enumerate(readings) if self.rule is None or not fits(reading.text, self.rule)]
         plain = readings if self.rule is None else [self.charset.decode(row) for row in logits]
-        spelt = self.spelling([plain[i] for i in free], [logits[i] for i in free], trust)
+        found = self.spelling([plain[i] for i in free], [logits[i] for i in free], trust)
         result = list(readings)
-        for i, reading in zip(free, spelt, strict=True):
+        for i, reading in zip(free, found, strict=True):
             result[i] = reading
         return result
 

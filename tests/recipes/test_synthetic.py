@@ -85,6 +85,28 @@ def test_the_polygon_of_a_word_holds_its_ink_and_little_more():
         assert sheet.texts == [text]
 
 
+def test_letters_stand_apart_by_what_the_sheet_says_and_the_polygon_holds_them_all():
+    family = next(family for family in fonts.families() if family[0].stem.startswith("DejaVuSansMono"))
+    sheets = []
+    for tracking, shaky in ((0.0, 0.0), (0.25, 0.0), (0.25, 0.05)):
+        paper = Image.new("RGB", (400, 90), "white")
+        sheet = documents.Sheet(
+            paper, np.random.default_rng(0), 10, 390, 30, 40, family[0], (0, 0, 0), tracking, 0.5, shaky
+        )
+        font = sheet.font()
+        assert sheet.word(20, "HHHHH", font) == 20 + sheet.length("HHHHH", font)
+        sheets.append(sheet)
+        rows, columns = np.nonzero(np.asarray(sheet.image)[..., 0] < 128)
+        left, top, right, bottom = sheet.boxes[0]
+        assert left <= columns.min() and columns.max() < right and top <= rows.min() and rows.max() < bottom
+    plain, apart, _ = sheets
+    np.testing.assert_allclose(apart.middles[0][:, 0] - plain.middles[0][:, 0], 10.0 * np.arange(5), atol=1e-3)
+    assert apart.length("HHHHH", font) - plain.length("HHHHH", font) == 40
+    assert plain.gap(font) == 0.5 * font.getlength(" ") and apart.gap(font) == 0.5 * font.getlength(" ") + 20
+    words, length = apart.fitting(["HH", "HH", "HH"], font, 2 * apart.length("HH", font) + apart.gap(font))
+    assert words == ["HH", "HH"] and length == 2 * apart.length("HH", font) + apart.gap(font)
+
+
 def test_what_does_not_fit_on_the_sheet_is_neither_drawn_nor_labelled():
     paper = Image.new("RGB", (60, 40), "white")
     sheet = documents.Sheet(paper, np.random.default_rng(0), 5, 55, 5, 20, fonts.families()[0][0], (0, 0, 0))
