@@ -165,7 +165,11 @@ class Spelling:
             trust: see below; by default what these readings tell of their page.
         """
         result, weight = list(readings), self.weight * (self.trust(readings) if trust is None else trust)
-        said = {i: telling(log_softmax(row)) for i, row in enumerate(logits) if weight and len(row)}
+        said = {}
+        if weight and logits:
+            steps = log_softmax(np.concatenate(logits))
+            strips = np.split(steps, np.cumsum([len(row) for row in logits])[:-1])
+            said = {i: telling(logs) for i, logs in enumerate(strips) if len(logs)}
         doubted = [i for i, logs in said.items() if min(readings[i].characters, default=1) < SURE or doubtful(logs)]
         doubted.sort(key=lambda index: len(said[index]))
         for start in range(0, len(doubted), CHUNK):
@@ -196,8 +200,10 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 def telling(logs: np.ndarray) -> np.ndarray:
     """The steps (T', K) that say something: of those in a row that are surely blank the first alone."""
-    silent = logs[:, -1] >= np.log(BLANK)
-    return logs[~(silent & np.r_[False, silent[:-1]])]
+    said = logs[:, -1] < np.log(BLANK)
+    said[1:] |= said[:-1].copy()
+    said[:1] = True
+    return logs[said]
 
 
 def doubtful(logs: np.ndarray) -> bool:
@@ -205,8 +211,7 @@ def doubtful(logs: np.ndarray) -> bool:
     best, place = logs.argmax(-1), np.arange(len(logs))
     possible = logs >= np.log(DOUBT)
     possible[:, -1] = False
-    for likeliest in (best, np.r_[best[:1], best[:-1]], np.r_[best[1:], best[-1:]]):
-        possible[place, likeliest] = False
+    possible[place, best] = possible[place[1:], best[:-1]] = possible[place[:-1], best[1:]] = False
     return bool(possible.any())
 
 
@@ -232,8 +237,10 @@ def search(
     """
     count, blank = len(logs), logs.shape[2] - 1
     tried = min(TRIED, blank)
-    classes = np.argsort(-logs[..., :blank], -1, kind="stable")[..., :tried]  # (B, T, k)
+    classes = np.sort(np.argpartition(-logs[..., :blank], tried - 1, -1)[..., :tried], -1)  # (B, T, k)
     likely = np.take_along_axis(logs, classes, -1)
+    order = np.argsort(-likely, -1, kind="stable")
+    classes, likely = np.take_along_axis(classes, order, -1), np.take_along_axis(likely, order, -1)
 
     # Of each prefix (B, W): ln of the ways that end in a blank, and of those that do not; the language's part; its
     # state there; the last label; and a number that only equal prefixes share.
