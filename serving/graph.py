@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from serving import graph_language, graph_regions, graph_strips, graph_text
+from serving import graph_bands, graph_language, graph_regions, graph_strips, graph_text
 from serving.graph_strips import Places
 from zoo.charset import Charset
 from zoo.image import rim
@@ -66,6 +66,10 @@ class Reading:
     def size(self) -> tuple[int, int]:
         height, width = self.detection["size"]
         return height, width
+
+    @property
+    def multiple(self) -> int:
+        return int(self.detection.get("multiple", 256))
 
     @property
     def height(self) -> int:
@@ -255,9 +259,40 @@ def renumbered(items: tf.Tensor, words: tf.Tensor, counts: tf.Tensor) -> tf.Tens
 
 
 def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    batch, inner = graph_strips.letterbox(page, reading.size, reading.detection.get("multiple", 256))
-    given = tf.cast(batch[None], reading.detector.inputs[0].dtype)
-    logits = reading.find(given)["logits"][0, :, :, 0]
+    batch, inner = graph_strips.letterbox(page, reading.size, reading.multiple)
+    boxes, scores = _look(reading, page, batch, inner)
+    small, closer = (reading.detection.get(key, usual) for key, usual in (("small", 0.0), ("closer", 1.5)))
+    if not small:
+        return boxes, scores
+    scale = tf.cast(tf.shape(page)[0] / inner[0], tf.float32)
+    factor = closer / tf.cast(scale, tf.float64)
+    return tf.cond(
+        graph_bands.height(boxes) < small * scale,
+        lambda: _closer_look(reading, page, boxes, factor),
+        lambda: (boxes, scores),
+    )
+
+
+def _closer_look(reading: Reading, page: tf.Tensor, boxes: tf.Tensor, factor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Boxes and scores of a page looked at in bands, enlarged by a factor; `boxes` are those of a first look."""
+    every = graph_bands.bands(boxes, tf.shape(page)[:2], factor, reading.size[0] * reading.size[1])
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        begin, end, low, high = graph_bands.rows(every, number)
+        part = page[begin:end, every.left : every.right]
+        found, scores = _look(reading, part, *graph_strips.canvas(part, factor, reading.multiple))
+        found += tf.cast(tf.stack([every.left, begin]), tf.float32)
+        middles = tf.cast(tf.reduce_mean(found[..., 1], 1), tf.float64)
+        counts = (low <= middles) & (middles < high)
+        return tf.boolean_mask(found, counts), tf.boolean_mask(scores, counts)
+
+    polygons, scores = joined(every.count, step, (tf.float32, tf.float32), ([None, 4, 2], [None]), parallel=1)
+    return polygons, scores
+
+
+def _look(reading: Reading, page: tf.Tensor, batch: tf.Tensor, inner: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Boxes and scores of a page, or a part of one, that lies in a batch (H, W, 3), so high and wide."""
+    logits = reading.find(tf.cast(batch[None], reading.detector.inputs[0].dtype))["logits"][0, :, :, 0]
     return on_page(logits, batch, inner, page, reading.detection)
 
 

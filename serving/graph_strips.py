@@ -151,7 +151,16 @@ def inner_size(sides: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 def letterbox(image: tf.Tensor, size: tuple[int, int], multiple: int) -> tuple[tf.Tensor, tf.Tensor]:
     """As `zoo.image.letterbox`: (H', W', 3) uint8, and (2,) int32 the height and width that the page takes of it."""
-    inner = inner_size(tf.shape(image)[:2], size)
+    return _laid(image, inner_size(tf.shape(image)[:2], size), multiple)
+
+
+def canvas(image: tf.Tensor, factor: tf.Tensor, multiple: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `zoo.image.canvas`, by a factor () float64; returns what `letterbox` does."""
+    exact = tf.cast(tf.shape(image)[:2], tf.float64) * factor
+    return _laid(image, tf.maximum(tf.cast(tf.round(exact), tf.int32), 1), multiple)
+
+
+def _laid(image: tf.Tensor, inner: tf.Tensor, multiple: int) -> tuple[tf.Tensor, tf.Tensor]:
     outer = -(-inner // multiple) * multiple
     return tf.ensure_shape(pad(resize(image, inner), outer), (None, None, 3)), inner
 

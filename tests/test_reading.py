@@ -117,6 +117,29 @@ def test_a_detector_with_a_coarser_map():
     assert scores.shape == (1,)
 
 
+def test_small_print_is_looked_at_from_closer():
+    """At a quarter of its size words 20 pixels apart run together; seen three times as large they do not."""
+    page = blank_page(1024, 700)
+    places = [write(page, text, x, y) for y in range(60, 960, 80) for text, x in (("01", 60), ("234", 116))]
+    for small, count in ((0.0, 12), (7.0, 24), (5.0, 12)):  # their boxes are 6 pixels high at first
+        run = Recorder(dark)
+        boxes, scores = Detector(run, size=(256, 256), multiple=64, unclip=0, small=small, closer=3.0)(page)
+        assert len(boxes) == len(scores) == count
+        if small == 7.0:
+            order = np.lexsort((boxes[:, 0, 0], np.round(boxes[:, 0, 1] / 10)))
+            np.testing.assert_allclose(boxes[order], places, atol=3)
+            assert len(run.shapes) > 2
+            assert max(high * wide for _, high, wide, _ in run.shapes) < 2 * 256 * 256  # bands, not the page
+        else:
+            assert run.shapes == [(1, 256, 192, 3)]
+
+
+def test_a_closer_look_at_nothing_is_none():
+    run = Recorder(dark)
+    boxes, scores = Detector(run, size=(64, 64), multiple=64, unclip=0, small=50.0)(blank_page(90, 90))
+    assert boxes.shape == (0, 4, 2) and scores.shape == (0,) and len(run.shapes) == 1
+
+
 def upright_bars(batch: np.ndarray) -> dict[str, np.ndarray]:
     """As `bars`, but unsure of bars whose dark end is not on top."""
     top, bottom = batch[:, 2:5].mean((1, 2, 3)), batch[:, -5:-2].mean((1, 2, 3))

@@ -369,8 +369,13 @@ def letterbox(image: np.ndarray, size: tuple[int, int], multiple: int = 32) -> t
     if size[0] % multiple or size[1] % multiple:
         raise ValueError(f"size {size} is not a multiple of {multiple}")
     height, width = image.shape[:2]
-    factor = min(size[0] / height, size[1] / width)
-    inner = [min(limit, max(1, round(side * factor))) for side, limit in zip((height, width), size, strict=True)]
+    return canvas(image, min(size[0] / height, size[1] / width), multiple)
+
+
+def canvas(image: np.ndarray, factor: float, multiple: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image (H, W, 3) uint8 enlarged by a factor, as `letterbox` lays and returns it."""
+    height, width = image.shape[:2]
+    inner = [max(1, round(side * factor)) for side in (height, width)]
     outer = [-(-side // multiple) * multiple for side in inner]
     result = np.zeros((*outer, 3), "uint8")
     result[: inner[0], : inner[1]] = resize(image, *inner)

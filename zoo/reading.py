@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo import decoding, geometry, image, righting
+from zoo import bands, decoding, geometry, image, righting
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint, fits
 from zoo.image import ImageError, Picture, Sheet, Source
@@ -65,6 +65,9 @@ class Detector:
         size: (height, width) in pixels into which a page is fitted.
         multiple: of the sides of what `run` is given. With (1024, 1024) and 256 there are seven shapes: one side is
             1024, the other 256, 512, 768 or 1024.
+        small: median height of a page's boxes, in pixels of what `run` is given, below which the part of the page that
+            holds text is looked at once more, from closer, in `bands`; 0 is never.
+        closer: how much closer.
         decode: what makes boxes of the outputs, or its dotted name: see `zoo.decoding`. By default regions of "logits".
         **options: keyword arguments of `decode`.
 
@@ -79,11 +82,14 @@ class Detector:
         *,
         size: Sequence[int] = (1024, 1024),
         multiple: int = 256,
+        small: float = 0.0,
+        closer: float = 1.5,
         decode: str | Callable = decoding.DEFAULT,
         **options: Any,
     ):
         self.run = run
         self.size = (int(size[0]), int(size[1]))
+        self.small, self.closer = small, closer
         self.multiple = multiple
         self.decode = decoding.checked(decode, options, "boxes")
         self.outputs = decoding.outputs(self.decode)
@@ -91,12 +97,31 @@ class Detector:
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
-        boxes, scores, _, _ = self.look(pixels)
+        boxes, scores, _, scale = self.look(pixels)
+        if len(boxes) and bands.height(boxes) < self.small * scale[1]:
+            return self._closer(pixels, boxes, self.closer / float(scale[1]))
         return boxes, scores
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray], np.ndarray]:
         """Boxes and scores, all that the network gave, and pixels of the image for one that it saw: across, down."""
-        batch, scale = image.letterbox(pixels, self.size, self.multiple)
+        return self._look(pixels, *image.letterbox(pixels, self.size, self.multiple))
+
+    def _closer(self, pixels: np.ndarray, boxes: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and scores of what a first look found, looked at in bands, enlarged by a factor."""
+        found = []
+        for band in bands.bands(boxes, pixels.shape[:2], factor, self.size[0] * self.size[1]):
+            part = pixels[band.top : band.bottom, band.left : band.right]
+            boxes, scores, _, _ = self._look(part, *image.canvas(part, factor, self.multiple))
+            boxes = boxes + np.array([band.left, band.top], "float32")
+            middles = boxes[..., 1].astype(float).mean(1)
+            counts = (band.low <= middles) & (middles < band.high)
+            found.append((boxes[counts], scores[counts]))
+        polygons, sure = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return polygons, sure
+
+    def _look(
+        self, pixels: np.ndarray, batch: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray], np.ndarray]:
         given = self.run(batch[None])
         outputs = [np.asarray(given[name])[0] for name in self.outputs]
         inner = np.array(pixels.shape[:2]) / scale[::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import cv2
 import keras
@@ -319,6 +320,22 @@ def test_pages_are_read_as_by_the_reader(served, reader):
         check(answer, number, reader.read(pages[number])[0])
     empty = answer["texts"][2, answer["counts"][2] :]
     assert set(empty.tolist()) <= {b""}
+
+
+@pytest.mark.parametrize("small", [0.0, 30.0])
+def test_small_print_is_looked_at_from_closer_as_by_the_reader(networks, reader, small):
+    options = {**OPTIONS, "small": small, "closer": 2.0}
+    detector = Detector(reader.detector.run, **options)
+    pages = [page(), np.full((50, 60, 3), 255, "uint8"), np.rot90(page())]
+    answer = graph.detect(replace(networks, detection=options), tf.constant([encoded(pixels) for pixels in pages]))
+    for number, pixels in enumerate(pages):
+        boxes, _ = detector(pixels)
+        count = int(answer["counts"][number])
+        assert count == len(boxes)
+        others = answer["polygons"][number, :count].numpy()
+        assert all(max(geometry.iou(box, other) for other in others) > 0.9 for box in boxes)
+    closer, usual = (find(page())[0] for find in (detector, reader.detector))
+    assert (closer.shape != usual.shape or np.abs(closer - usual).max() > 0.5) == bool(small)
 
 
 @pytest.mark.slow
