@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from serving import graph_bands, graph_language, graph_regions, graph_strips, graph_text
 from serving.graph_strips import Places
+from zoo.bands import MOST
 from zoo.charset import Charset
 from zoo.image import rim
 from zoo.reading import BATCH, TALL
@@ -261,13 +262,13 @@ def renumbered(items: tf.Tensor, words: tf.Tensor, counts: tf.Tensor) -> tf.Tens
 def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     batch, inner = graph_strips.letterbox(page, reading.size, reading.multiple)
     boxes, scores = _look(reading, page, batch, inner)
-    small, closer = (reading.detection.get(key, usual) for key, usual in (("small", 0.0), ("closer", 1.5)))
+    small, wanted = (reading.detection.get(key, usual) for key, usual in (("small", 0.0), ("wanted", 18.0)))
     if not small:
         return boxes, scores
-    scale = tf.cast(tf.shape(page)[0] / inner[0], tf.float32)
-    factor = closer / tf.cast(scale, tf.float64)
+    scale, height = tf.cast(tf.shape(page)[0] / inner[0], tf.float32), graph_bands.height(boxes)
+    factor = tf.minimum(wanted / tf.cast(height, tf.float64), MOST / tf.cast(scale, tf.float64))
     return tf.cond(
-        graph_bands.height(boxes) < small * scale,
+        height < small * scale,
         lambda: _closer_look(reading, page, boxes, factor),
         lambda: (boxes, scores),
     )

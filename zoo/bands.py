@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+MOST = 2.0  # times as close as at first
 MARGIN = 4.0  # around the boxes of the first look, in their heights
 OVERLAP = 2.0  # of bands, in the same, above and below
 STRAY = 0.25  # how far a cut may lie from where bands would be equal, parts of a band

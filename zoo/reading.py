@@ -67,7 +67,7 @@ class Detector:
             1024, the other 256, 512, 768 or 1024.
         small: median height of a page's boxes, in pixels of what `run` is given, below which the part of the page that
             holds text is looked at once more, from closer, in `bands`; 0 is never.
-        closer: how much closer.
+        wanted: the median height to which they are brought then, from up to `bands.MOST` times as close.
         decode: what makes boxes of the outputs, or its dotted name: see `zoo.decoding`. By default regions of "logits".
         **options: keyword arguments of `decode`.
 
@@ -83,13 +83,13 @@ class Detector:
         size: Sequence[int] = (1024, 1024),
         multiple: int = 256,
         small: float = 0.0,
-        closer: float = 1.5,
+        wanted: float = 18.0,
         decode: str | Callable = decoding.DEFAULT,
         **options: Any,
     ):
         self.run = run
         self.size = (int(size[0]), int(size[1]))
-        self.small, self.closer = small, closer
+        self.small, self.wanted = small, wanted
         self.multiple = multiple
         self.decode = decoding.checked(decode, options, "boxes")
         self.outputs = decoding.outputs(self.decode)
@@ -99,7 +99,7 @@ class Detector:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
         boxes, scores, _, scale = self.look(pixels)
         if len(boxes) and bands.height(boxes) < self.small * scale[1]:
-            return self._closer(pixels, boxes, self.closer / float(scale[1]))
+            return self._closer(pixels, boxes, min(self.wanted / bands.height(boxes), bands.MOST / float(scale[1])))
         return boxes, scores
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray], np.ndarray]:

@@ -13,7 +13,7 @@ from recipes.data.pages import Page, crop, labelled, scaled, signed, synthetic, 
 from recipes.data.pipeline import Batch, cached
 from recipes.detection import targets
 from recipes.recipe import Recipe
-from zoo import decoding, runtime
+from zoo import bands, decoding, runtime
 from zoo import image as images
 from zoo.reading import Detector
 from zoo.registry import Card
@@ -70,8 +70,9 @@ class Task:
         return labelled(entry)
 
     def _resized(self, page: Page, rng: np.random.Generator) -> Page:
-        """The page with its longer side as the card's size, more or less."""
-        scale = max(self.reading["size"]) * np.exp(rng.uniform(np.log(0.6), np.log(1.5))) / max(page.image.shape[:2])
+        """The page with its longer side as the card's size, more or less, and up to that of its closest look."""
+        most = bands.MOST if self.reading.get("small") else 1.5
+        scale = max(self.reading["size"]) * np.exp(rng.uniform(np.log(0.6), np.log(most))) / max(page.image.shape[:2])
         return scaled(page, min(scale, 2.0))
 
     def sample(self, index: int) -> Page:
