@@ -311,7 +311,7 @@ def test_pages_of_all_sizes_have_few_shapes():
     reader = Reader(Detector(find, size=(256, 256), multiple=64), Recognizer(read, DIGITS, widths=(64, 256)))
     for _ in range(300):
         reader.read(random_page(rng))
-    assert len(find.shapes) == 300 and len(set(find.shapes)) <= 7
+    assert len(find.shapes) >= 300 and len(set(find.shapes)) <= 7
     assert len(read.shapes) >= 300 and len(set(read.shapes)) <= 2 * 7
 
 
@@ -378,7 +378,7 @@ def connected(monkeypatch):
 def test_a_reader_takes_its_values_from_cards_and_options(connected):
     made = reading.reader(threshold=0.4, widths=(32, 64), runtime="keras", min_confidence=0.2, dpi=100)
     assert connected == [("db_mobilenet_v3_large", "keras"), ("crnn_mobilenet_v3_small", "keras")]
-    assert made.detector.size == (1024, 1024) and made.detector.options["threshold"] == 0.4
+    assert made.detector.size == (768, 768) and made.detector.options["threshold"] == 0.4
     assert made.detector.options["shrunk"] == 0.6  # as the card says
     assert made.recognizer.widths == (32, 64) and made.recognizer.charset.characters == Charset("french").characters
     assert (made.min_confidence, made.dpi) == (0.2, 100)

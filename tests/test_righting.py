@@ -79,6 +79,31 @@ def test_a_classifier_may_be_mistaken_by_a_half_turn():
     assert {word.text for word in read.words} == {"word"}
 
 
+def nothing(*_):
+    raise AssertionError("nothing needs to be looked at")
+
+
+@pytest.mark.parametrize(("roll", "turns"), [(1, 1), (-1, 3)], ids=["upwards", "downwards"])
+def test_words_that_run_up_or_down_tell_without_a_look(roll, turns):
+    """Ten tall words that were read from below, or from above, and two that lie level."""
+    tall = np.array([[[x, 20], [x + 9, 20], [x + 9, 90], [x, 90]] for x in range(0, 150, 15)], "float32")
+    level = np.array([[[0, y], [50, y], [50, y + 9], [0, y + 9]] for y in (100, 120)], "float32")
+    boxes = np.concatenate([np.roll(tall, roll, 1), level])
+    readings = [Reading("word", 0.81, (0.9, 1, 0.9, 1))] * len(boxes)
+    assert righting.running(boxes, readings) == pytest.approx((6.48, *((32.4, 0) if roll > 0 else (0, 32.4))))
+    assert righting.misread(page(), boxes, readings, nothing, nothing) == turns
+    upright = np.concatenate([level] * 6)
+    assert righting.misread(page(), upright, readings, nothing, nothing) == 0
+
+
+def test_a_page_on_its_side_of_which_hardly_a_box_was_found_is_turned():
+    lying = np.ascontiguousarray(np.rot90(page()))
+    boxes, readings = find(lying)[0][:2], [Reading("i", 0.5, (0.5,))] * 2
+    assert righting.misread(lying, boxes, readings, find, Recognizer()) == 1
+    few = np.ascontiguousarray(np.rot90(page(WORDS[: righting.FEWEST - 1])))
+    assert righting.misread(few, boxes, readings, find, Recognizer()) == 0
+
+
 def test_few_boxes_do_not_turn_a_page():
     lying = np.ascontiguousarray(np.rot90(page(WORDS[: righting.FEWEST - 1]), 2))
     read = Reader(find, Recognizer()).read(lying).pages[0]

@@ -1,8 +1,9 @@
 """By how many quarter turns a page lies, told by how it reads: characters that are surely read, for each box.
 
-On pages of print an upright page has two to five of them, one that is upside down at most about one and a half, one
-that lies on its side about a half: its lines are taken for columns of single signs. A page that reads well is thus
-known to be upright for nothing; only one that does not is looked at again, and little of it at that.
+On pages of print an upright page has two to five of them, one that is upside down at most about one and a half. One
+that lies on its side has words that run upwards, or downwards, or, where its lines are taken for columns of single
+signs, about a half, or hardly a box. A page that reads well is thus known to be upright for nothing; only one that does
+not is looked at again, and little of it at that.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WELL = 2.0  # sure characters for each box from which a page is upright
 ASIDE = 0.8  # below it a page may lie on its side
 CLEARLY = 2.0  # so many times as many sure characters another way up must have
 ENOUGH = 12.0  # sure characters that it must have at that: of little text, less tells nothing
-FEWEST = 8  # boxes from which a page is told by them
+FEWEST = 8  # boxes by which it is told that a page is upside down, or would read well on its side
 WIDEST = 12  # boxes that are read upside down to compare
 SAMPLE = 16  # boxes that are read on a page that may lie on its side
 BAND = 4  # of a page that may lie on its side, a band of this part of its longer side's length is looked at
@@ -45,18 +46,30 @@ def misread(
         find: from pixels to boxes and scores.
         recognize: from crops to readings.
     """
-    each = sure(readings) / max(1, len(boxes))
-    if len(boxes) < FEWEST or each >= WELL:
+    level, up, down = running(boxes, readings)
+    if max(up, down) > max(ENOUGH, CLEARLY * level):
+        return 1 if up > down else 3
+    each = level / max(1, len(boxes))
+    if each >= WELL:
         return 0
     if each < ASIDE:
         band = _band(np.rot90(pixels, 1))
-        others = find(band)[0]
-        others = others[np.linspace(0, len(others), min(len(others), SAMPLE), endpoint=False).astype(int)]
+        others, _ = find(band)
+        count = min(len(others), SAMPLE) if len(others) >= FEWEST else 0
+        others = others[np.linspace(0, len(others), count, endpoint=False).astype(int)]
         crops = [image.crop(band, box) for box in others]
         there, over = (sure(recognize(some)) for some in (crops, [np.rot90(crop, 2) for crop in crops]))
         if max(there, over) > max(ENOUGH, len(others) * max(ASIDE, CLEARLY * each)):
             return 3 if there > over else 1
-    return 2 if _upside_down(pixels, boxes, readings, recognize) else 0
+    return 2 if len(boxes) >= FEWEST and _upside_down(pixels, boxes, readings, recognize) else 0
+
+
+def running(boxes: np.ndarray, readings: Sequence[Reading]) -> tuple[float, float, float]:
+    """Characters that are surely read of texts that run level, upwards and downwards; boxes begin where texts do."""
+    x, y = (boxes[:, 1] - boxes[:, 0]).T
+    level = np.abs(x) >= np.abs(y)
+    each = np.array([sure([reading]) for reading in readings])
+    return float(each[level].sum()), float(each[~level & (y < 0)].sum()), float(each[~level & (y > 0)].sum())
 
 
 def _upside_down(pixels: np.ndarray, boxes: np.ndarray, readings: Sequence[Reading], recognize: Recognize) -> bool:
