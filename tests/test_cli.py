@@ -116,7 +116,7 @@ def test_card_tells_all(capsys):
     assert cli.main(["card", "db_mobilenet_v3_large"]) == 0
     out = capsys.readouterr().out
     drawn = "  image (B, H, W, 3) → "
-    for part in ("1911.08947", "4 183 858 trainable", "features  mobilenet_v3_large", "1024, 1024", drawn, "21748dd0"):
+    for part in ("1911.08947", "4 183 858 trainable", "features  mobilenet_v3_large", "768, 768", drawn, "21748dd0"):
         assert part in out
     assert cli.main(["card", "db_mobilenet_v3_large", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["options"] == {"features": "mobilenet_v3_large", "channels": 256}
