@@ -42,6 +42,11 @@ def height(boxes: np.ndarray) -> float:
     return float(np.median(np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1)))
 
 
+def middles(boxes: np.ndarray) -> np.ndarray:
+    """(N,) float64 how far down the middle of each box (N, 4, 2) lies."""
+    return boxes[..., 1].astype(float).mean(1)
+
+
 def bands(boxes: np.ndarray, size: tuple[int, int], factor: float, room: int) -> list[Band]:
     """The bands that hold the text of a page, from above.
 
@@ -58,8 +63,8 @@ def bands(boxes: np.ndarray, size: tuple[int, int], factor: float, room: int) ->
         for limit, side in zip(size[::-1], boxes.max((0, 1)).tolist(), strict=True)
     )
     count = max(1, math.ceil((right - left) * (bottom - top) * factor**2 / room))
-    middles, step = np.sort(boxes[..., 1].astype(float).mean(1)), (bottom - top) / count
-    cuts = [_between(middles, top + number * step, STRAY * step) for number in range(1, count)]
+    ordered, step = np.sort(middles(boxes)), (bottom - top) / count
+    cuts = [_between(ordered, top + number * step, STRAY * step) for number in range(1, count)]
     edges = [float(top), *cuts, float(bottom) + 1]
     return [
         Band(
@@ -74,9 +79,9 @@ def bands(boxes: np.ndarray, size: tuple[int, int], factor: float, room: int) ->
     ]
 
 
-def _between(middles: np.ndarray, cut: float, stray: float) -> float:
+def _between(ordered: np.ndarray, cut: float, stray: float) -> float:
     """Where the gap between sorted middles of boxes is widest around a cut, which has it where there are none."""
-    near = middles[np.abs(middles - cut) <= stray]
+    near = ordered[np.abs(ordered - cut) <= stray]
     if len(near) < 2:
         return cut
     place = int(np.diff(near).argmax())

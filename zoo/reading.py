@@ -98,8 +98,8 @@ class Detector:
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
         boxes, scores, _, scale = self.look(pixels)
-        if len(boxes) and bands.height(boxes) < self.small * scale[1]:
-            return self._closer(pixels, boxes, min(self.wanted / bands.height(boxes), bands.MOST / float(scale[1])))
+        if self.small and len(boxes) and (height := bands.height(boxes)) < self.small * scale[1]:
+            return self._closer(pixels, boxes, min(self.wanted / height, bands.MOST / float(scale[1])))
         return boxes, scores
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray], np.ndarray]:
@@ -113,7 +113,7 @@ class Detector:
             part = pixels[band.top : band.bottom, band.left : band.right]
             boxes, scores, _, _ = self._look(part, *image.canvas(part, factor, self.multiple))
             boxes = boxes + np.array([band.left, band.top], "float32")
-            middles = boxes[..., 1].astype(float).mean(1)
+            middles = bands.middles(boxes)
             counts = (band.low <= middles) & (middles < band.high)
             found.append((boxes[counts], scores[counts]))
         polygons, sure = (np.concatenate(parts) for parts in zip(*found, strict=True))
