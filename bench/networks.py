@@ -1,11 +1,11 @@
 """Each network beside docTR's on torch: seconds to build it, and milliseconds for one picture of the card's size.
 
-    python bench/networks.py [NAME …] [--threads 1 2] [--doctr PYTHON]
+    python bench/networks.py [NAME …] [--all] [--threads 1 2] [--doctr PYTHON] [--files FOLDER]
 
 Random weights on both sides. Ours runs by Keras on TensorFlow and by onnxruntime; the least of some runs after the
-first two counts. Each measurement is a process of its own, since threads can be chosen but once; "ratio" is
-onnxruntime's time over torch's. docTR may live in an environment of its own, whose interpreter --doctr names. Run it on
-a quiet machine.
+first ones counts. Each measurement is a process of its own, since threads can be chosen but once; "ratio" is
+onnxruntime's time over torch's. docTR may live in an environment of its own, whose interpreter --doctr names.
+ONNX files are made once for all counts of threads, and found again in --files. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -28,6 +28,7 @@ MAIN = (
     "vitstr_small", "parseq", "viptr_tiny", "mobilenet_v3_small_page_orientation",
 )  # fmt: skip
 SECONDS = 3.0  # of measuring
+PARITY = Path(__file__).resolve().parent.parent / "docs/parity.json"
 
 
 def size(name: str) -> tuple[int, int]:
@@ -40,18 +41,21 @@ def size(name: str) -> tuple[int, int]:
 
 
 def least(run: Callable[[], object]) -> float:
-    """Milliseconds of the quickest of the runs that fit into `SECONDS`, of three at least."""
-    run(), run()
+    """Milliseconds of the quickest of the runs that fit into `SECONDS`, of two at least, after one or two others."""
+    start = time.perf_counter()
+    run()
+    if time.perf_counter() - start < SECONDS:
+        run()
     times: list[float] = []
     start = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < SECONDS:
+    while len(times) < 2 or time.perf_counter() - start < SECONDS:
         begin = time.perf_counter()
         run()
         times.append(1000 * (time.perf_counter() - begin))
     return min(times)
 
 
-def keras(name: str, threads: int, height: int, width: int) -> dict[str, float]:
+def keras(name: str, threads: int, height: int, width: int, _: Path) -> dict[str, float]:
     from recipes import train
 
     train.threads(threads)
@@ -67,20 +71,26 @@ def keras(name: str, threads: int, height: int, width: int) -> dict[str, float]:
     return {"build": built, "ms": least(lambda: run(picture))}
 
 
-def onnxruntime(name: str, threads: int, height: int, width: int) -> dict[str, float]:
+def onnxruntime(name: str, threads: int, height: int, width: int, files: Path) -> dict[str, float]:
     import numpy as np
 
+    from zoo import runtime
+
+    run = runtime.onnx_run(files / f"{name}.onnx", threads)
+    picture = np.zeros((1, height, width, 3), "uint8")
+    return {"ms": least(lambda: run(picture))}
+
+
+def exported(name: str, _threads: int, _height: int, _width: int, files: Path) -> dict[str, float]:
+    """The network's ONNX file, if it is not there."""
     from zoo import decoding, registry, runtime
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
+    if not (path := files / f"{name}.onnx").exists():
         runtime.export(registry.build(name), path, decoding.needed(registry.card(name).reading))
-        run = runtime.onnx_run(path, threads)
-        picture = np.zeros((1, height, width, 3), "uint8")
-        return {"ms": least(lambda: run(picture))}
+    return {}
 
 
-def doctr(name: str, threads: int, height: int, width: int) -> dict[str, float]:
+def doctr(name: str, threads: int, height: int, width: int, _: Path) -> dict[str, float]:
     import torch
     from doctr import models
 
@@ -95,9 +105,9 @@ def doctr(name: str, threads: int, height: int, width: int) -> dict[str, float]:
         return {"build": built, "ms": least(lambda: network(picture))}
 
 
-def measured(worker: str, python: str, name: str, threads: int) -> dict[str, float]:
+def measured(worker: str, python: str, name: str, threads: int, files: Path) -> dict[str, float]:
     """What a process of its own says; nothing where it fails, which is told."""
-    command = [python, __file__, "--worker", worker, name, str(threads), *map(str, size(name))]
+    command = [python, __file__, "--worker", worker, str(files), name, str(threads), *map(str, size(name))]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -108,24 +118,37 @@ def measured(worker: str, python: str, name: str, threads: int) -> dict[str, flo
 
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
-        kind, name, *numbers = sys.argv[2:]
-        found = globals()[kind](name, *map(int, numbers))
+        kind, files, name, *numbers = sys.argv[2:]
+        found = globals()[kind](name, *map(int, numbers), Path(files))
         print(json.dumps(found | {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", default=MAIN)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--doctr", default=sys.executable, metavar="PYTHON")
+    parser.add_argument("--all", action="store_true", help="every name that docTR has, as docs/parity.json lists them")
+    parser.add_argument("--files", type=Path, metavar="FOLDER", help="keep the ONNX files here")
     args = parser.parse_args()
+    names = json.loads(PARITY.read_text()) if args.all else args.names
+    with tempfile.TemporaryDirectory() as folder:
+        report(names, args.threads, args.doctr, args.files or Path(folder))
+
+
+def report(names: Iterable[str], counts: Sequence[int], python: str, files: Path) -> None:
+    """A line for each name and count of threads; `python` is docTR's interpreter."""
+    files.mkdir(parents=True, exist_ok=True)
     print("| name | threads | build s | docTR's | Keras ms | MB | onnxruntime ms | docTR ms | MB | ratio |")
     print("| --- | ---: " + "| ---: " * 8 + "|")
-    for name in args.names:
-        for threads in args.threads:
-            ours, exported = (measured(kind, sys.executable, name, threads) for kind in ("keras", "onnxruntime"))
-            theirs = measured("doctr", args.doctr, name, threads)
-            ratio = exported["ms"] / theirs["ms"] if exported and theirs else float("nan")
+    for name in names:
+        measured("exported", sys.executable, name, 2, files)
+        for threads in counts:
+            ours, converted = (
+                measured(kind, sys.executable, name, threads, files) for kind in ("keras", "onnxruntime")
+            )
+            theirs = measured("doctr", python, name, threads, files)
+            ratio = converted["ms"] / theirs["ms"] if converted and theirs else float("nan")
             values = [
-                ours.get("build"), theirs.get("build"), ours.get("ms"), ours.get("mb"), exported.get("ms"),
+                ours.get("build"), theirs.get("build"), ours.get("ms"), ours.get("mb"), converted.get("ms"),
                 theirs.get("ms"), theirs.get("mb"), ratio,
             ]  # fmt: skip
             cells = ["" if value is None else f"{value:.4g}" for value in values]
