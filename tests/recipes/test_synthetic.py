@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.data import augment, documents, fonts, synthetic
+from recipes.data import augment, corpus, documents, fonts, synthetic
 from zoo.charset import Charset
 
 
@@ -38,6 +40,14 @@ def test_words_are_of_the_alphabet_and_visible(name):
         assert np.ptp(word.image) > 10
         texts.add(word.text)
     assert len(texts) > 60
+
+
+def test_common_words_are_as_usual_as_prose_has_them(monkeypatch):
+    monkeypatch.setattr(corpus, "dictionaries", lambda: (("oxygen",),))
+    drawn = collections.Counter(corpus.entry(np.random.default_rng(seed)) for seed in range(4000))
+    assert drawn["oxygen"] / 4000 == pytest.approx(1 - corpus.OFTEN, abs=0.03)
+    assert drawn["à"] and drawn["I"]  # of one letter, which lists of words are not asked for
+    assert drawn["l'oxygen"] and not drawn["l'"]
 
 
 def test_centres_of_characters_rise_with_the_text():
