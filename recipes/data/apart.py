@@ -20,7 +20,7 @@ from recipes.data import corpus, datasets
 from zoo import image as images
 
 SIDE = 16  # rows and columns of bits
-NEAR = 10  # bits; of 256, unlike pages differ in about a half
+NEAR = 14  # bits; of 256, unlike pages differ in about a half
 PLAIN = 24  # bits of a picture that are set, or are not, at least: blank ones are all alike
 PHRASE = 3  # words in a row that no source of synthetic text may share with a test
 
