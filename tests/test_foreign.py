@@ -34,7 +34,6 @@ BACKBONES = {
         "block_type": "basic_block",
     },
 }  # fmt: skip
-DETECTORS = [name for name in zoo.names("detection") if not name.startswith(("craft_", "ctpn_"))]
 LAYERS = {
     "Keras, contrast": {"class": "keras.layers:RandomContrast", "factor": 0.5},
     "Keras, brightness": {"class": "keras.layers:RandomBrightness", "factor": 0.4},
@@ -111,7 +110,7 @@ def test_backbones_of_other_projects(given, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", zoo.names("detection"))
 def test_a_backbone_of_another_project_serves_every_detector(name):
     skip_without("keras_hub")
     options = {key: value for key, value in zoo.card(name).test_options.items() if key != "features"}

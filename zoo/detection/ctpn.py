@@ -15,6 +15,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from zoo.backbones import backbone
 from zoo.backbones.vgg import CONFIGURATION_D, vgg
 from zoo.layers import IMAGENET, conv, normalize
 
@@ -49,6 +50,7 @@ class Rows(layers.Layer):
 
 def ctpn(
     *,
+    features: str = "",
     blocks: tuple[tuple[int, int], ...] = CONFIGURATION_D,
     channels: int = 512,
     units: int = 128,
@@ -58,14 +60,19 @@ def ctpn(
     """The network from a page's pixels to "logits", "vertical" and "side", each (B, H/16, W/16, …).
 
     Args:
+        features: a backbone, such as "resnet50", whose maps of stride 16 take the place of the paper's VGG.
         blocks: convolutions and filters of each of the five blocks of the VGG.
         channels: before and after the LSTM.
         units: of the LSTM in each direction.
-        image_size: (height, width) in pixels, multiples of 16; None leaves a side free.
+        image_size: (height, width) in pixels, multiples of 16 (with `features` of 32); None leaves a side free.
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x = vgg(normalize(image, *IMAGENET), tuple((depth, filters) for depth, filters in blocks), pools=4)[-1]
+    x = normalize(image, *IMAGENET)
+    if features:
+        _, _, x, _ = backbone(features, x)
+    else:
+        x = vgg(x, tuple((depth, filters) for depth, filters in blocks), pools=4)[-1]
     x = layers.ReLU(name="window_relu")(conv(x, channels, 3, "window", bias=True))
     x = Rows(units, name="rows")(x)
     x = layers.Dense(channels, activation="relu", name="dense")(x)
