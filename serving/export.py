@@ -192,6 +192,7 @@ def export_ocr(
     *,
     name: str = "ocr",
     version: int | None = None,
+    spelling: str | os.PathLike | None = None,
 ) -> Path:
     """The folder of a new version of a model that reads pages: see `serving.graph`.
 
@@ -200,12 +201,16 @@ def export_ocr(
         folder: of all models.
         name: of the model.
         version: None counts up from the highest that is there, beginning with 1.
+        spelling: a language that is asked where the recognizer is in doubt, see `zoo.language`; "" is none. By default
+            what the recognizer's card says.
 
     Raises:
         ExportError: the version exists, the networks cannot be put together so, or what was written answers otherwise
             when it is served.
+        FileNotFoundError, ValueError: there is no such language.
     """
-    return make_ocr(reading_of(detection, recognition), _cards(detection, recognition), folder, name, version)
+    reading = reading_of(detection, recognition, spelling)
+    return make_ocr(reading, _cards(detection, recognition), folder, name, version)
 
 
 def make_ocr(
@@ -297,8 +302,10 @@ def _make_reader(
     return _make(Path(folder) / name, version, fill)
 
 
-def reading_of(detection: str | os.PathLike, recognition: str | os.PathLike) -> graph.Reading:
-    """The networks of two cards, and how pages are read by them.
+def reading_of(
+    detection: str | os.PathLike, recognition: str | os.PathLike, spelling: str | os.PathLike | None = None
+) -> graph.Reading:
+    """The networks of two cards, and how pages are read by them, spelt as `export_ocr` says.
 
     Raises:
         ExportError: a graph cannot do what a card asks for.
@@ -315,6 +322,8 @@ def reading_of(detection: str | os.PathLike, recognition: str | os.PathLike) -> 
         )
     detector, recognizer = (runtime.inference(registry.load(name)) for name in (detection, recognition))
     found, read = ({**DEFAULTS[task], **chosen[task].reading} for task in ("detection", "recognition"))
+    if spelling is not None:
+        read["spelling"] = str(spelling)
     charset = Charset(chosen["recognition"].options["charset"])
     return graph.Reading(detector, recognizer, found, read, charset, _table(read, charset))
 

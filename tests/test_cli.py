@@ -293,6 +293,11 @@ def test_loggers_that_libraries_make_while_hushed_can_write_afterwards():
     assert done.stderr.strip() == "heard"
 
 
+def test_a_network_alone_is_exported_without_a_language(capsys):
+    assert cli.main(["export", "crnn_mobilenet_v3_small", "--spelling", "none"]) == 1
+    assert "--spelling is for models that read pages; crnn_mobilenet_v3_small answers" in capsys.readouterr().err
+
+
 def test_a_graph_is_not_asked_for_what_it_cannot_do(pages, capsys):
     asked = ["read", str(pages), "--server", "localhost:1", "--graph", "ocr"]
     for option in (["--beam", "8"], ["--only", "date"], ["--spelling", "none"]):

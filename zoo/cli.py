@@ -910,6 +910,7 @@ def add_export(subparsers) -> None:
     command.add_argument("--folder", type=Path, default=Path("saved_models"), help="default: saved_models")
     command.add_argument("--version", type=_positive, help="a number; default: one more than the highest there")
     command.add_argument("--weights", metavar="FILE", default="default", help="instead of the model's own")
+    command.add_argument("--spelling", metavar="LANGUAGE", help="of ocr and spotters, as of `zoo read`")
     command.set_defaults(run=export)
 
 
@@ -925,11 +926,15 @@ def export(args: argparse.Namespace) -> None:
     chosen = {key: name for key, name in (("detection", args.det), ("recognition", args.rec)) if name}
     if chosen and "ocr" not in args.names:
         raise ValueError("--det and --rec choose what `zoo export ocr` puts together")
+    spelling = "" if args.spelling == "none" else args.spelling
     for name in args.names:
         if name == "ocr":
-            print(exports.export_ocr(**chosen, folder=args.folder, version=args.version))
-        else:
-            print(exports.export(name, args.folder, version=args.version, weights=args.weights))
+            print(exports.export_ocr(**chosen, folder=args.folder, version=args.version, spelling=spelling))
+            continue
+        if spelling is not None and registry.card(name).task != "spotting":
+            raise ValueError(f"--spelling is for models that read pages; {name} answers with logits")
+        reading = {} if spelling is None else {"spelling": spelling}
+        print(exports.export(name, args.folder, version=args.version, weights=args.weights, reading=reading))
 
 
 # ---------------------------------------------------------------- serve

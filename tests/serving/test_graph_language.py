@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from recipes import language as counting
-from serving import graph_language, graph_text
+from serving import export, graph_language, graph_text
 from zoo import language as languages
 from zoo.charset import Charset
 from zoo.language import Spelling, language
@@ -99,3 +99,13 @@ def test_an_alphabet_of_few_letters(spelling):
     table = graph_language.Table(few)
     assert table.tried == 2 and table.columns.tolist() == [0, 1, spelling.language.end]
     assert languages.TRIED > 2
+
+
+def test_an_export_asks_the_language_that_is_named(tmp_path):
+    counting.count({**WORDS, **OTHERS}, tmp_path / "small.npz")
+    pair = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"
+    own, other, none = (export.reading_of(*pair, name) for name in (None, tmp_path / "small.npz", ""))
+    assert own.table.end == len(language("latin").letters) and other.table.end == 25
+    assert none.table is None and none.recognition["spelling"] == ""
+    with pytest.raises(FileNotFoundError, match="there is no language 'martian'"):
+        export.reading_of(*pair, "martian")
