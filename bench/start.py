@@ -37,16 +37,14 @@ def main() -> None:
     parser.add_argument("page", nargs="?", type=Path, default=PAGE)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    repeats = options.repeats
+    print(f"zoo read {options.page.name}: best of {repeats} processes (files made: one), {os.cpu_count()} cores")
+    print(f"{'start':<22}{'seconds':>9}{'MiB':>8}", flush=True)
+    ways = (("ONNX, files made", "onnxruntime", 1), ("ONNX, files cached", "onnxruntime", repeats))
     with tempfile.TemporaryDirectory() as cache:
-        rows = [("ONNX, files made", [run(options.page, "onnxruntime", cache)])]
-        rows.append(("ONNX, files cached", [run(options.page, "onnxruntime", cache) for _ in range(options.repeats)]))
-        rows.append(("Keras on TensorFlow", [run(options.page, "tensorflow", cache) for _ in range(options.repeats)]))
-    print(
-        f"zoo read {options.page.name}: best of {options.repeats} processes (files made: one), {os.cpu_count()} cores"
-    )
-    print(f"{'start':<22}{'seconds':>9}{'MiB':>8}")
-    for name, figures in rows:
-        print(f"{name:<22}{min(f[0] for f in figures):>9.2f}{max(f[1] for f in figures):>8.0f}")
+        for name, runtime, count in (*ways, ("Keras on TensorFlow", "tensorflow", repeats)):
+            figures = [run(options.page, runtime, cache) for _ in range(count)]
+            print(f"{name:<22}{min(f[0] for f in figures):>9.2f}{max(f[1] for f in figures):>8.0f}", flush=True)
 
 
 if __name__ == "__main__":
