@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from serving import graph_bands, graph_language, graph_regions, graph_strips, graph_text
+from serving import graph_bands, graph_joining, graph_language, graph_regions, graph_strips, graph_text
 from serving.graph_strips import Places
 from zoo.bands import MOST
 from zoo.charset import Charset
@@ -183,7 +183,7 @@ def recognize(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
 def read(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
     found, strips = _pages(reading, data, _page_strips)
-    return laid_out(found, *_texts(reading, *strips, pages_of(found)))
+    return laid_out(found, reading.table, *_texts(reading, *strips, pages_of(found)))
 
 
 def pages_of(found: Words) -> tf.Tensor:
@@ -191,8 +191,14 @@ def pages_of(found: Words) -> tf.Tensor:
     return tf.gather(tf.repeat(tf.range(tf.size(found.counts)), found.counts), found.items[:, 0])
 
 
-def laid_out(found: Words, texts: tf.Tensor, scores: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The words of pages in reading order, by the text, its score and its length of each item."""
+def laid_out(
+    found: Words, table: graph_language.Table | None, texts: tf.Tensor, scores: tf.Tensor, lengths: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """The words of pages in reading order, by the text, its score and its length of each item.
+
+    Args:
+        table: of the language by which pieces of words are put together; None leaves them apart.
+    """
     chosen, turns = _best(found, scores, lengths)
     polygons = tf.gather(rolled(found.polygons), turns, batch_dims=1)
     texts, scores = tf.gather(texts, chosen), tf.gather(scores, chosen)
@@ -203,8 +209,11 @@ def laid_out(found: Words, texts: tf.Tensor, scores: tf.Tensor, lengths: tf.Tens
     pages, polygons, texts, scores, sure = (
         tf.boolean_mask(values, some) for values in (pages, polygons, texts, scores, found.scores)
     )
-    counts = tf.math.bincount(pages, minlength=total, maxlength=total)
-    splits = tf.cumsum(counts, exclusive=True)
+    if table:
+        pairs = _neighbours(polygons, *_counted(pages, total))
+        *words, kept = graph_joining.joined(table, pairs, (polygons, texts, scores, sure))
+        pages, polygons, texts, scores, sure = (tf.boolean_mask(values, kept) for values in (pages, *words))
+    counts, splits = _counted(pages, total)
     order, lines = _in_order(polygons, counts, splits)
     outputs = {"polygons": polygons, "texts": texts, "scores": scores, "detection": sure}
     result = {name: padded(tf.gather(values, order), counts, splits) for name, values in outputs.items()}
@@ -482,6 +491,25 @@ def _best(found: Words, scores: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tenso
     items = tf.tensor_scatter_nd_update(tf.zeros([3 * count], tf.int32), place[:, None], tf.range(tf.size(place)))
     turns = tf.argmax(tf.reshape(table, [-1, 3]), 1, tf.int32)
     return tf.gather(tf.reshape(items, [-1, 3]), turns, batch_dims=1), turns
+
+
+def _counted(pages: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Words of each page, and where they begin, by the page of each word."""
+    counts = tf.math.bincount(pages, minlength=total, maxlength=total)
+    return counts, tf.cumsum(counts, exclusive=True)
+
+
+def _neighbours(polygons: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The pairs of `graph_joining.neighbours`, page by page."""
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        begin = splits[number]
+        first, second, overlap = graph_joining.neighbours(polygons[begin : begin + counts[number]])
+        return first + begin, second + begin, overlap
+
+    kinds, shapes = (tf.int32, tf.int32, tf.float32), ([None], [None], [None])
+    first, second, overlap = joined(tf.size(counts), step, kinds, shapes, parallel=1)
+    return first, second, overlap
 
 
 def _in_order(polygons: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

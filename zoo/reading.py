@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo import bands, decoding, geometry, image, righting
+from zoo import bands, decoding, geometry, image, joining, righting
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint, fits
 from zoo.image import ImageError, Picture, Sheet, Source
@@ -470,6 +470,8 @@ class Reader:
         start = time.perf_counter() if start is None else start
         turns = self.turns(picture.pixels) if self.turns else 0
         boxes, scores, readings = self._turned(picture.pixels, turns)
+        if self._spelling:
+            boxes, scores, readings = joining.joined(boxes, scores, readings, self._spelling.language)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
         height, width = picture.size
@@ -484,6 +486,10 @@ class Reader:
             upright = np.ascontiguousarray(np.rot90(pixels, -turns))
             boxes, scores, readings = self._words(upright)
         return geometry.turned(boxes, upright.shape[:2], turns), scores, readings
+
+    @property
+    def _spelling(self) -> Spelling | None:
+        return getattr(self.recognizer or self.detector, "spelling", None)
 
     def _misread(self, pixels: np.ndarray, boxes: np.ndarray, readings: list[Reading]) -> int:
         if self.upright or self.detector is None or self.recognizer is None:
