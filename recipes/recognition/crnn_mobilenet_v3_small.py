@@ -2,10 +2,10 @@
 
 zoo train recognition.crnn_mobilenet_v3_small --run runs/crnn_small --data DATA
 
-The shipped weights came of six shorter runs of it, each from where the last one ended, as the card says: 600 steps of
-64 easy words, 4000 of 32 that grew harder, 11,000 of 32 hard ones, and 12,000 and twice 10,000 more after synthetic
-words had come to look more like signs, about nine hours on a busy CPU core. A whole run of these settings has
-not been made.
+The shipped weights came of seven shorter runs of it, each from where the last one ended, as the card says: 600 steps of
+64 easy words, 4000 of 32 that grew harder, 11,000 of 32 hard ones, 12,000 and twice 10,000 more after synthetic
+words had come to look more like signs, and 10,000 with as many common words as prose has, about eleven hours on a busy
+CPU core. A whole run of these settings has not been made.
 """
 
 from recipes.recipe import Recipe
