@@ -169,6 +169,24 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["right.onnx"]
 
 
+def test_what_a_branch_takes_from_outside_is_kept():
+    """A picture's floats as planes, which change places elsewhere, and a constant, both in the body of a branch."""
+
+    def body(name, kind):
+        node = helper.make_node(kind, ["m", "three"], [name])
+        return helper.make_graph([node], name, [], [helper.make_tensor_value_info(name, 1, None)])
+
+    branches = {"then_branch": body("t", "Add"), "else_branch": body("e", "Mul")}
+    nodes = [
+        ("Cast", ["x"], ["c"], {"to": 1}), ("Mul", ["c", "two"], ["m"]), ("Add", ["m", "one"], ["a"]),
+        ("Transpose", ["a"], ["p"], {"perm": [0, 3, 1, 2]}), ("ReduceMax", ["p"], ["top"], {"keepdims": 0}),
+        ("Greater", ["top", "one"], ["yes"]), ("If", ["yes"], ["y"], branches),
+    ]  # fmt: skip
+    constants = {"one": np.float32(1), "two": np.float32(2), "three": np.float32(3)}
+    made = quicker(model(nodes, constants))
+    np.testing.assert_allclose(run(made, FLOATS)[0], 2 * FLOATS + 3 if FLOATS.max() > 0 else 6 * FLOATS, rtol=1e-6)
+
+
 def test_only_whole_planes_are_pooled():
     def mean(axes, keep=1):
         return model([("ReduceMean", ["x", "axes"], ["y"], {"keepdims": keep})], {"axes": np.int64(axes)})

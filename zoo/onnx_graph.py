@@ -17,7 +17,7 @@ costs two changes of layout. On the detector of the default pair all of this sav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class _Graph:
         for node in model.graph.node:
             for name in node.input:
                 self.takers.setdefault(name, []).append(node)
-        self.results = {output.name for output in model.graph.output}
+        self.results = {output.name for output in model.graph.output} | _within(model.graph.node)
 
     def only(self, node: NodeProto, kind: str) -> NodeProto | None:
         """The node of a kind that alone takes what another makes; who takes its shape does not count."""
@@ -83,11 +83,19 @@ class _Graph:
             if len(kept) == len(nodes):
                 break
             nodes = kept
-        used = {name for node in nodes for name in node.input}
+        used = {name for node in nodes for name in node.input} | self.results
         constants = [given for given in self.model.graph.initializer if given.name in used]
         del self.model.graph.node[:], self.model.graph.initializer[:]
         self.model.graph.node.extend(nodes)
         self.model.graph.initializer.extend(constants)
+
+
+def _within(nodes: Iterable[NodeProto]) -> set[str]:
+    """Names that the bodies of loops and branches take, some of them from outside: they are kept like results."""
+    bodies = [body for node in nodes for given in node.attribute for body in (given.g, *given.graphs)]
+    names = {name for body in bodies for node in body.node for name in node.input}
+    names |= {output.name for body in bodies for output in body.output}
+    return names.union(*(_within(body.node) for body in bodies))
 
 
 def _attribute(node: NodeProto, name: str) -> Any:
