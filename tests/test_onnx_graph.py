@@ -169,6 +169,33 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["right.onnx"]
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_who_takes_a_shape_of_what_goes_takes_another_as_large(place):
+    """The size of a picture as floats, which it is no longer, at each step."""
+    made = picture()
+    made.graph.node.append(helper.make_node("Shape", [made.graph.node[place].output[0]], ["s"], "size"))
+    made.graph.output.append(helper.make_tensor_value_info("s", TensorProto.INT64, [4]))
+    before = run(made, PICTURE)
+    quicker(made)
+    assert kinds(made)[:2] != ["Cast", "Mul"]
+    for one, other in zip(before, run(made, PICTURE), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5)
+
+
+def test_a_hard_sigmoid_whose_size_is_asked_for():
+    nodes = [
+        ("Add", ["x", "three"], ["a"]), ("Clip", ["a", "zero", "six"], ["c"]), ("Mul", ["c", "sixth"], ["y"]),
+        ("Shape", ["c"], ["s"]),
+    ]  # fmt: skip
+    constants = {"three": np.float32(3), "zero": np.float32(0), "six": np.float32(6), "sixth": np.float32(1 / 6)}
+    made = model(nodes, constants)
+    made.graph.output.append(helper.make_tensor_value_info("s", TensorProto.INT64, [4]))
+    before = run(made, FLOATS)
+    assert "HardSigmoid" in kinds(quicker(made))
+    for one, other in zip(before, run(made, FLOATS), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
+
+
 def test_what_a_branch_takes_from_outside_is_kept():
     """A picture's floats as planes, which change places elsewhere, and a constant, both in the body of a branch."""
 

@@ -26,12 +26,12 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 def quicker(model: ModelProto) -> ModelProto:
     """The model, changed in place."""
-    graph = _Graph(model)
     for changes in (EACH, AFTERWARDS):
+        graph = _Graph(model)
         for node in list(model.graph.node):
             for change in changes.get(node.op_type, ()):
                 change(graph, node)
-    graph.finish()
+        graph.finish()
     return model
 
 
@@ -53,6 +53,16 @@ class _Graph:
         takers = [taker for taker in self.takers.get(node.output[0], []) if taker.op_type != "Shape"]
         fits = len(takers) == 1 and takers[0].op_type == kind and node.output[0] not in self.results
         return takers[0] if fits else None
+
+    def measure(self, nodes: Sequence[NodeProto], name: str) -> None:
+        """Has who takes the shape of what nodes make, which go, take that of `name`, which is as large."""
+        for node in nodes:
+            for taker in self.takers.get(node.output[0], []):
+                if taker.op_type == "Shape":
+                    taker.input[0] = name
+
+    def measured(self, node: NodeProto) -> bool:
+        return any(taker.op_type == "Shape" for taker in self.takers.get(node.output[0], []))
 
     def constant(self, node: NodeProto) -> np.ndarray | None:
         """The one input of a Mul or Add that is constant."""
@@ -126,6 +136,7 @@ def _planes_first(graph: _Graph, transpose: NodeProto) -> None:
         helper.make_node("Add", [scaled, f"{add.name}_planes"], [last], f"{add.name}_planes"),
     ]
     _insert(graph, nodes, transpose)
+    graph.measure(chain[:-1], image)
     graph.removed.update(node.name for node in chain)
 
 
@@ -146,6 +157,7 @@ def _hard_sigmoid(graph: _Graph, clip: NodeProto) -> None:
         "HardSigmoid", [source], [mul.output[0]], f"{clip.name}_hard_sigmoid", alpha=scale, beta=shift * scale
     )
     _insert(graph, [node], mul)
+    graph.measure((add, clip), source)
     graph.removed.update((add.name, clip.name, mul.name))
 
 
@@ -234,6 +246,8 @@ def _spread_late(graph: _Graph, first: NodeProto) -> None:
     relu = graph.only(first, "Relu")
     second = graph.only(relu or first, "ConvTranspose")
     if second is None or not all(_is_product(graph, node) for node in (first, second)):
+        return
+    if any(graph.measured(node) for node in (first, relu) if node is not None):
         return
     sides = _without_overhang(first), _without_overhang(second)
     nodes = [_product(graph, first, first.input[0], 1)]
