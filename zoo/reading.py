@@ -64,7 +64,7 @@ class Detector:
         run: from (1, H, W, 3) uint8 to named outputs: maps (1, H / s, W / s, C), or (1, N, …).
         size: (height, width) in pixels into which a page is fitted.
         multiple: of the sides of what `run` is given. With (1024, 1024) and 256 there are seven shapes: one side is
-            1024, the other 256, 512, 768 or 1024.
+            1024, the other 256, 512, 768 or 1024. Bands (see `small`) have shapes of their own.
         small: median height of a page's boxes, in pixels of what `run` is given, below which the part of the page that
             holds text is looked at once more, from closer, in `bands`; 0 is never.
         wanted: the median height to which they are brought then, from up to `bands.MOST` times as close.
