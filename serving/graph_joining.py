@@ -76,8 +76,7 @@ def together(table: Table, left: tf.Tensor, right: tf.Tensor, overlap: tf.Tensor
     both, once = left + right, left + tf.strings.substr(right, 1, 1 << 20, unit="UTF8_CHAR")
     same = tf.gather(known.folded, last) == tf.gather(known.folded, first)
 
-    alone = known.total(left) + known.total(right)
-    of_both, of_once = known.total(both), known.total(once)
+    of_left, of_right, of_both, of_once = tf.split(known.total(tf.concat([left, right, both, once], 0)), 4)
     letters = (ahead == LETTER) & (after == LETTER)
     digits = (ahead == DIGIT) & (after == DIGIT)
     numbers = known.among(last, POINTS) & (after == DIGIT)
@@ -85,7 +84,7 @@ def together(table: Table, left: tf.Tensor, right: tf.Tensor, overlap: tf.Tensor
     marks = (ahead == MARK) | (after == MARK)
     marks &= known.among(last, BEFORE) | known.among(first, AFTER) | numbers
     doubled = same & tf.where(letters, of_once >= of_both, ~digits | (overlap > TWICE))
-    better = tf.where(doubled, of_once, of_both) > alone
+    better = tf.where(doubled, of_once, of_both) > of_left + of_right
     return tf.where(doubled, once, both), (letters & better) | digits | marks
 
 
