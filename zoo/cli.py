@@ -838,6 +838,15 @@ def add_data(subparsers) -> None:
     packed.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder of the shards")
     packed.add_argument("--split", default="train", help="default: train")
     packed.add_argument("--words", action="store_true", help="the words of pages, for recognizers, instead of pages")
+    cased = kinds.add_parser(
+        "cases",
+        help="find the case of labels that are all in capitals",
+        description="Writes the words of a data set whose labels are all in capitals whatever the print, as of SROIE, "
+        "as crops with the case that a recognizer finds likeliest. Words whose print does not tell are left out.",
+    )
+    cased.add_argument("folder", metavar="DIR", type=Path, help="a data set with its labels")
+    cased.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder that is made")
+    cased.add_argument("--model", default="crnn_mobilenet_v3_small", help="default: crnn_mobilenet_v3_small")
     check = kinds.add_parser("check", help="read a data set to its end", description="Counts, and what is wrong.")
     check.add_argument("folder", metavar="DIR", type=Path, help="a data set with its labels, or packed")
     apart = kinds.add_parser(
@@ -851,6 +860,7 @@ def add_data(subparsers) -> None:
 
 
 def data(args: argparse.Namespace) -> int:
+    import zoo
     from recipes.data import folders, shards
 
     if args.action == "words":
@@ -860,6 +870,9 @@ def data(args: argparse.Namespace) -> int:
     elif args.action == "pack":
         done = shards.pack(args.folder, args.output, args.split, words=args.words)
         print("\n".join(_pairs({key: done[key] for key in ("shards", "records", "left_out")})))
+    elif args.action == "cases":
+        by = zoo.reader(None, args.model, spelling="", again=0).recognizer
+        print("\n".join(_pairs(folders.write_cased(args.folder, args.output, by))))
     elif args.action == "apart":
         return _apart(args.folders)
     elif (args.folder / shards.MANIFEST).is_file():

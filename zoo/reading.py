@@ -217,6 +217,10 @@ class Recognizer:
                 readings[i] = max(readings[i], reading, key=lambda reading: reading.score)
         return readings
 
+    def logits(self, crops: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The logits (T, K) of each crop, from which its text is read."""
+        return self._look(crops)[1]
+
     def _spelt(self, readings: list[Reading], logits: list[np.ndarray], trust: float) -> list[Reading]:
         """The readings as the language spells them; those of a form that was looked for stay as they are."""
         if not self.spelling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from recipes import plots
-from recipes.data import datasets, documents, synthetic
+from recipes.data import cases, datasets, documents, synthetic
 from zoo import geometry, image
 from zoo.charset import Charset
 from zoo.files import replacing
+from zoo.reading import Recognizer
 
-LABELS, PREVIEW = "labels.jsonl", "preview.png"
+LABELS, PREVIEW, SOURCE = "labels.jsonl", "preview.png", "SOURCE.md"
 KINDS = (*documents.KINDS, "scene")
 SHOWN = {"words": 60, "pages": 6}  # samples on the preview
 OUTSIDE = 2.0  # pixels by which a label's polygon may leave the picture
@@ -84,6 +86,41 @@ def page_at(seed: int, index: int, kind: str) -> documents.Sample:
     """The synthetic page number `index` of a kind."""
     rng = np.random.default_rng((seed, index))
     return documents.scene(rng) if kind == "scene" else documents.document(rng, kind)
+
+
+def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str, int]:
+    """Writes the words of a data set's `train` split, each in the case that its print shows, as crops.
+
+    Args:
+        folder: the data set, whose labels are all in capitals. What validation looks at stays out.
+        output: a folder that is made, with SOURCE.md of the data set.
+        recognizer: of CTC, which tells the case: see `recipes.data.cases`.
+
+    Returns:
+        "words" that were written, and how many were "left_out" since the print did not tell.
+
+    Raises:
+        FileExistsError: the output holds a data set already.
+        FileNotFoundError: the folder has no labels.
+    """
+    counts = {"words": 0, "left_out": 0}
+    entries = [entry for entry in datasets.read(folder, "train") if not datasets.held_out(entry)]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for entry in entries:
+            words = list(datasets.crops(entry))
+            logits = recognizer.logits([picture for picture, _ in words])
+            for number, ((picture, text), seen) in enumerate(zip(words, logits, strict=True)):
+                text = cases.told(text, seen, recognizer.charset)
+                counts["words" if text else "left_out"] += 1
+                if text:
+                    name = _save(output, f"{entry.path.stem}_{number:03}.png", picture)
+                    yield {"image": name, **_size(picture), "text": text}
+
+    _write_labels(output, rows())
+    if (folder / SOURCE).is_file():
+        shutil.copyfile(folder / SOURCE, output / SOURCE)
+    return counts
 
 
 def _write_labels(folder: Path, rows: Iterator[dict[str, Any]]) -> None:
