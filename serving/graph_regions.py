@@ -3,7 +3,7 @@
     probability (H, W) ─► runs of text pixels ─► joined to regions by pointer jumping ─► score, angle, extent ─► boxes
 
 A region is made of runs, not of pixels: runs are some hundred times fewer. Regions have eight neighbours for a pixel.
-The smallest rectangle is sought over angles, from degree to degree and then finer, where OpenCV walks around the hull.
+The smallest rectangle is sought over angles, from degree to degree and then finer.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from zoo.geometry import STRAIGHT, TELLING
-
-COARSE, FINE = 1.0, 0.125  # degrees between the angles that are tried
+from zoo.geometry import COARSE, FINE, STRAIGHT, TELLING
 
 
 class Runs(NamedTuple):

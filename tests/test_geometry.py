@@ -132,6 +132,16 @@ def test_turned_regions_keep_their_angle(degrees):
     assert geometry.angles(found[None])[0] == pytest.approx(degrees, abs=1.5)
 
 
+@given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 40)), min_size=3, max_size=12, unique=True))
+@settings(deadline=None)
+def test_rectangles_are_as_small_as_those_of_opencv(places):
+    points = np.array(places, "int32")
+    (width, height) = cv2.minAreaRect(points)[1]
+    _, ((along, across),) = geometry._smallest([cv2.convexHull(points)[:, 0]])
+    slack = np.radians(geometry.FINE / 2) * (width**2 + height**2) + 0.01  # what half a step of the angle may add
+    assert width * height - 0.01 <= along * across <= width * height + slack
+
+
 def test_short_words_take_the_angle_of_long_ones():
     probability = np.zeros((400, 400), "float32")
     for corners in (box(80, 150, 320, 170), box(100, 250, 300, 270), box(190, 195, 210, 215)):

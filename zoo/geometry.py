@@ -17,6 +17,7 @@ import numpy as np
 import pyclipper
 
 STRAIGHT = 2.0  # degrees: a box turned by less is taken as upright
+COARSE, FINE = 1.0, 0.125  # degrees between the angles that are tried for the smallest rectangle
 TELLING = 2.5  # aspect ratio from which a box's own angle is trusted
 PRECISION = 256  # units of Clipper's integers in a pixel
 
@@ -151,9 +152,8 @@ def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float 
     """
     if not contours:
         return np.zeros((0, 4, 2), "float32")
-    least = [cv2.minAreaRect(contour)[1:] for contour in contours]
-    lengths, turns = np.array([size for size, _ in least]) + 1, np.array([turn for _, turn in least])
-    turns = (turns + 45) % 90 - 45  # the edge nearest to the horizontal
+    turns, lengths = _smallest([cv2.convexHull(contour)[:, 0] for contour in contours])
+    lengths = lengths + 1
     telling = lengths.max(1) > TELLING * lengths.min(1)
     if telling.any():
         turns = np.where(telling, turns, np.median(turns[telling]))
@@ -167,6 +167,34 @@ def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float 
     low, high = low - distance[:, None], high + distance[:, None]
     corners = np.stack([low, np.c_[high[:, 0], low[:, 1]], high, np.c_[low[:, 0], high[:, 1]]], 1)  # (N, 4, 2)
     return (corners @ np.swapaxes(_rotation(turns), 1, 2) + 0.5).astype("float32")
+
+
+def _smallest(hulls: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees in [-45, 45) of each hull's smallest rectangle, and its lengths (N, 2) along and across.
+
+    It is sought from degree to degree and then finer, as `serving.graph_regions` does, which cannot walk around a hull.
+    """
+    most = max(map(len, hulls))
+    points = np.stack([hull[np.arange(most) % len(hull)] for hull in hulls]).astype("float64")  # (N, M, 2)
+    coarse = np.arange(-45, 45, COARSE)[None]
+    best = np.take(coarse, _areas(*_spans(points, coarse), coarse).argmin(1))
+    fine = best[:, None] + np.arange(-COARSE + FINE, COARSE, FINE)
+    along, across = _spans(points, fine)
+    chosen = np.arange(len(hulls)), _areas(along, across, fine).argmin(1)
+    return fine[chosen], np.stack([along[chosen], across[chosen]], 1)
+
+
+def _spans(points: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, K) lengths of points (N, M, 2) along the angles (N or 1, K), and across them."""
+    radians = degrees * (np.pi / 180)
+    cosine, sine = np.cos(radians)[:, None], np.sin(radians)[:, None]  # (N or 1, 1, K)
+    x, y = points[..., :1], points[..., 1:]
+    return np.ptp(x * cosine + y * sine, 1), np.ptp(y * cosine - x * sine, 1)
+
+
+def _areas(along: np.ndarray, across: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Areas, of equal ones that nearest to upright slightly the least."""
+    return along * across + 1e-6 * np.abs(degrees)
 
 
 def _rotation(degrees) -> np.ndarray:

@@ -63,14 +63,14 @@ def drawn(turn: float) -> np.ndarray:
 
 @pytest.mark.parametrize("turn", [0.0, 7.0, -30.0])
 @pytest.mark.parametrize("grown", [{"shrunk": 0.6}, {"unclip": 1.5}])
-def test_boxes_are_those_of_opencv(turn, grown):
+def test_boxes_are_those_of_the_reading_path(turn, grown):
     options = {"threshold": 0.3, "box_threshold": 0.5, **grown}
     expected, scores = geometry.polygons(drawn(turn), **options)
     found, sure = (x.numpy() for x in graph_regions.boxes(tf.constant(drawn(turn)), **options))
     assert len(found) == len(expected) > 50
     np.testing.assert_allclose(np.sort(sure), np.sort(scores), atol=1e-6)
-    best = [max(geometry.iou(one, other) for other in found) for one in expected]
-    assert np.mean(np.array(best) > 0.97) >= 0.98 and min(best) > 0.8
+    apart = np.abs(expected[:, None] - found[None]).max((2, 3))  # pixels of the corners furthest apart
+    assert apart.min(1).max() < 1e-3 and apart.min(0).max() < 1e-3
 
 
 def test_a_map_without_text():
