@@ -1,7 +1,7 @@
 """What a request costs beside the same call in this process, with and without batching (pages: bench/stream.py).
 
     overhead     a model that does nothing: the whole cost of a request
-    pictures     a model of some 20 ms that takes a JPEG; also by a server of ten lines that knows nothing else (bare)
+    pictures     a model of at least 20 ms that takes a JPEG; also by a server of ten lines that knows no more (bare)
     batching     the same, 32 requests under way, by one and by eight rows a run
     codec        an answer of a megabyte, in the server's default form and as one block
 
@@ -14,6 +14,7 @@ times are the tenth percentile, which other load on the machine disturbs least.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import socket
 import subprocess
@@ -30,6 +31,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from serving.client import Client
+    from serving.servable import Servable
 
 ROOT = Path(__file__).parents[1]
 BATCHES = """
@@ -105,7 +107,7 @@ def served(folder: Path, *flags: str) -> Iterator[Client]:
         running.wait()
 
 
-def write_model(folder: Path, milliseconds: float) -> None:
+def write_model(folder: Path, layers: int) -> None:
     """A SavedModel with the signatures "serving_default", which adds one, and "picture", which takes JPEGs and time."""
     import tensorflow as tf
 
@@ -125,8 +127,23 @@ def write_model(folder: Path, milliseconds: float) -> None:
             x = tf.nn.relu(tf.nn.conv2d(x, module.kernel, 1, "SAME"))
         return {"y": tf.reduce_mean(x, [1, 2])}
 
-    layers = max(1, round(milliseconds / 1.2))
     tf.saved_model.save(module, str(folder), signatures={"serving_default": plus_one, "picture": picture})
+
+
+def write_slow_model(folder: Path, jpeg: bytes, milliseconds: float) -> Servable:
+    """What `write_model` writes, with as many layers as a picture takes at least `milliseconds`, loaded."""
+    from serving import wire
+    from serving.servable import Servable
+
+    layers = 16
+    while True:
+        write_model(folder, layers)
+        model = Servable(folder)
+        asked = {"image": wire.encode([jpeg])}
+        taken = in_turns({"picture": lambda model=model, asked=asked: model.predict("picture", asked)}, 50)["picture"]
+        if taken >= milliseconds:
+            return model
+        layers = math.ceil(layers * 1.1 * milliseconds / taken)
 
 
 def in_turns(sides: dict[str, Callable[[], object]], count: int) -> dict[str, float]:
@@ -172,7 +189,6 @@ def main() -> None:
     import cv2
 
     from serving import wire
-    from serving.servable import Servable
 
     noise = np.random.default_rng(0).integers(0, 256, (32, 256, 3), "uint8")
     jpeg = cv2.imencode(".jpg", cv2.GaussianBlur(noise, (5, 5), 0))[1].tobytes()
@@ -180,8 +196,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.rounds} x 200, 20 and 50 calls in turns")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_model(folder / "m" / "1", 20)
-        model = Servable(folder / "m" / "1")
+        model = write_slow_model(folder / "m" / "1", jpeg, 20)
         with served(folder) as client, bare(folder / "m" / "1") as ten_lines:
             tiny = in_turns(
                 {

@@ -195,16 +195,14 @@ def _load_graph(folder: str, tags: Sequence[str], config: Any) -> tuple[Any, dic
 
 
 def _session_config(config: Any) -> Any:
-    """The configuration of a session that leaves the cores to whom has work.
+    """The configuration of a session in which a long request does not have others wait for their thread.
 
     All sessions share as many threads as there are cores, unless they are told otherwise. With one core a long request
-    would have the next version wait until it has ended. Threads that have ended their work would turn for milliseconds
-    in case there is more: on few cores that is the time in which the answer is to be sent.
+    would have the next version wait until it has ended.
     """
     config = tf.compat.v1.ConfigProto.FromString(config.SerializeToString()) if config else tf.compat.v1.ConfigProto()
     if cores() == 1 and not config.inter_op_parallelism_threads:
         config.use_per_session_threads, config.inter_op_parallelism_threads = True, 2
-    config.experimental.disable_thread_spinning = True
     return config
 
 
