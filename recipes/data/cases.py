@@ -57,4 +57,3 @@ def told(text: str, logits: np.ndarray, charset: Charset) -> str:
     order = np.argsort(costs)
     sure = len(known) == 1 or costs[order[1]] - costs[order[0]] >= MARGIN
     return known[order[0]] if sure and costs[order[0]] <= UNLIKELY * len(text) else ""
-
