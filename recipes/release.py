@@ -150,12 +150,14 @@ def stored_recipe(run: Path) -> Recipe:
 def origin_of(how: Recipe, task: str) -> str:
     """The module of a recipe and what was set otherwise: "recipes.recognition.crnn_vgg16_bn, steps=100".
 
-    Of a path to start from the last part stands for all: no card names a folder of the machine that trained.
+    Of paths the last part stands for all: no card names a folder of the machine that trained.
     """
     name = f"{task}.{how.model}"
     if name not in recipe.names():
         return how.task
-    usual, here = asdict(recipe.find(name)), asdict(replace(how, start=Path(how.start).name))
+    usual, here = asdict(recipe.find(name)), asdict(how)
+    here |= {key: Path(here[key]).name for key in ("start", "teacher", "target")}
+    here |= {key: tuple(Path(path).name for path in here[key]) for key in ("real", "replay", "shards")}
     return ", ".join([f"recipes.{name}", *(f"{key}={here[key]}" for key in here if here[key] != usual[key])])
 
 
