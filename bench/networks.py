@@ -3,8 +3,9 @@
     python bench/networks.py [NAME …] [--all] [--threads 1 2] [--doctr PYTHON] [--files FOLDER]
 
 Random weights on both sides. Ours runs by Keras on TensorFlow and by onnxruntime; the least of some runs after the
-first ones counts. Each measurement is a process of its own, since threads can be chosen but once; "ratio" is
-onnxruntime's time over torch's. docTR may live in an environment of its own, whose interpreter --doctr names.
+first ones counts. Each runtime has a process of its own, TensorFlow, whose threads can be chosen but once, one for each
+count; "ratio" is onnxruntime's time over torch's. docTR may live in an environment of its own, whose interpreter
+--doctr names.
 ONNX files are made once for all counts of threads, and found again in --files. Run it on a quiet machine.
 """
 
@@ -27,7 +28,7 @@ MAIN = (
     "db_mobilenet_v3_large", "db_resnet50", "linknet_resnet18", "fast_tiny", "crnn_mobilenet_v3_small", "crnn_vgg16_bn",
     "vitstr_small", "parseq", "viptr_tiny", "mobilenet_v3_small_page_orientation",
 )  # fmt: skip
-SECONDS = 3.0  # of measuring
+SECONDS = 2.0  # of measuring
 PARITY = Path(__file__).resolve().parent.parent / "docs/parity.json"
 
 
@@ -55,10 +56,10 @@ def least(run: Callable[[], object]) -> float:
     return min(times)
 
 
-def keras(name: str, threads: int, height: int, width: int, _: Path) -> dict[str, float]:
+def keras(name: str, threads: list[int], height: int, width: int, _: Path) -> list[dict[str, float]]:
     from recipes import train
 
-    train.threads(threads)
+    train.threads(*threads)
     import numpy as np
 
     from zoo import decoding, registry, runtime
@@ -68,59 +69,65 @@ def keras(name: str, threads: int, height: int, width: int, _: Path) -> dict[str
     built = time.perf_counter() - start
     run = runtime.in_process(network, decoding.needed(registry.card(name).reading))
     picture = np.zeros((1, height, width, 3), "uint8")
-    return {"build": built, "ms": least(lambda: run(picture))}
+    return [{"build": built, "ms": least(lambda: run(picture))}]
 
 
-def onnxruntime(name: str, threads: int, height: int, width: int, files: Path) -> dict[str, float]:
+def onnxruntime(name: str, threads: list[int], height: int, width: int, files: Path) -> list[dict[str, float]]:
     import numpy as np
 
     from zoo import runtime
 
-    run = runtime.onnx_run(files / f"{name}.onnx", threads)
-    picture = np.zeros((1, height, width, 3), "uint8")
-    return {"ms": least(lambda: run(picture))}
+    picture, found = np.zeros((1, height, width, 3), "uint8"), []
+    for count in threads:
+        run = runtime.onnx_run(files / f"{name}.onnx", count)
+        found.append({"ms": least(lambda run=run: run(picture))})
+    return found
 
 
-def exported(name: str, _threads: int, _height: int, _width: int, files: Path) -> dict[str, float]:
+def exported(name: str, _threads: list[int], _height: int, _width: int, files: Path) -> list[dict[str, float]]:
     """The network's ONNX file, if it is not there."""
     from zoo import decoding, registry, runtime
 
     if not (path := files / f"{name}.onnx").exists():
         runtime.export(registry.build(name), path, decoding.needed(registry.card(name).reading))
-    return {}
+    return []
 
 
-def doctr(name: str, threads: int, height: int, width: int, _: Path) -> dict[str, float]:
+def doctr(name: str, threads: list[int], height: int, width: int, _: Path) -> list[dict[str, float]]:
     import torch
     from doctr import models
 
-    torch.set_num_threads(threads)
     alone = hasattr(models.classification, name) or hasattr(models.layout, name)
     start = time.perf_counter()
     network = getattr(models, name)(pretrained=False, **({} if alone else {"pretrained_backbone": False})).eval()
     built = time.perf_counter() - start
     network.exportable = True  # logits alone, as ours
-    picture = torch.zeros(1, 3, height, width)
-    with torch.inference_mode():
-        return {"build": built, "ms": least(lambda: network(picture))}
+    picture, found = torch.zeros(1, 3, height, width), []
+    for count in threads:
+        torch.set_num_threads(count)
+        with torch.inference_mode():
+            found.append({"build": built, "ms": least(lambda: network(picture))})
+    return found
 
 
-def measured(worker: str, python: str, name: str, threads: int, files: Path) -> dict[str, float]:
-    """What a process of its own says; nothing where it fails, which is told."""
-    command = [python, __file__, "--worker", worker, str(files), name, str(threads), *map(str, size(name))]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
+def measured(worker: str, python: str, name: str, threads: Sequence[int], files: Path) -> list[dict[str, float]]:
+    """What a process of its own says for each count of threads; nothing where it fails, which is told."""
+    counts = ",".join(map(str, threads))
+    command = [python, __file__, "--worker", worker, str(files), name, counts, *map(str, size(name))]
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(threads)), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         print(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return {}
+        return [{} for _ in threads]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
-        kind, files, name, *numbers = sys.argv[2:]
-        found = globals()[kind](name, *map(int, numbers), Path(files))
-        print(json.dumps(found | {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        kind, files, name, counts, *sides = sys.argv[2:]
+        found = globals()[kind](name, list(map(int, counts.split(","))), *map(int, sides), Path(files))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps([values | {"mb": memory} for values in found]))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", default=MAIN)
@@ -140,12 +147,12 @@ def report(names: Iterable[str], counts: Sequence[int], python: str, files: Path
     print("| name | threads | build s | docTR's | Keras ms | MB | onnxruntime ms | docTR ms | MB | ratio |")
     print("| --- | ---: " + "| ---: " * 8 + "|")
     for name in names:
-        measured("exported", sys.executable, name, 2, files)
-        for threads in counts:
-            ours, converted = (
-                measured(kind, sys.executable, name, threads, files) for kind in ("keras", "onnxruntime")
-            )
-            theirs = measured("doctr", python, name, threads, files)
+        measured("exported", sys.executable, name, counts, files)
+        own = [measured("keras", sys.executable, name, [count], files)[0] for count in counts]
+        others = [
+            measured(kind, by, name, counts, files) for kind, by in (("onnxruntime", sys.executable), ("doctr", python))
+        ]
+        for threads, ours, converted, theirs in zip(counts, own, *others, strict=True):
             ratio = converted["ms"] / theirs["ms"] if converted and theirs else float("nan")
             values = [
                 ours.get("build"), theirs.get("build"), ours.get("ms"), ours.get("mb"), converted.get("ms"),
