@@ -47,7 +47,7 @@ EXTRAS = {
         "tensorflow-serving-api>=2.21",
         *CHECK,
     ],
-    "dev": [*CHECK, "build>=1.2"],
+    "dev": [*CHECK, "build>=1.2", "moto[server,s3]>=5"],  # moto: a bucket of S3 on this machine, for tests of ray
 }
 EXTRAS["all"] = sorted({*TRAIN, *SERVE, *PATTERNS, *EXTRAS["hub"]})
 

@@ -222,3 +222,30 @@ def test_a_source_by_its_address_as_parquet(words, tmp_path):
     assert [row["image"] for row in rows] == [f"file://{words}/{name}" for name in names]
     assert [bool(row["error"]) for row in rows] == [False] * 4 + [True] and rows[4]["words"] is None
     assert np.shape(rows[0]["words"][0]["polygon"]) == (4, 2) and rows[0]["width"] == 90
+
+
+@pytest.mark.ray
+def test_a_bucket_of_s3(words, tmp_path, monkeypatch):
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name, value in (("ACCESS_KEY_ID", "me"), ("SECRET_ACCESS_KEY", "mine"), ("EC2_METADATA_DISABLED", "true")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        place = "{}:{}".format(*server.get_host_and_port())
+        client = boto3.client("s3", endpoint_url=f"http://{place}", region_name="us-east-1")
+        client.create_bucket(Bucket="scans")
+        for path in sorted(words.iterdir())[:3]:
+            client.upload_file(str(path), "scans", f"of/may/{path.name}")
+        client.put_object(Bucket="scans", Key="of/may/notes.txt", Body=b"no page")
+        options = f"scheme=http&region=us-east-1&endpoint_override={place}"
+        assert "3 pages of 3 files" in ends_well(started(f"s3://scans/of?{options}", tmp_path / "out"))
+        one = started(f"s3://scans/of/may/001.png?{options}", tmp_path / "one")
+        assert "1 pages of 1 files" in ends_well(one)
+    finally:
+        server.stop()
+    names = [f"s3://scans/of/may/00{number}.png?{options}" for number in range(3)]
+    assert [record["image"] for record in lines(tmp_path / "out")] == names
+    assert all(record["words"] for record in lines(tmp_path / "out"))

@@ -100,7 +100,9 @@ def _listed(source: str) -> list[str]:
     files = sorted(entry.path for entry in inside if entry.is_file and _is_page(entry.path))
     if not files:
         raise image.ImageError(f"{source}: no page there; it would take files that end in {' '.join(image.SUFFIXES)}")
-    return [source.rstrip("/") + "/" + str(PurePosixPath(file).relative_to(place)) for file in files]
+    folder, mark, options = source.partition("?")  # s3://bucket/scans?region=eu-west-3, say
+    names = (str(PurePosixPath(file).relative_to(place)) for file in files)
+    return [f"{folder.rstrip('/')}/{name}{mark}{options}" for name in names]
 
 
 def _is_page(path: str) -> bool:
