@@ -47,7 +47,8 @@ EXTRAS = {
         "tensorflow-serving-api>=2.21",
         *CHECK,
     ],
-    "dev": [*CHECK, "build>=1.2", "moto[server,s3]>=5"],  # moto: a bucket of S3 on this machine, for tests of ray
+    # moto: a bucket of S3 on this machine, for tests of ray; tensorflow-text: for a slow test of the server
+    "dev": [*CHECK, "build>=1.2", "moto[server,s3]>=5", "tensorflow-text>=2.21"],
 }
 EXTRAS["all"] = sorted({*TRAIN, *SERVE, *PATTERNS, *EXTRAS["hub"]})
 

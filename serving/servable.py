@@ -89,7 +89,12 @@ class Servable:
         self._signatures = self._load(tags)
 
     def _load(self, tags: Sequence[str]) -> dict[str, Signature]:
-        self._session, found = _load_graph(str(self.folder), tags, self._config)
+        try:
+            self._session, found = _load_graph(str(self.folder), tags, self._config)
+        except tf.errors.NotFoundError as error:
+            if not _registers_text(error):
+                raise
+            self._session, found = _load_graph(str(self.folder), tags, self._config)
         definitions = {name: wire.SignatureDef.FromString(d.SerializeToString()) for name, d in found.items()}
         return {
             name: Signature(d, self._handles(d.inputs), self._handles(d.outputs)) for name, d in definitions.items()
@@ -177,6 +182,18 @@ class Servable:
     def _replay(self, log: Any) -> None:
         request = log.predict_log.request
         self.predict(request.model_spec.signature_name or DEFAULT_SIGNATURE, request.inputs, request.output_filter)
+
+
+def _registers_text(error: tf.errors.NotFoundError) -> bool:
+    """Whether operations of TF Text were missing, which TensorFlow Serving has, and are there now."""
+    if "Op type not registered 'TFText>" not in str(error):
+        return False
+    try:
+        import tensorflow_text  # noqa: F401 - what is wanted is done by its import
+    except ModuleNotFoundError:
+        message = f"{error.message} Operations of TF Text come with the package: pip install tensorflow-text"
+        raise tf.errors.NotFoundError(error.node_def, error.op, message) from error
+    return True
 
 
 def _load_graph(folder: str, tags: Sequence[str], config: Any) -> tuple[Any, dict[str, Any]]:
