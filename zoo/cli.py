@@ -860,8 +860,8 @@ def add_data(subparsers) -> None:
 
 
 def data(args: argparse.Namespace) -> int:
-    import zoo
     from recipes.data import folders, shards
+    from zoo import reading, registry, runtime
 
     if args.action == "words":
         print(folders.write_words(args.output, args.seed, args.count, args.charset))
@@ -871,7 +871,8 @@ def data(args: argparse.Namespace) -> int:
         done = shards.pack(args.folder, args.output, args.split, words=args.words)
         print("\n".join(_pairs({key: done[key] for key in ("shards", "records", "left_out")})))
     elif args.action == "cases":
-        by = zoo.reader(None, args.model, spelling="", again=0).recognizer
+        card = registry.card_for(args.model, "recognition")
+        by = reading.recognizer_of(card, runtime.connect(args.model), **card.reading)
         print("\n".join(_pairs(folders.write_cased(args.folder, args.output, by))))
     elif args.action == "apart":
         return _apart(args.folders)

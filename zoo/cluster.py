@@ -267,9 +267,10 @@ def _on_ray(output: str, todo: Sequence[int], workers: int | None) -> None:
         ray.init(log_to_driver=False)
     machines = sum(node["Alive"] for node in ray.nodes())
     pool = ActorPoolStrategy(size=min(workers or machines, len(todo)))
+    kind: Any = Worker  # Ray takes classes, too, of which its annotations do not tell
     parts = from_items([{"part": number} for number in todo], override_num_blocks=len(todo))
     done = parts.map(
-        Worker,
+        kind,
         fn_constructor_kwargs={"output": output},
         compute=pool,  # a worker that ends is replaced, and its part is read again
     )
