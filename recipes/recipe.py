@@ -33,6 +33,7 @@ class Recipe:
     easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
+    together: float = 0.0  # share of a recognizer's samples that are neighbouring words; its alphabet has a space then
     aligned: float = 0.0  # weight of a recognizer's loss on the places of synthetic characters; it learns sooner
     widest: int = 256  # pixels of a recognizer's strips at most
 

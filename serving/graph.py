@@ -183,7 +183,8 @@ def recognize(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
 def read(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
     found, strips = _pages(reading, data, _page_strips)
-    return laid_out(found, reading.table, *_texts(reading, *strips, pages_of(found)))
+    letters = reading.charset.characters
+    return laid_out(found, letters, reading.table, *_texts(reading, *strips, pages_of(found)))
 
 
 def pages_of(found: Words) -> tf.Tensor:
@@ -192,11 +193,17 @@ def pages_of(found: Words) -> tf.Tensor:
 
 
 def laid_out(
-    found: Words, table: graph_language.Table | None, texts: tf.Tensor, scores: tf.Tensor, lengths: tf.Tensor
+    found: Words,
+    letters: str,
+    table: graph_language.Table | None,
+    texts: tf.Tensor,
+    scores: tf.Tensor,
+    lengths: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """The words of pages in reading order, by the text, its score and its length of each item.
 
     Args:
+        letters: of the recognizer's alphabet; where a space is one, boxes of several words are taken apart.
         table: of the language by which pieces of words are put together; None leaves them apart.
     """
     chosen, turns = _best(found, scores, lengths)
@@ -213,6 +220,9 @@ def laid_out(
         pairs = _neighbours(polygons, *_counted(pages, total))
         *words, kept = graph_joining.joined(table, pairs, (polygons, texts, scores, sure))
         pages, polygons, texts, scores, sure = (tf.boolean_mask(values, kept) for values in (pages, *words))
+    if " " in letters:
+        polygons, texts, scores, sure, owners = graph_joining.parted(letters, (polygons, texts, scores, sure))
+        pages = tf.gather(pages, owners)
     counts, splits = _counted(pages, total)
     order, lines = _in_order(polygons, counts, splits)
     outputs = {"polygons": polygons, "texts": texts, "scores": scores, "detection": sure}

@@ -1,4 +1,7 @@
-"""Pieces of words put together by TensorFlow's own operations, as `zoo.joining` does, whose names these are."""
+"""Pieces of words put together, and words taken apart, by TensorFlow's own operations.
+
+As `zoo.joining` does it, whose names these are.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.graph_language import Table
-from zoo.joining import AFTER, BEFORE, DIGIT, LETTER, MARK, OVERLAP, PARALLEL, POINTS, TWICE, UPON, kind
+from zoo.joining import AFTER, BEFORE, DIGIT, LETTER, MARK, OVERLAP, PARALLEL, POINTS, TWICE, UPON, advance, kind
 
 
 def joined(
@@ -100,6 +103,38 @@ def around(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     x1, y1 = tf.unstack(tf.reduce_max(corners, 1), axis=1)
     rectangle = tf.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1)
     return tf.matmul(tf.reshape(rectangle, [-1, 4, 2]), axes)
+
+
+def parted(letters: str, words: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+    """What `joined` gives but for the last, one for each word of the texts, and (M,) int32 of which text each is.
+
+    Args:
+        letters: the alphabet.
+        words: polygons (N, 4, 2) from the top left of their texts, texts, scores, and scores of the detector (N,).
+    """
+    polygons, texts, scores, sure = words
+    points = tf.strings.unicode_decode(texts, "UTF-8").to_tensor(ord(" "))
+    points = tf.pad(points, [[0, 0], [0, 1]], constant_values=ord(" "))  # a space after each text
+    inside = points != ord(" ")
+    before = tf.pad(inside, [[0, 0], [1, 0]])[:, :-1]
+    begin = tf.where(inside & ~before)
+    end = tf.where(before & ~inside)
+
+    widths = np.ones(max(map(ord, letters), default=0) + 1, "float64")
+    widths[list(map(ord, letters))] = list(map(advance, letters))
+    own = tf.sequence_mask(tf.strings.length(texts, unit="UTF8_CHAR"), tf.shape(points)[1])
+    ends = tf.cumsum(tf.where(own, tf.gather(widths, points), 0), 1, exclusive=True)
+    ends /= tf.maximum(ends[:, -1:], 1e-6)
+    start, stop = (tf.cast(tf.gather_nd(ends, place), tf.float32)[:, None] for place in (begin, end))
+
+    owner, length = tf.cast(begin[:, 0], tf.int32), tf.cast(end[:, 1] - begin[:, 1], tf.float32)
+    count = tf.reduce_sum(tf.cast(inside, tf.float32), 1)
+    a, b, c, d = tf.unstack(tf.gather(polygons, owner), axis=1)
+    cut = tf.stack([a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)], 1)
+    part = tf.cast(begin[:, 1], tf.int32), tf.cast(end[:, 1] - begin[:, 1], tf.int32)
+    said = tf.strings.substr(tf.gather(texts, owner), *part, unit="UTF8_CHAR")
+    score = tf.gather(scores, owner) ** (length / tf.gather(count, owner))
+    return cut, said, score, tf.gather(sure, owner), owner
 
 
 class _Characters:

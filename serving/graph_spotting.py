@@ -108,7 +108,7 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
         texts = graph_language.spelt(spotting.table, seen, owners, low, low + length, trust)
     else:
         texts = graph_text.texts(seen, owners, total, low, low + length, spotting.charset.characters, True)
-    return graph.laid_out(found, spotting.table, *texts)
+    return graph.laid_out(found, spotting.charset.characters, spotting.table, *texts)
 
 
 def _located(spotting: Spotting, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:

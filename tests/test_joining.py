@@ -142,3 +142,53 @@ def test_a_reader_puts_words_together_where_it_asks_a_language(english, spelling
         np.full((20, 100, 3), 255, "uint8")
     )
     assert [word.text for word in page.words] == (["Description"] if spelling else ["Descr", "iption"])
+
+
+# ---------------------------------------------------------------- taken apart
+
+
+def test_a_text_with_spaces_is_its_words():
+    boxes = np.array([box(0, 100), box(120, 200)], "float32")
+    readings = [Reading("nn nnn", 0.9**5, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)), reading("total")]
+    found, scores, words = joining.parted(boxes, np.array([0.7, 0.8], "float32"), readings)
+    assert [word.text for word in words] == ["nn", "nnn", "total"]
+    assert words[0].characters == (0.1, 0.2) and words[1].characters == (0.4, 0.5, 0.6)
+    assert [word.score for word in words[:2]] == pytest.approx([0.9**2, 0.9**3])
+    edges = np.array([0, 2, 2.55, 5.55]) / 5.55 * 100  # an n is 1 wide, a space 0.55
+    np.testing.assert_allclose(found[0], box(0, edges[1]), atol=1e-4)
+    np.testing.assert_allclose(found[1], box(edges[2], 100), atol=1e-4)
+    np.testing.assert_array_equal(found[2], boxes[1])
+    np.testing.assert_allclose(scores, [0.7, 0.7, 0.8])
+
+
+def test_boxes_are_cut_along_their_text():
+    turning = turned(np.array([box(0, 100)]), 30)
+    found, _, _ = joining.parted(turning, np.ones(1), [reading("nn nn")])
+    np.testing.assert_allclose(turned(found, -30)[0], box(0, 2 / 4.55 * 100), atol=1e-3)
+
+
+def test_spaces_alone_are_no_word():
+    boxes = np.array([box(0, 10), box(20, 30), box(40, 60)], "float32")
+    found, scores, words = joining.parted(boxes, np.ones(3), [reading(" "), reading(" a  "), reading("")])
+    assert [word.text for word in words] == ["a", ""] and len(found) == len(scores) == 2
+    assert words[0].score == pytest.approx(0.9) and words[0].characters == (0.9,)
+
+
+def test_without_spaces_nothing_changes():
+    boxes, readings = np.array([box(0, 10), box(20, 30)], "float32"), [reading("a"), reading("")]
+    found, _, words = joining.parted(boxes, np.ones(2), readings)
+    assert found is boxes and words == readings
+    empty = joining.parted(np.zeros((0, 4, 2), "float32"), np.zeros(0), [])
+    assert empty[0].shape == (0, 4, 2) and empty[2] == []
+
+
+def test_a_reader_gives_words():
+    """Two words in one box, by a recognizer that reads a space."""
+
+    def recognizer(crops):
+        return [reading("grand total") for _ in crops]
+
+    page = Reader(lambda pixels: (np.array([box(10, 120)], "float32"), np.ones(1)), recognizer, upright=True)
+    words = page.read(np.full((40, 140, 3), 255, "uint8")).words
+    assert [word.text for word in words] == ["grand", "total"]
+    assert words[0].polygon[1, 0] < words[1].polygon[0, 0]

@@ -24,6 +24,9 @@ NAMED = {
     "german": ASCII + "°" + CURRENCY + "äöüßÄÖÜẞ",
 }
 
+# For recognizers of lines, and of words that were found together.
+NAMED["french_lines"] = NAMED["french"] + " "
+
 # What a label may hold that an alphabet does not: the nearest plain character.
 PLAIN = str.maketrans(
     {

@@ -1,6 +1,7 @@
-"""Pieces of words that were found apart, put together again.
+"""Pieces of words that were found apart, put together again, and words that were found together, taken apart.
 
     boxes ─► pairs that run into each other along a line ─► what they say as one word ─► fewer boxes, longer texts
+    texts with spaces ─► their words, each with its part of the box
 
 Words stand apart on paper. Boxes that run into each other are mostly pieces of one word, cut where its letters stand
 wide or one is faint. Letters are put together where the language gains by it, digits always, marks where they cling to
@@ -9,6 +10,7 @@ a word. `serving.graph_joining` does the same in TensorFlow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +27,7 @@ POINTS = ".,"  # marks that cling to digits on both sides
 ROWS = 128  # boxes that are compared with all at once
 
 MARK, DIGIT, LETTER = range(3)
+NARROW, WIDE = frozenset("iljI1.,:;'!|`()[]{}ftr-\"/\\ "), frozenset("mwMW@%&ŒÆœæ—")  # characters beside others
 
 
 def kind(character: str) -> int:
@@ -123,3 +126,41 @@ def around(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     corners = np.concatenate([one, other]) @ axes.T
     (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
     return (np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) @ axes).astype(one.dtype)
+
+
+def advance(character: str) -> float:
+    """How wide a character is in print, an ordinary small letter being 1."""
+    return 0.55 if character in NARROW else 1.45 if character in WIDE else 1.15 if character.isupper() else 1.0
+
+
+def parted(
+    boxes: np.ndarray, scores: np.ndarray, readings: Sequence[Reading]
+) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+    """Boxes (N, 4, 2) from the top left of their texts, their scores (N,), and readings, one for each word.
+
+    A text with spaces is several words. Each has that part of the box which its characters should take, and that part
+    of the reading's score, as a product, which is its share of the characters.
+    """
+    parts = [part for i, reading in enumerate(readings) for part in _words(i, reading)]
+    if len(parts) == len(readings) and all(part[1] is readings[part[0]] for part in parts):
+        return boxes, scores, list(readings)
+    owners = np.array([i for i, *_ in parts], int)
+    start, stop = (np.array([part[side] for part in parts], "float32").reshape(-1, 1) for side in (2, 3))
+    a, b, c, d = np.moveaxis(boxes[owners], 1, 0)
+    cut = [a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)]
+    return np.stack(cut, 1), scores[owners], [reading for _, reading, *_ in parts]
+
+
+def _words(owner: int, reading: Reading) -> list[tuple[int, Reading, float, float]]:
+    """The words of a reading, with its number, and where each begins and ends in parts of the box's width."""
+    if " " not in reading.text:
+        return [(owner, reading, 0.0, 1.0)]
+    ends = np.cumsum([0.0, *map(advance, reading.text)])
+    ends, count = ends / ends[-1], len(reading.text.replace(" ", ""))
+    words = []
+    for found in re.finditer("[^ ]+", reading.text):
+        first, last = found.span()
+        score = reading.score ** ((last - first) / count)
+        word = Reading(found[0], score, reading.characters[first:last])
+        words.append((owner, word, float(ends[first]), float(ends[last])))
+    return words

@@ -476,6 +476,7 @@ class Reader:
         boxes, scores, readings = self._turned(picture.pixels, turns)
         if self._spelling:
             boxes, scores, readings = joining.joined(boxes, scores, readings, self._spelling.language)
+        boxes, scores, readings = joining.parted(boxes, scores, readings)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
         height, width = picture.size

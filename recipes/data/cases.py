@@ -49,11 +49,12 @@ def cost(logits: np.ndarray, labels: Sequence[Sequence[int]], blank: int) -> np.
 
 
 def told(text: str, logits: np.ndarray, charset: Charset) -> str:
-    """The text in the case that the logits (T, K) show, or "" where they do not tell."""
-    known = [way for way in ways(text) if charset.plain(way) == way]
+    """The text in the case that the logits (T, K) show, or "" where they do not tell. Spaces stay where they are."""
+    shown = {way: way if " " in charset.characters else way.replace(" ", "") for way in ways(text)}
+    known = [way for way, letters in shown.items() if charset.plain(letters) == letters]
     if not known:
         return ""
-    costs = cost(logits, [charset.encode(way) for way in known], charset.blank)
+    costs = cost(logits, [charset.encode(shown[way]) for way in known], charset.blank)
     order = np.argsort(costs)
-    sure = len(known) == 1 or costs[order[1]] - costs[order[0]] >= MARGIN
+    sure = len(known) == 1 or costs[order[1]] >= costs[order[0]] + MARGIN
     return known[order[0]] if sure and costs[order[0]] <= UNLIKELY * len(text) else ""

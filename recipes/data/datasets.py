@@ -29,6 +29,7 @@ import numpy as np
 
 from recipes.data.documents import LABELS
 from zoo import image as images
+from zoo import joining
 
 # What the words and regions of DocBank and PubLayNet are called, and which of `documents.LABELS` they are.
 REGIONS = {
@@ -389,6 +390,44 @@ def crops(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
             yield images.crop(picture, polygon), text
 
 
+def spans(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
+    """Neighbours in a line of a page, as a picture (H, W, 3) uint8 and a text with spaces.
+
+    Pairs of words, by the boxes of words or where a line can be cut, and short lines that cannot be.
+    """
+    picture = entry.read()
+    for polygon, text in _neighbours(entry, picture):
+        if min(np.ptp(polygon, axis=0)) >= 5:
+            yield images.crop(picture, polygon), text
+
+
+def _neighbours(entry: Entry, picture: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
+    before, beside = None, ""
+    for polygon, label, unclear in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
+        tokens = label.split()
+        if unclear or not tokens:
+            before = None
+        elif len(tokens) > 1:
+            before, (a, b, c, d) = None, polygon
+            parts = cut(images.crop(picture, polygon), label)
+            for (start, _, left), (_, stop, right) in itertools.pairwise(parts):
+                outline = [a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)]
+                yield np.array(outline, np.float32), f"{left} {right}"
+            if not parts and len(tokens) <= 4:
+                yield polygon, " ".join(tokens)
+        else:
+            if before is not None and _beside(before, polygon):
+                yield np.stack([before[0], polygon[1], polygon[2], before[3]]), f"{beside} {tokens[0]}"
+            before, beside = polygon, tokens[0]
+
+
+def _beside(left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether a word's box stands in the line of the one before it, no further away than a line is high."""
+    heights = np.linalg.norm(left[3] - left[0]), np.linalg.norm(right[3] - right[0])
+    (gap, drop), height = (right[0] + right[3] - left[1] - left[2]) / 2, max(heights)
+    return 0 < gap < height and abs(drop) < 0.3 * height and min(heights) > 0.6 * height
+
+
 def words(entry: Entry, picture: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
     """(N, 4, 2) polygons of an entry's words, their texts, and which are illegible (N,) bool.
 
@@ -437,9 +476,6 @@ def cut(line: np.ndarray, text: str) -> list[tuple[float, float, str]]:
     return list(zip(starts.tolist(), stops.tolist(), tokens, strict=True))
 
 
-NARROW, WIDE = frozenset("iljI1.,:;'!|`()[]{}ftr-\"/\\"), frozenset("mwMW@%&ŒÆœæ—")  # letters beside others
-
-
 def _by_length(filled: np.ndarray, words: Sequence[str]) -> np.ndarray:
     """The gaps between words that leave each the length that its letters should take; empty where that does not tell.
 
@@ -459,7 +495,9 @@ def _by_length(filled: np.ndarray, words: Sequence[str]) -> np.ndarray:
         return places[:0]
     best, found = np.inf, places[:0]
     for letters in ("of all widths", "of one"):
-        lengths = [sum(map(_width, word)) if letters == "of all widths" else float(len(word)) for word in words]
+        lengths = [
+            sum(map(joining.advance, word)) if letters == "of all widths" else float(len(word)) for word in words
+        ]
         unit = (filled[-1] + 1 - filled[0]) / (sum(lengths) + 0.55 * (len(words) - 1))
         taken = 6.0 * np.minimum((stops - starts) / unit, 1)
         off = [(length * unit, (0.25 + 0.1 * length) * unit) for length in lengths]
@@ -482,8 +520,3 @@ def _by_length(filled: np.ndarray, words: Sequence[str]) -> np.ndarray:
         if (widths[first + 1 : last] >= min(beside, default=np.inf)).any():
             return places[:0]
     return places[found]
-
-
-def _width(letter: str) -> float:
-    """Of a letter in print, an ordinary small one being 1."""
-    return 0.55 if letter in NARROW else 1.45 if letter in WIDE else 1.15 if letter.isupper() else 1.0

@@ -89,7 +89,7 @@ def page_at(seed: int, index: int, kind: str) -> documents.Sample:
 
 
 def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str, int]:
-    """Writes the words of a data set's `train` split, each in the case that its print shows, as crops.
+    """Writes the words, and pairs of them, of a data set's `train` split, each in the case that print shows, as crops.
 
     Args:
         folder: the data set, whose labels are all in capitals. What validation looks at stays out.
@@ -97,7 +97,7 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str,
         recognizer: of CTC, which tells the case: see `recipes.data.cases`.
 
     Returns:
-        "words" that were written, and how many were "left_out" since the print did not tell.
+        "words" and pairs that were written, and how many were "left_out" since the print did not tell.
 
     Raises:
         FileExistsError: the output holds a data set already.
@@ -108,7 +108,7 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str,
 
     def rows() -> Iterator[dict[str, Any]]:
         for entry in entries:
-            words = list(datasets.crops(entry))
+            words = [*datasets.crops(entry), *datasets.spans(entry)]
             logits = recognizer.logits([picture for picture, _ in words])
             for number, ((picture, text), seen) in enumerate(zip(words, logits, strict=True)):
                 text = cases.told(text, seen, recognizer.charset)

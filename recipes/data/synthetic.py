@@ -73,8 +73,29 @@ def inked(text: str, rng: Rng, common: float) -> tuple[np.ndarray, np.ndarray]:
         path = fonts.any_path(rng, common)
         coverage, centres = small_capitals(text, path, rng) if titled else mask(text, fonts.font(path, GLYPHS), rng)
         if coverage.any():
-            return coverage, centres
+            return spaced(text, coverage, centres, rng) if " " in text else (coverage, centres)
     raise ValueError(f"no font has ink for {text!r}; take an alphabet that they draw")
+
+
+def spaced(text: str, coverage: np.ndarray, centres: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """What `mask` gave for a text with spaces, these now narrower or wider than the font has them: print varies."""
+    factor = np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
+    centres = centres.copy()
+    for place in [i for i, character in enumerate(text) if character == " "]:
+        empty, middle = ~coverage.any(0), int(np.clip(centres[place], 0, coverage.shape[1] - 1))
+        if not empty[middle]:
+            continue
+        first, last = middle, middle
+        while first and empty[first - 1]:
+            first -= 1
+        while last + 1 < len(empty) and empty[last + 1]:
+            last += 1
+        width = max(2, round(factor * (last + 1 - first)))
+        gap = np.zeros((len(coverage), width), coverage.dtype)
+        coverage = np.concatenate([coverage[:, :first], gap, coverage[:, last + 1 :]], 1)
+        centres[place] = first + width / 2
+        centres[place + 1 :] += width - (last + 1 - first)
+    return coverage, centres
 
 
 def small_capitals(text: str, path: Path, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +218,7 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0) -> Strip:
     """The word as a crop 20 to 48 pixels high, with a little of what surrounds it.
 
     Args:
-        text: without white space.
+        text: without white space but for single spaces between words.
         rng: draws all else.
         difficulty: from 0, clean print in everyday fonts, to 1, all that can happen to a word.
     """
@@ -263,10 +284,22 @@ def words(charset: Charset, seed: int, longest: int = 24) -> Iterator[Strip]:
         index += 1
 
 
-def word_at(charset: Charset, seed: int, index: int, longest: int = 24, difficulty: float = 1.0) -> Strip:
-    """The word number `index` of the stream `seed`, drawn as `draw_word` does."""
+def word_at(
+    charset: Charset, seed: int, index: int, longest: int = 24, difficulty: float = 1.0, together: float = 0.0
+) -> Strip:
+    """The word number `index` of the stream `seed`, drawn as `draw_word` does.
+
+    Args:
+        charset: the alphabet.
+        seed, index: of the word.
+        longest: characters at most.
+        difficulty: from 0 to 1.
+        together: chance that it is two or three words with spaces between them.
+    """
     rng = np.random.default_rng((seed, index))
+    count = int(rng.integers(2, 4)) if together and rng.random() < together else 1
     text = ""
     while not 0 < len(text) <= longest:
-        text = charset.plain(corpus.word(rng))
+        words = [charset.plain(corpus.word(rng)) for _ in range(count)]
+        text = " ".join(words) if all(words) else ""
     return draw_word(text, rng, difficulty)

@@ -37,7 +37,11 @@ class Task:
         self.recipe, self.charset = recipe, Charset(card.options["charset"])
         self.height, self.widths = int(card.reading["height"]), tuple(card.reading["widths"])
         self.decoding = str(card.reading.get("decoding", "ctc"))
-        self.real, self.held = map(self._words, datasets.train_split(data, recipe.real, recipe.few))
+        if recipe.together and " " not in self.charset.characters:
+            raise ValueError(f"{recipe.together=} needs an alphabet with a space: --set options=charset:french_lines")
+        split = datasets.train_split(data, recipe.real, recipe.few)
+        self.real, self.held = map(self._words, split)
+        self.spans = self._spans(split[0]) if recipe.together else {}
         self.kept, self.held_kept = map(self._words, datasets.train_split(data, recipe.replay))
         self.shape = (recipe.batch, self.height, 0, 3)  # of a batch, of any width
         self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
@@ -50,11 +54,22 @@ class Task:
         return {name: samples for name, samples in words.items() if samples}
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[synthetic.Strip]:
-        """The words of a data set's pictures that can be learnt from."""
+        """The words of a data set's pictures that can be learnt from; of crops those of lines, too."""
+        return self._strips(name, (found for entry in entries for found in datasets.crops(entry)))
+
+    def _spans(self, sets: datasets.Named) -> dict[str, list[synthetic.Strip]]:
+        """Neighbouring words of each data set that has some: of pages, and those of crops that hold several."""
+        spans = {}
+        for name, entries in sets.items():
+            pages = (found for entry in entries if entry.text is None for found in datasets.spans(entry))
+            found = self._strips(name, pages) + [strip for strip in self.real.get(name, ()) if " " in strip.text]
+            spans |= {name: found} if found else {}
+        return spans
+
+    def _strips(self, name: str, found: Iterable[tuple[np.ndarray, str]]) -> list[synthetic.Strip]:
         return [
             synthetic.Strip(_shrink(picture, 2 * self.height), text)
-            for entry in entries
-            for picture, text in datasets.crops(entry)
+            for picture, text in found
             if self.usable(name, text)
         ]
 
@@ -74,12 +89,13 @@ class Task:
             entry = self.packed.draw(index, lambda entry: self.usable(entry.path.parts[0], entry.text or ""))
             return synthetic.Strip(vary(_shrink(entry.read(), 2 * self.height), rng), entry.text or "")
         if self.real and rng.random() < self.recipe.real_share:
-            words = self.real
+            words = self.spans if self.spans and rng.random() < self.recipe.together else self.real
         elif self.kept and rng.random() < 0.5:
             words = self.kept
         else:
             difficulty = min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0
-            return synthetic.word_at(self.charset, self.recipe.seed, index, self.recipe.longest, difficulty)
+            how = self.charset, self.recipe.seed, index, self.recipe.longest, difficulty, self.recipe.together
+            return synthetic.word_at(*how)
         _, word = datasets.draw(words, rng)
         return synthetic.Strip(vary(word.image, rng), word.text)
 

@@ -43,6 +43,7 @@ def test_what_has_no_path_costs_without_end():
         ("12.50", ["12.50"]),
         ("ST.ANN", ["ST.ANN", "st.ann", "St.ann", "St.Ann"]),
         ("(RM)", ["(RM)", "(rm)", "(Rm)"]),
+        ("CASH 9.90 RM", ["CASH 9.90 RM", "cash 9.90 rm", "Cash 9.90 rm", "Cash 9.90 Rm"]),
     ],
 )
 def test_the_ways_of_print(text, expected):
@@ -76,6 +77,14 @@ def test_what_print_does_not_tell_is_left_out():
     assert cases.told("ΩMEGA", sure("MEGA"), ALPHABET) == ""  # the alphabet does not hold it
 
 
+def test_spaces_stay_whether_or_not_the_alphabet_has_one():
+    assert cases.told("GRAND TOTAL", sure("GrandTotal"), ALPHABET) == "Grand Total"
+    spaced = Charset(ALPHABET.characters + " ")
+    logits = np.insert(sure("Grand Total".replace(" ", "")), len(ALPHABET), 0, axis=1)
+    logits[9, [len(ALPHABET), spaced.blank]] = 14, 0  # between the fifth and the sixth character
+    assert cases.told("GRAND TOTAL", logits, spaced) == "Grand Total"
+
+
 class Shown:
     """A recognizer that sees what the test says, in the order of the crops."""
 
@@ -85,7 +94,7 @@ class Shown:
         self.texts = iter(texts)
 
     def logits(self, crops):
-        return [sure(next(self.texts)) for _ in crops]
+        return [sure(next(self.texts).replace(" ", "")) for _ in crops]
 
 
 def receipt(folder):
@@ -102,10 +111,10 @@ def receipt(folder):
 
 def test_a_data_set_is_written_with_its_licence(tmp_path):
     source, made = receipt(tmp_path / "set"), tmp_path / "cased"
-    counts = folders.write_cased(source, made, Shown(["Total", "blank", "9.90"]))
-    assert counts == {"words": 2, "left_out": 1}
+    counts = folders.write_cased(source, made, Shown(["Total", "blank", "9.90", "Total Cash", "blank"]))
+    assert counts == {"words": 3, "left_out": 2}
     assert [(entry.path.name, entry.text) for entry in datasets.read(made)] == [
-        ("a_000.png", "Total"), ("a_002.png", "9.90"),
+        ("a_000.png", "Total"), ("a_002.png", "9.90"), ("a_003.png", "Total Cash"),
     ]  # fmt: skip
     assert datasets.read(made)[0].read().shape == (20, 50, 3)
     assert datasets.licence(made) == " (CC0)"

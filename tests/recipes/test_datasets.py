@@ -185,6 +185,46 @@ def test_what_cannot_be_cut_is_illegible(tmp_path):
     assert [text for _, text in datasets.crops(entry)] == ["one"]
 
 
+def neighbours(tmp_path, *words, size=(300, 40)) -> list[tuple[tuple[int, int], str]]:
+    """The size of each span of a page with these words (left, right, top, text), 20 pixels high, and its text."""
+    picture(tmp_path / "a.png", size)
+    rows = [
+        {"polygon": [[x, y], [w, y], [w, y + 20], [x, y + 20]], "text": t, "illegible": t == "?"}
+        for x, w, y, t in words
+    ]
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": rows}))
+    (entry,) = datasets.read(tmp_path)
+    return [(image.shape[:2], text) for image, text in datasets.spans(entry)]
+
+
+def test_words_beside_each_other_are_spans(tmp_path):
+    found = neighbours(
+        tmp_path, (10, 50, 4, "one"), (60, 90, 6, "two"), (96, 120, 4, "three"), (160, 200, 4, "far"),
+        (206, 220, 4, "?"), (226, 240, 4, "alone"), (10, 50, 20, "below"),
+    )  # fmt: skip
+    assert [text for _, text in found] == ["one two", "two three"]
+    assert [width for (_, width), _ in found] == pytest.approx([80, 60], abs=2)
+
+
+def test_spans_of_a_line_are_pairs_where_it_can_be_cut(tmp_path):
+    font = fonts.font(fonts.everyday()[0][0], 24)
+    page = Image.new("RGB", (400, 60), "white")
+    draw = ImageDraw.Draw(page)
+    for x, word in ((10, "one"), (120, "two"), (230, "three")):
+        draw.text((x, 10), word, "black", font)
+    page.save(tmp_path / "a.png")
+    box = [[0, 5], [350, 5], [350, 50], [0, 50]]
+    row = {"image": "a.png", "level": "line", "words": [{"polygon": box, "text": "one two three"}]}
+    (tmp_path / "labels.jsonl").write_text(lines(row))
+    (entry,) = datasets.read(tmp_path)
+    assert [text for _, text in datasets.spans(entry)] == ["one two", "two three"]
+
+
+def test_a_short_line_that_cannot_be_cut_is_a_span(tmp_path):
+    found = neighbours(tmp_path, (10, 200, 4, "one  two"), (10, 280, 20, "a b c d e"))
+    assert [text for _, text in found] == ["one two"]  # of white paper nothing can be cut; five words are too many
+
+
 def test_a_tenth_is_held_out_whatever_the_order(tmp_path):
     entries = [datasets.Entry(tmp_path / f"{i}.png", "x", np.zeros((0, 4, 2))) for i in range(2000)]
     held = [entry for entry in entries if datasets.held_out(entry)]

@@ -182,3 +182,40 @@ def test_a_crop_keeps_words_with_their_pixels():
             found += 1
         np.testing.assert_array_equal(cropped.image[..., 0], expected)
     assert found > 10
+
+
+def test_words_together_are_learnt_from_where_the_alphabet_has_a_space(tmp_path):
+    """Of a word-level page: pairs of neighbours, half of the real samples; and synthetic ones."""
+    import json
+
+    from PIL import Image
+
+    page = np.random.default_rng(0).integers(0, 256, (60, 300, 3), np.uint8)
+    (tmp_path / "set").mkdir()
+    words = [
+        {"polygon": [[x, 10], [x + 40, 10], [x + 40, 30], [x, 30]], "text": text}
+        for x, text in ((10, "one"), (60, "two"), (110, "three"))
+    ]
+    rows = [{"image": f"{name}.png", "words": words} for name in "abcdef"]  # the name tells which are held out
+    for row in rows:
+        Image.fromarray(page).save(tmp_path / "set" / row["image"])
+    (tmp_path / "set/labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    card = zoo.card("crnn_mobilenet_v3_small")
+    how = replace(
+        recipe.find("recognition.crnn_mobilenet_v3_small"),
+        real=("set",),
+        real_share=0.5,
+        together=0.5,
+        easy=0,
+        batch=32,
+    )
+    spaced = replace(card, options=card.options | {"charset": "french_lines"})
+    task = recognition.make(how, spaced, tmp_path)
+    texts = {strip.text for strip in task.spans["set"]}
+    assert texts == {"one two", "two three"}
+    drawn = [task.sample(index).text for index in range(300)]
+    real = [text for text in drawn if text in texts or text in ("one", "two", "three")]
+    assert 110 < len(real) < 190 and 0.35 < np.mean([" " in text for text in real]) < 0.65
+    assert 0.35 < np.mean([" " in text for text in drawn]) < 0.65
+    with pytest.raises(ValueError, match="charset:french_lines"):
+        recognition.make(how, replace(card, options=card.options | {"charset": "french"}), tmp_path)

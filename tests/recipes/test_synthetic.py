@@ -68,6 +68,34 @@ def test_centres_stand_in_the_ink():
     np.testing.assert_allclose(centres, (edges[::2] + edges[1::2]) / 2, atol=1)
 
 
+def test_words_together_have_spaces_where_there_is_no_ink():
+    charset, several = Charset("french_lines"), 0
+    for index in range(60):
+        word = synthetic.word_at(charset, 3, index, 16, 0.0, together=0.5)
+        assert len(word.text) <= 16 and len(word.centres) == len(word.text) and "  " not in word.text
+        assert (np.diff(word.centres) > 0).all()
+        several += " " in word.text
+    assert 15 < several < 45
+    assert all(" " not in synthetic.word_at(charset, 3, index, 16).text for index in range(60))
+
+
+def test_spaces_become_narrower_and_wider_and_centres_go_along():
+    coverage = np.zeros((4, 30), np.uint8)
+    coverage[:, :10] = coverage[:, 20:] = 255  # ten columns of ink, ten of space, ten of ink
+    widths = set()
+    for seed in range(20):
+        found, centres = synthetic.spaced("a b", coverage, np.array([5.0, 15.0, 25.0]), np.random.default_rng(seed))
+        width = found.shape[1] - 20
+        widths.add(width)
+        assert (
+            (found[:, :10] == 255).all()
+            and not found[:, 10 : 10 + width].any()
+            and (found[:, 10 + width :] == 255).all()
+        )
+        np.testing.assert_allclose(centres, [5, 10 + width / 2, 15 + width])
+    assert 6 <= min(widths) < 9 and 12 < max(widths) <= 20
+
+
 @pytest.mark.parametrize("kind", [*documents.KINDS, None])
 def test_pages_depend_on_the_seed_alone(kind):
     make = (lambda rng: documents.document(rng, kind)) if kind else documents.scene

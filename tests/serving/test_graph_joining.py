@@ -80,3 +80,27 @@ def test_no_words_and_one(spelling):
         words = boxes, texts, tf.ones([count]), tf.ones([count])
         *_, kept = graph_joining.joined(table, graph_joining.neighbours(boxes), words)
         assert kept.numpy().tolist() == [True] * count
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_with_spaces_are_parted_as_by_numpy(seed):
+    rng, letters = np.random.default_rng(seed), CHARSET.characters + " "
+    boxes = scattered(rng)[:40]
+    texts = ["".join(rng.choice(list(letters), rng.integers(1, 9), p=weights(letters))) for _ in boxes]
+    scores, sure = rng.uniform(0.1, 1, (2, len(boxes))).astype("float32")
+    *found, owners = graph_joining.parted(letters, (tf.constant(boxes), tf.constant(texts), scores, sure))
+    polygons, words, probable, certain = (values.numpy() for values in found)
+    readings = [Reading(text, float(score), (1.0,) * len(text)) for text, score in zip(texts, scores, strict=True)]
+    expected, of_detector, read = joining.parted(boxes, sure, readings)
+    assert [word.decode() for word in words] == [reading.text for reading in read]
+    assert len(read) > len(boxes) and all(" " not in word.text for word in read)
+    np.testing.assert_allclose(polygons, expected, atol=1e-3)
+    np.testing.assert_allclose(probable, [reading.score for reading in read], rtol=1e-5)
+    np.testing.assert_array_equal(certain, of_detector)
+    assert [texts[owner] for owner in owners.numpy()] == [text for text in texts for _ in text.split()]
+
+
+def weights(letters: str) -> np.ndarray:
+    """Chances of characters, of which the space, the last, is more usual."""
+    chances = np.where(np.arange(len(letters)) < len(letters) - 1, 1.0, 5.0)
+    return chances / chances.sum()
