@@ -82,19 +82,16 @@ def spaced(text: str, coverage: np.ndarray, centres: np.ndarray, rng: Rng) -> tu
     factor = np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
     centres = centres.copy()
     for place in [i for i, character in enumerate(text) if character == " "]:
-        empty, middle = ~coverage.any(0), int(np.clip(centres[place], 0, coverage.shape[1] - 1))
-        if not empty[middle]:
+        ink = np.flatnonzero(coverage.any(0))
+        before, after = ink[ink < centres[place]], ink[ink >= centres[place]]
+        if not len(before) or not len(after):
             continue
-        first, last = middle, middle
-        while first and empty[first - 1]:
-            first -= 1
-        while last + 1 < len(empty) and empty[last + 1]:
-            last += 1
-        width = max(2, round(factor * (last + 1 - first)))
+        first, last = int(before[-1]) + 1, int(after[0])  # of the space, and of what comes after it
+        width = max(2, round(factor * (last - first)))
         gap = np.zeros((len(coverage), width), coverage.dtype)
-        coverage = np.concatenate([coverage[:, :first], gap, coverage[:, last + 1 :]], 1)
+        coverage = np.concatenate([coverage[:, :first], gap, coverage[:, last:]], 1)
         centres[place] = first + width / 2
-        centres[place + 1 :] += width - (last + 1 - first)
+        centres[place + 1 :] += width - (last - first)
     return coverage, centres
 
 

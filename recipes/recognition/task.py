@@ -59,7 +59,7 @@ class Task:
 
     def _spans(self, sets: datasets.Named) -> dict[str, list[synthetic.Strip]]:
         """Neighbouring words of each data set that has some: of pages, and those of crops that hold several."""
-        spans = {}
+        spans: dict[str, list[synthetic.Strip]] = {}
         for name, entries in sets.items():
             pages = (found for entry in entries if entry.text is None for found in datasets.spans(entry))
             found = self._strips(name, pages) + [strip for strip in self.real.get(name, ()) if " " in strip.text]
