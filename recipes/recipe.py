@@ -135,6 +135,12 @@ def names() -> list[str]:
     )
 
 
+def of_card(name: str) -> str:
+    """The recipe that is named after a card, "crnn_vgg16_bn_mine" after "crnn_vgg16_bn.mine"; "" where none is."""
+    own = name.replace(".", "_")
+    return next((found for found in names() if found.rpartition(".")[2] == own), "")
+
+
 def find(name: str) -> Recipe:
     """The RECIPE of the module `recipes.NAME`.
 

@@ -152,7 +152,7 @@ def origin_of(how: Recipe, task: str) -> str:
 
     Of paths the last part stands for all: no card names a folder of the machine that trained.
     """
-    name = f"{task}.{how.model}"
+    name = f"{task}.{how.model.replace('.', '_')}"
     if name not in recipe.names():
         return how.task
     usual, here = asdict(recipe.find(name)), asdict(how)

@@ -39,10 +39,9 @@ def recipe_of(model: str) -> Recipe:
     if (Path(model) / train.RECIPE).is_file():
         return stored_recipe(Path(model))
     name = registry.card(model).name
-    named = [found for found in recipe.names() if found.rpartition(".")[2] == name]
-    if not named:
+    if not (named := recipe.of_card(name)):
         raise ValueError(f"no recipe is named after {name!r}; there are: {', '.join(recipe.names())}")
-    return recipe.find(named[0])
+    return recipe.find(named)
 
 
 def finetuning(model: str, data: Sequence[Path], replay: Sequence[Path] = (), characters: str = "") -> Recipe:

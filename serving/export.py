@@ -43,7 +43,7 @@ from zoo import decoding, registry, runtime
 from zoo.charset import Charset
 from zoo.files import sha256
 from zoo.language import WEIGHT
-from zoo.reading import spelt
+from zoo.reading import DETECTOR, RECOGNIZER, spelt
 
 PIXELS = "pixels"  # the signature of images that are already prepared
 MANIFEST = "assets.extra/manifest.json"
@@ -53,7 +53,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "classification": {"size": [32, 32], "picture": "character"},
 }
 TOLERANCE = 1e-3  # of the largest logit: the graph may sum in another order than the network
-DETECTION, RECOGNITION = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small"  # that read pages unless others are named
 MULTIPLE = 32  # of a page's height and width, where the network leaves them free
 
 
@@ -186,8 +185,8 @@ def _need_tensorflow() -> None:
 
 
 def export_ocr(
-    detection: str | os.PathLike = DETECTION,
-    recognition: str | os.PathLike = RECOGNITION,
+    detection: str | os.PathLike = DETECTOR,
+    recognition: str | os.PathLike = RECOGNIZER,
     folder: str | os.PathLike = "saved_models",
     *,
     name: str = "ocr",

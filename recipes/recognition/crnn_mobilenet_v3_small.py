@@ -1,4 +1,4 @@
-"""The default recognizer: small, for laptops and phones.
+"""A small recognizer, for laptops and phones.
 
 zoo train recognition.crnn_mobilenet_v3_small --run runs/crnn_small --data DATA
 

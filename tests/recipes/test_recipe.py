@@ -22,14 +22,20 @@ def test_recipes_have_the_names_of_the_models_that_they_make():
         if folder == "pretraining":  # of a network of any task, several ways
             assert own.startswith(f"{found.model}_")
         else:
-            assert name == f"{zoo.card(found.model).task}.{found.model}"
+            assert name == f"{zoo.card(found.model).task}.{found.model.replace('.', '_')}"
+            assert recipe.of_card(found.model) == name
+
+
+def test_no_recipe_is_named_after_a_card_that_is_not_there():
+    assert recipe.of_card("crnn_mobilenet_v3_small.lines") == "recognition.crnn_mobilenet_v3_small_lines"
+    assert recipe.of_card("crnn_mobilenet_v3_small.mine") == ""
 
 
 def test_recipes_are_listed_with_what_they_are(capsys):
     assert cli.main(["recipes"]) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert list(rows) == recipe.names()
-    assert rows["recognition.crnn_mobilenet_v3_small"] == "The default recognizer: small, for laptops and phones."
+    assert rows["recognition.crnn_mobilenet_v3_small"] == "A small recognizer, for laptops and phones."
 
 
 def test_values_are_read_as_the_type_of_their_field():

@@ -1,0 +1,26 @@
+"""The recognizer of the default pair: that of docTR's alphabet and a space, so that it parts words found together.
+
+zoo data cases DATA/sroie --output DATA/sroie_lines
+zoo train recognition.crnn_mobilenet_v3_small_lines --run runs/lines --data DATA --start crnn_mobilenet_v3_small
+
+The second set are the words of the first in the case that its print shows, and pairs of them. A space is a new row of
+the last layer; all else goes on from the weights that it starts from.
+"""
+
+from dataclasses import replace
+
+from recipes.recognition.crnn_mobilenet_v3_small import RECIPE as SMALL
+
+RECIPE = replace(
+    SMALL,
+    model="crnn_mobilenet_v3_small.lines",
+    real=("icdar15_words", "icdar15_scenes", "sroie_lines", "docbank_pages", "tapus_fr_typewritten"),
+    real_share=0.35,
+    together=0.15,
+    batch=64,
+    steps=10_000,
+    rate=1.1e-3,
+    easy=0,
+    longest=18,
+    widest=224,
+)
