@@ -354,7 +354,7 @@ def test_tensors_of_many_numbers_are_read_at_once():
 
 def test_more_requests_than_are_allowed_are_refused(toys):
     with Server({"toy": toys}, "127.0.0.1:0", rest="127.0.0.1:0", in_flight=1) as server:
-        body = {"signature_name": "slow", "inputs": {"rounds": 150}}
+        body = {"signature_name": "slow", "inputs": {"rounds": 800}}  # a second or more
         thread = threading.Thread(target=ask, args=(server, MODEL + ":predict", body))
         thread.start()
         time.sleep(0.2)
