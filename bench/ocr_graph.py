@@ -10,16 +10,12 @@ graph / reader.
 
 A PAGE is a picture, a folder of pictures, or with --split a data set of `recipes.data.datasets`.
 
-With --split test --limit 0 --min-confidence 0, on one busy core (2026-11-21):
+With --split test --limit 0, beside other work (2026-11-28):
 
                              pages   words   graph    same   graph s  reader s   ratio
-sroie                          100   11815   11818  0.9949      1.23      1.17    1.06
-icdar15_scenes                 130    4932    4930  0.9641      1.22      1.15    1.07
-all                            230   16747   16748  0.9858      1.22      1.16    1.07
-
-By default, without the words that readers leave out, with --limit 43:
-
-icdar15_scenes                  43     481     485  0.9938      1.28      1.19    1.10
+icdar15_scenes                 130     602     602  0.9900      0.38      0.55    0.76
+sroie                          100   11086   11087  0.9997      0.63      0.60    1.05
+all                            230   11688   11689  0.9992      0.49      0.57    0.99
 """
 
 from __future__ import annotations
