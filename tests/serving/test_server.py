@@ -597,7 +597,7 @@ def test_a_model_that_does_not_load_at_the_start(models):
 def test_more_requests_than_are_allowed_are_refused(models):
     with Server(models, "127.0.0.1:0", threads=1, in_flight=1) as server, connect(server, retries=0) as client:
         thread = threading.Thread(
-            target=lambda: client.predict("toy", {"rounds": np.int32(100)}, signature="slow"),
+            target=lambda: client.predict("toy", {"rounds": np.int32(600)}, signature="slow"),
         )
         thread.start()
         time.sleep(0.1)
