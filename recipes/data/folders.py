@@ -92,7 +92,7 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str,
     """Writes the words, and pairs of them, of a data set's `train` split, each in the case that print shows, as crops.
 
     Args:
-        folder: the data set, whose labels are all in capitals. What validation looks at stays out.
+        folder: the data set, whose labels are all in capitals. What validation looks at stays out, and doubles of tests.
         output: a folder that is made, with SOURCE.md of the data set.
         recognizer: of CTC, which tells the case: see `recipes.data.cases`.
 
@@ -104,7 +104,8 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str,
         FileNotFoundError: the folder has no labels.
     """
     counts = {"words": 0, "left_out": 0}
-    entries = [entry for entry in datasets.read(folder, "train") if not datasets.held_out(entry)]
+    folder = folder.resolve()
+    entries = datasets.train_split(folder.parent, [folder.name])[0][folder.name]
 
     def rows() -> Iterator[dict[str, Any]]:
         for entry in entries:

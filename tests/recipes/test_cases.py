@@ -122,6 +122,12 @@ def test_a_data_set_is_written_with_its_licence(tmp_path):
         folders.write_cased(source, made, Shown([]))
 
 
+def test_a_double_of_a_test_page_stays_out(tmp_path, monkeypatch):
+    source = receipt(tmp_path / "set")
+    monkeypatch.setattr(datasets, "DOUBLES", frozenset({("set", "a.png")}))
+    assert folders.write_cased(source, tmp_path / "cased", Shown([])) == {"words": 0, "left_out": 0}
+
+
 def test_a_folder_without_labels_is_told(tmp_path, capsys):
     assert cli.main(["data", "cases", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
     assert "has no labels.jsonl" in capsys.readouterr().err
