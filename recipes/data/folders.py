@@ -92,7 +92,8 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str,
     """Writes the words, and pairs of them, of a data set's `train` split, each in the case that print shows, as crops.
 
     Args:
-        folder: the data set, whose labels are all in capitals. What validation looks at stays out, and doubles of tests.
+        folder: the data set, whose labels are all in capitals. What validation looks at stays out, and doubles of
+            test pages.
         output: a folder that is made, with SOURCE.md of the data set.
         recognizer: of CTC, which tells the case: see `recipes.data.cases`.
 
