@@ -842,7 +842,8 @@ def add_data(subparsers) -> None:
         "cases",
         help="find the case of labels that are all in capitals",
         description="Writes the words of a data set whose labels are all in capitals whatever the print, as of SROIE, "
-        "as crops with the case that a recognizer finds likeliest. Words whose print does not tell are left out.",
+        "and pairs of neighbours, as crops with the case that a recognizer finds likeliest. Those whose print does not "
+        "tell are left out.",
     )
     cased.add_argument("folder", metavar="DIR", type=Path, help="a data set with its labels")
     cased.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder that is made")

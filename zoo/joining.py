@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from zoo import geometry
 from zoo.charset import Reading
 from zoo.language import Language
 
@@ -141,14 +142,12 @@ def parted(
     A text with spaces is several words. Each has that part of the box which its characters should take, and that part
     of the reading's score, as a product, which is its share of the characters.
     """
-    parts = [part for i, reading in enumerate(readings) for part in _words(i, reading)]
-    if len(parts) == len(readings) and all(part[1] is readings[part[0]] for part in parts):
+    if not any(" " in reading.text for reading in readings):
         return boxes, scores, list(readings)
+    parts = [part for i, reading in enumerate(readings) for part in _words(i, reading)]
     owners = np.array([i for i, *_ in parts], int)
     start, stop = (np.array([part[side] for part in parts], "float32").reshape(-1, 1) for side in (2, 3))
-    a, b, c, d = np.moveaxis(boxes[owners], 1, 0)
-    cut = [a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)]
-    return np.stack(cut, 1), scores[owners], [reading for _, reading, *_ in parts]
+    return geometry.part(boxes[owners], start, stop), scores[owners], [reading for _, reading, *_ in parts]
 
 
 def _words(owner: int, reading: Reading) -> list[tuple[int, Reading, float, float]]:

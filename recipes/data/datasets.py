@@ -28,8 +28,8 @@ import cv2
 import numpy as np
 
 from recipes.data.documents import LABELS
+from zoo import geometry, joining
 from zoo import image as images
-from zoo import joining
 
 # What the words and regions of DocBank and PubLayNet are called, and which of `documents.LABELS` they are.
 REGIONS = {
@@ -408,11 +408,10 @@ def _neighbours(entry: Entry, picture: np.ndarray) -> Iterator[tuple[np.ndarray,
         if unclear or not tokens:
             before = None
         elif len(tokens) > 1:
-            before, (a, b, c, d) = None, polygon
+            before = None
             parts = cut(images.crop(picture, polygon), label)
             for (start, _, left), (_, stop, right) in itertools.pairwise(parts):
-                outline = [a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)]
-                yield np.array(outline, np.float32), f"{left} {right}"
+                yield geometry.part(polygon, start, stop), f"{left} {right}"
             if not parts and len(tokens) <= 4:
                 yield polygon, " ".join(tokens)
         else:
@@ -440,9 +439,8 @@ def words(entry: Entry, picture: np.ndarray) -> tuple[np.ndarray, list[str], np.
             parts = cut(images.crop(picture, polygon), text)
         if not parts:
             parts, unclear = [(0.0, 1.0, "")], True
-        (a, b, c, d) = polygon
         for start, stop, word in parts:
-            polygons.append([a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)])
+            polygons.append(geometry.part(polygon, start, stop))
             texts.append(word)
             illegible.append(unclear or not word)
     return np.array(polygons, np.float32).reshape(-1, 4, 2), texts, np.array(illegible, bool)
