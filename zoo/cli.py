@@ -847,6 +847,7 @@ def add_data(subparsers) -> None:
     )
     cased.add_argument("folder", metavar="DIR", type=Path, help="a data set with its labels")
     cased.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder that is made")
+    cased.add_argument("--pages", action="store_true", help="whole pages, for spotters, instead of crops")
     cased.add_argument("--model", default="crnn_mobilenet_v3_small", help="default: crnn_mobilenet_v3_small")
     check = kinds.add_parser("check", help="read a data set to its end", description="Counts, and what is wrong.")
     check.add_argument("folder", metavar="DIR", type=Path, help="a data set with its labels, or packed")
@@ -874,7 +875,7 @@ def data(args: argparse.Namespace) -> int:
     elif args.action == "cases":
         card = registry.card_for(args.model, "recognition")
         by = reading.recognizer_of(card, runtime.connect(args.model), **card.reading)
-        print("\n".join(_pairs(folders.write_cased(args.folder, args.output, by))))
+        print("\n".join(_pairs(folders.write_cased(args.folder, args.output, by, args.pages))))
     elif args.action == "apart":
         return _apart(args.folders)
     elif (args.folder / shards.MANIFEST).is_file():

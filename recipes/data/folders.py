@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,16 @@ def page_at(seed: int, index: int, kind: str) -> documents.Sample:
     return documents.scene(rng) if kind == "scene" else documents.document(rng, kind)
 
 
-def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str, int]:
-    """Writes the words, and pairs of them, of a data set's `train` split, each in the case that print shows, as crops.
+def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool = False) -> dict[str, int]:
+    """Writes the words of a data set's `train` split, each in the case that print shows.
 
     Args:
         folder: the data set, whose labels are all in capitals. What validation looks at stays out, and doubles of
             test pages.
         output: a folder that is made, with SOURCE.md of the data set.
         recognizer: of CTC, which tells the case: see `recipes.data.cases`.
+        pages: for spotters: whole pages, on which a word whose print does not tell has a place and no text. Else crops
+            for recognizers, of words and of neighbours.
 
     Returns:
         "words" and pairs that were written, and how many were "left_out" since the print did not tell.
@@ -108,18 +110,38 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer) -> dict[str,
     folder = folder.resolve()
     entries = datasets.train_split(folder.parent, [folder.name])[0][folder.name]
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def told(words: Sequence[tuple[np.ndarray, str]]) -> list[str]:
+        logits = recognizer.logits([picture for picture, _ in words])
+        texts = [cases.told(text, seen, recognizer.charset) for (_, text), seen in zip(words, logits, strict=True)]
+        counts["words"] += len(texts) - texts.count("")
+        counts["left_out"] += texts.count("")
+        return texts
+
+    def crops() -> Iterator[dict[str, Any]]:
         for entry in entries:
             words = [*datasets.crops(entry), *datasets.spans(entry)]
-            logits = recognizer.logits([picture for picture, _ in words])
-            for number, ((picture, text), seen) in enumerate(zip(words, logits, strict=True)):
-                text = cases.told(text, seen, recognizer.charset)
-                counts["words" if text else "left_out"] += 1
+            for number, ((picture, _), text) in enumerate(zip(words, told(words), strict=True)):
                 if text:
                     name = _save(output, f"{entry.path.stem}_{number:03}.png", picture)
                     yield {"image": name, **_size(picture), "text": text}
 
-    _write_labels(output, rows())
+    def whole() -> Iterator[dict[str, Any]]:
+        for entry in entries:
+            picture = entry.read()
+            polygons, texts, illegible = datasets.words(entry, picture)
+            legible = np.flatnonzero(~illegible)
+            known = told([(image.crop(picture, polygons[i]), texts[i]) for i in legible])
+            shown = dict(zip(legible.tolist(), known, strict=True))
+            words = [
+                {"polygon": polygon.tolist(), "text": shown.get(i, ""), "illegible": i not in shown}
+                for i, polygon in enumerate(polygons)
+            ]
+            name = f"images/{entry.path.name}"
+            with replacing(output / name) as temporary:
+                shutil.copyfile(entry.path, temporary)
+            yield {"image": name, **_size(picture), "level": "word", "words": words}
+
+    _write_labels(output, whole() if pages else crops())
     if (folder / SOURCE).is_file():
         shutil.copyfile(folder / SOURCE, output / SOURCE)
     return counts

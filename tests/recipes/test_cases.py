@@ -122,6 +122,16 @@ def test_a_data_set_is_written_with_its_licence(tmp_path):
         folders.write_cased(source, made, Shown([]))
 
 
+def test_pages_keep_the_places_of_words_whose_print_does_not_tell(tmp_path):
+    source, made = receipt(tmp_path / "set"), tmp_path / "cased"
+    counts = folders.write_cased(source, made, Shown(["Total", "blank", "9.90"]), pages=True)
+    assert counts == {"words": 2, "left_out": 1}
+    (page,), (before,) = datasets.read(made), datasets.read(source)
+    assert page.texts == ("Total", "", "9.90") and page.level == "word" and not any(page.illegible)
+    np.testing.assert_allclose(page.polygons, before.polygons)
+    np.testing.assert_array_equal(page.read(), before.read())
+
+
 def test_a_double_of_a_test_page_stays_out(tmp_path, monkeypatch):
     source = receipt(tmp_path / "set")
     monkeypatch.setattr(datasets, "DOUBLES", frozenset({("set", "a.png")}))
