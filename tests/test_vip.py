@@ -52,3 +52,15 @@ def test_a_map_is_attended_to_from_every_place():
         np.testing.assert_allclose(
             result[0, row, column, part], power / power.sum() @ value[0, 0, :, part], rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_maps_of_sides_that_a_graph_does_not_know(upright):
+    """As in training, where batches of free size are taken from the pipeline within the graph."""
+    import tensorflow as tf
+
+    layer = StripeAttention(2, 2, upright)
+    inputs = [random(1, 4, 6, 4) for _ in range(3)]
+    expected = np.asarray(layer(*inputs))
+    free = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 4))] * 3)
+    np.testing.assert_allclose(np.asarray(free(*inputs)), expected, rtol=1e-5, atol=1e-6)

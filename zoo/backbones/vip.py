@@ -80,7 +80,7 @@ class StripeAttention(layers.Layer):
         self.local.build(query_shape)
 
     def call(self, query, key, value):
-        batch, height, width, channels = ops.shape(query)[0], query.shape[1], ops.shape(query)[2], query.shape[3]
+        batch, height, width, channels = ops.shape(query)
         tall, wide = (height, self.stripe) if self.upright else (self.stripe, width)
         grid = (batch, height // tall, width // wide)
 
