@@ -1,0 +1,26 @@
+"""Digits: those of MNIST, written by hand, and numbers in print, from the recognizer of words.
+
+zoo train recognition.crnn_mobilenet_v3_small_digits --run runs/digits --data DATA --start crnn_mobilenet_v3_small
+
+Of the rows of the last layer those of the ten digits are kept.
+"""
+
+from dataclasses import replace
+
+from recipes.recognition.crnn_mobilenet_v3_small import RECIPE as SMALL
+
+RECIPE = replace(
+    SMALL,
+    model="crnn_mobilenet_v3_small.digits",
+    real=("mnist",),
+    real_share=0.8,
+    aligned=0.0,
+    easy=0,
+    longest=10,
+    batch=128,
+    steps=3000,
+    widest=160,
+    checkpoint_every=250,
+    validate_every=1000,
+    validation=2000,
+)
