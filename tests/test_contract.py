@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 
+import keras
 import numpy as np
 import pytest
 
@@ -139,6 +140,21 @@ def test_pixels_may_be_whole_or_fractional(card, network):
     image = pixels(card, 1)
     for key, value in outputs(network, image).items():
         np.testing.assert_array_equal(value, outputs(network, image.astype("float32"))[key])
+
+
+def test_a_graph_that_does_not_know_the_sides_gives_the_same(card, network):
+    """As TensorFlow traces a network for pictures that it decodes itself, and for batches of training."""
+    shape = network.inputs[0].shape
+    if keras.backend.backend() != "tensorflow" or card.task == "spotting" or None not in shape[1:]:
+        return
+    import tensorflow as tf
+
+    spec = tf.TensorSpec(shape, "float32")
+    free = tf.function(lambda image: network(image, training=False), input_signature=[spec])
+    image = pixels(card, 1).astype("float32")
+    answers = free(image)
+    for key, value in outputs(network, image).items():
+        np.testing.assert_allclose(np.asarray(answers[key]), value, rtol=1e-4, atol=1e-3 * np.abs(value).max())
 
 
 def test_the_input_is_named_image(card, network):

@@ -18,9 +18,9 @@ RECIPE = replace(
     easy=0,
     longest=10,
     batch=128,
-    steps=3000,
+    steps=1500,
     widest=160,
     checkpoint_every=250,
-    validate_every=1000,
+    validate_every=1500,
     validation=2000,
 )

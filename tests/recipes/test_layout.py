@@ -251,4 +251,4 @@ def test_a_finder_learns_pages(tmp_path, monkeypatch):
     )  # fmt: skip
     train.train(how, tmp_path / "run", verbose=False)
     scores = zoo.card(tmp_path / "run").results["validation"]
-    assert scores["ap50"] > 0.7, scores
+    assert scores["synthetic_ap50"] > 0.7, scores

@@ -106,7 +106,7 @@ def test_a_segmenter_learns_pages(tmp_path, monkeypatch):
         train.registry, "card", lambda name, real=train.registry.card: small if name == "unet" else real(name)
     )
     train.train(how, tmp_path / "run", verbose=False)
-    assert zoo.card(tmp_path / "run").results["validation"]["miou"] > 0.7
+    assert zoo.card(tmp_path / "run").results["validation"]["synthetic_miou"] > 0.7
 
 
 def test_a_segmenter_learns_further_pages_and_says_what_changed(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from keras import layers
 
 from zoo.backbones.resnet import residual
-from zoo.layers import conv_bn
+from zoo.layers import Upsample, conv_bn
 
 MODULES = (1, 4, 3)  # of the stages with 2, 3 and 4 branches
 DEPTH = 4  # residual blocks of a branch between two exchanges, and bottlenecks of the first stage
@@ -31,7 +31,7 @@ def reduced(x, filters: int, times: int, name: str):
 def enlarged(x, filters: int, times: int, name: str):
     """A map doubled `times` over, to `filters` channels."""
     x = conv_bn(x, filters, 1, name, activation=None)
-    return layers.UpSampling2D(2**times, interpolation="bilinear", name=f"{name}_up")(x)
+    return Upsample(2**times, False, name=f"{name}_up")(x)
 
 
 def exchange(maps: list, name: str) -> list:

@@ -14,7 +14,7 @@ import keras
 from keras import layers, ops
 
 from zoo.backbones import backbone
-from zoo.layers import conv_bn, normalize
+from zoo.layers import Upsample, conv_bn, normalize
 from zoo.segmentation.unet import MEAN, STD
 
 RATES = (12, 24, 36)
@@ -67,5 +67,5 @@ def deeplabv3(
     x = backbone(features, normalize(image, MEAN, STD), dilated=2)[-1]
     x = layers.Dropout(dropout, name="dropout")(pyramid(x, channels, rates))
     x = layers.Conv2D(classes, 1, name="scores")(conv_bn(x, channels, 3, "head"))
-    logits = layers.UpSampling2D(STRIDE, interpolation="bilinear", dtype="float32", name="logits")(x)
+    logits = Upsample(STRIDE, False, dtype="float32", name="logits")(x)
     return keras.Model(image, {"logits": logits}, name=name)

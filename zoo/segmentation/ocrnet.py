@@ -16,7 +16,7 @@ import keras
 from keras import layers, ops
 
 from zoo.backbones import backbone
-from zoo.layers import conv, conv_bn, normalize
+from zoo.layers import Upsample, conv, conv_bn, normalize
 from zoo.segmentation.unet import MEAN, STD
 
 
@@ -73,7 +73,7 @@ def maps(image, features: str):
         return backbone(features, image, dilated=2)[-2:]
     fine, *others = backbone(features, image)
     parts = [fine] + [
-        layers.UpSampling2D(2**level, interpolation="bilinear", name=f"map{level + 2}_up")(x)
+        Upsample(2**level, False, name=f"map{level + 2}_up")(x)
         for level, x in enumerate(others, 1)
     ]
     whole = layers.Concatenate(name="maps")(parts)
@@ -105,6 +105,6 @@ def ocrnet(
     x = layers.Conv2D(classes, 1, name="scores")(layers.Dropout(0.05, name="dropout")(x))
 
     def large(scores, name: str):
-        return layers.UpSampling2D(stride, interpolation="bilinear", dtype="float32", name=name)(scores)
+        return Upsample(stride, False, dtype="float32", name=name)(scores)
 
     return keras.Model(image, {"logits": large(x, "logits"), "coarse": large(coarse, "coarse_large")}, name=name)
