@@ -19,7 +19,7 @@ from zoo.charset import Charset
 from zoo.reading import Spotter, spotter_of
 from zoo.registry import Card
 
-WORDS = 24  # of a crop, that are read in a step
+WORDS = 40  # of a crop, that are read in a step
 WEIGHTS = {"cls": 1.0, "iou": 1.0, "ctc": 1.0}  # λ of the parts of the loss, see `losses.spotting`
 LOOSE = 0.04  # deviation of corners, in heights, while it is not known how far the network's own boxes are off
 PROBES = 12  # crops on which that is measured
