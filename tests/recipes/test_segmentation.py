@@ -98,8 +98,8 @@ def test_a_segmenter_learns_pages(tmp_path, monkeypatch):
     monkeypatch.setattr(task.Task, "page", lambda self, seed, real=task.Task.page: real(self, (7, seed[-1] % 2)))
     how = replace(
         recipe.find("segmentation.unet"),
-        options={"width": 8, "depth": 3}, size=(128, 128), batch=2, steps=240, rate=5e-3, warmup=10, ema=0.9,
-        checkpoint_every=240, validate_every=240, validation=2,
+        options={"width": 8, "depth": 3}, size=(128, 128), batch=2, steps=400, rate=5e-3, warmup=10, ema=0.9,
+        checkpoint_every=400, validate_every=400, validation=2,
     )  # fmt: skip
     small = replace(zoo.card("unet"), reading=zoo.card("unet").reading | {"size": [128, 128]})
     monkeypatch.setattr(
