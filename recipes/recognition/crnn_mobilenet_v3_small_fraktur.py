@@ -1,9 +1,10 @@
 """Lines of German blackletter print, from the recognizer of the default pair.
 
-zoo train recognition.crnn_mobilenet_v3_small_fraktur --run runs/fraktur --data DATA --start crnn_mobilenet_v3_small.lines
+zoo train recognition.crnn_mobilenet_v3_small_fraktur --run runs/fraktur --data DATA \\
+    --start crnn_mobilenet_v3_small.lines
 
-Lines are wide, and there are few of them: what the start knows of letters is kept, and a long s, umlauts, German
-quotation marks and a dash are new rows of the last layer.
+There are few lines of it: what the start knows of letters is kept, and a long s, umlauts, German quotation marks and a
+dash are new rows of the last layer. The shipped weights came of one such run, 17 minutes of one of two busy cores.
 """
 
 from dataclasses import replace

@@ -72,10 +72,7 @@ def maps(image, features: str):
     if not features.startswith("hrnet"):
         return backbone(features, image, dilated=2)[-2:]
     fine, *others = backbone(features, image)
-    parts = [fine] + [
-        Upsample(2**level, False, name=f"map{level + 2}_up")(x)
-        for level, x in enumerate(others, 1)
-    ]
+    parts = [fine] + [Upsample(2**level, False, name=f"map{level + 2}_up")(x) for level, x in enumerate(others, 1)]
     whole = layers.Concatenate(name="maps")(parts)
     return whole, whole
 
