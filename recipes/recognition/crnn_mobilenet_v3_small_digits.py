@@ -2,7 +2,8 @@
 
 zoo train recognition.crnn_mobilenet_v3_small_digits --run runs/digits --data DATA --start crnn_mobilenet_v3_small
 
-Of the rows of the last layer those of the ten digits are kept.
+Of the rows of the last layer those of the ten digits are kept. The shipped weights came of such a run and of 2000
+steps more (real_share=0.85, rate=8e-4, ema=0.998), half an hour of one of two busy cores in all.
 """
 
 from dataclasses import replace
