@@ -135,10 +135,10 @@ def names() -> list[str]:
     )
 
 
-def of_card(name: str) -> str:
-    """The recipe that is named after a card, "crnn_vgg16_bn_mine" after "crnn_vgg16_bn.mine"; "" where none is."""
-    own = name.replace(".", "_")
-    return next((found for found in names() if found.rpartition(".")[2] == own), "")
+def of_card(name: str, task: str) -> str:
+    """The recipe named after a card, as "recognition.crnn_vgg16_bn_mine" is after "crnn_vgg16_bn.mine"; "" for none."""
+    own = f"{task}.{name.replace('.', '_')}"
+    return own if own in names() else ""
 
 
 def find(name: str) -> Recipe:

@@ -152,8 +152,7 @@ def origin_of(how: Recipe, task: str) -> str:
 
     Of paths the last part stands for all: no card names a folder of the machine that trained.
     """
-    name = f"{task}.{how.model.replace('.', '_')}"
-    if name not in recipe.names():
+    if not (name := recipe.of_card(how.model, task)):
         return how.task
     usual, here = asdict(recipe.find(name)), asdict(how)
     here |= {key: Path(here[key]).name for key in ("start", "teacher", "target")}

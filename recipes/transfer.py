@@ -31,16 +31,16 @@ RESAMPLES = 2000
 
 
 def recipe_of(model: str) -> Recipe:
-    """The recipe of a run's folder, or the first that is named after a card.
+    """The recipe of a run's folder, or that which is named after a card.
 
     Raises:
         ValueError: there is none.
     """
     if (Path(model) / train.RECIPE).is_file():
         return stored_recipe(Path(model))
-    name = registry.card(model).name
-    if not (named := recipe.of_card(name)):
-        raise ValueError(f"no recipe is named after {name!r}; there are: {', '.join(recipe.names())}")
+    card = registry.card(model)
+    if not (named := recipe.of_card(card.name, card.task)):
+        raise ValueError(f"no recipe is named after {card.name!r}; there are: {', '.join(recipe.names())}")
     return recipe.find(named)
 
 

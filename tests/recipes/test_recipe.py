@@ -23,12 +23,14 @@ def test_recipes_have_the_names_of_the_models_that_they_make():
             assert own.startswith(f"{found.model}_")
         else:
             assert name == f"{zoo.card(found.model).task}.{found.model.replace('.', '_')}"
-            assert recipe.of_card(found.model) == name
+            assert recipe.of_card(found.model, zoo.card(found.model).task) == name
 
 
 def test_no_recipe_is_named_after_a_card_that_is_not_there():
-    assert recipe.of_card("crnn_mobilenet_v3_small.lines") == "recognition.crnn_mobilenet_v3_small_lines"
-    assert recipe.of_card("crnn_mobilenet_v3_small.mine") == ""
+    lines = recipe.of_card("crnn_mobilenet_v3_small.lines", "recognition")
+    assert lines == "recognition.crnn_mobilenet_v3_small_lines"
+    assert recipe.of_card("crnn_mobilenet_v3_small.mine", "recognition") == ""
+    assert recipe.of_card("crnn_mobilenet_v3_small.masked", "recognition") == ""  # pretraining has one
 
 
 def test_recipes_are_listed_with_what_they_are(capsys):
