@@ -1,6 +1,7 @@
 """Smaller models: channels cut out, weights held at zero, numbers of eight bits; and a guard of what that costs.
 
     zoo compress MODEL --data FOLDER --output FILE.onnx --most-loss 0.01      eight bits, for onnxruntime
+    zoo compress MODEL --data FOLDER --output FILE.tflite --method dynamic    eight bits, for LiteRT
     zoo compress MODEL --prune 0.3 --output DIR                               fewer channels: a model to go on from
     zoo train RECIPE --run RUN --set model=DIR start=DIR                      it learns again what it lost
     zoo train RECIPE --run RUN --start MODEL --set sparsity=0.7               most weights become 0 while it learns
@@ -48,15 +49,17 @@ class Exam:
         data: folder of a data set.
         limit: pictures at most, pages or words.
         shown: pictures of the rest of the split that calibrate, at most.
+        closer: whether a detector looks at small print once more, in pictures of sizes of their own.
 
     Raises:
         ValueError: the split holds none that are held out, or the model is of another task.
     """
 
-    def __init__(self, model: str, data: Path, limit: int = 200, shown: int = 8):
+    def __init__(self, model: str, data: Path, limit: int = 200, shown: int = 8, closer: bool = True):
         self.card = registry.card(model)
         if self.card.task not in TASKS:
             raise ValueError(f"{model} is for {self.card.task}; there are scores for {' and '.join(TASKS)}")
+        self.reading = {**self.card.reading} if closer else {**self.card.reading, "small": 0.0}
         how = Recipe(model=model, task=TASKS[self.card.task], real=(data.name,), few=shown, validation=limit)
         self.task = train.make_task(how, self.card, data.parent)
         held = [sample for samples in self.task.held.values() for sample in samples]
@@ -70,7 +73,7 @@ class Exam:
     def reader(self, run: runtime.Run) -> Detector | Recognizer:
         """What reads with a model that runs anywhere."""
         if self.card.task == "detection":
-            return Detector(run, **self.card.reading)
+            return Detector(run, **self.reading)
         task = self.task
         return Recognizer(run, task.charset, height=task.height, widths=task.widths, decoding=task.decoding)
 
@@ -155,10 +158,67 @@ def to_onnx(
         run = runtime.onnx_run(plain)
         (quantize or quantized)(plain, small, exam.batches(run) if method == "static" else [], method)
         scores = exam.score(run), exam.score(runtime.onnx_run(small))
-        guard(scores, most_loss, f"{exam.card.name} in eight bits ({method})")
-        with replacing(output) as temporary:
-            Path(temporary).write_bytes(small.read_bytes())
-        return Outcome(output, (plain.stat().st_size, small.stat().st_size), scores)
+        return _passed(exam, output, (plain, small), scores, most_loss, method)
+
+
+def to_litert(
+    model: str,
+    data: Path,
+    output: Path,
+    *,
+    method: str = "dynamic",
+    most_loss: float = 0.01,
+    limit: int = 200,
+    shown: int = 8,
+) -> Outcome:
+    """The LiteRT file of a model in eight bits, which `zoo.litert_file.run` runs; written if it reads well enough.
+
+    It has a signature for each width of a recognizer's strips, or each shape of a detector's pages by a third of their
+    longer side; what a detector looks at once more, from closer, is not among these.
+
+    Args:
+        model, data, output, most_loss, limit, shown: as of `to_onnx`.
+        method: "dynamic" or "static", as of `zoo.litert_file.write`.
+
+    Raises:
+        CompressionError: the score would fall by more.
+        ValueError: there is no such method, or not for this model.
+        RuntimeError: LiteRT lacks what the network asks for.
+    """
+    from zoo import litert_file
+
+    if method not in METHODS:
+        raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
+    exam = Exam(model, data, limit, shown, closer=False)
+    network = runtime.inference(registry.load(model), decoding.needed(exam.card.reading))
+    sizes = shapes(exam.card)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, small = Path(folder) / "plain.tflite", Path(folder) / "small.tflite"
+        litert_file.write(network, plain, sizes)
+        run = litert_file.run(plain, runtime.cores())
+        litert_file.write(network, small, sizes, method, exam.batches(run) if method == "static" else [])
+        scores = exam.score(run), exam.score(litert_file.run(small, runtime.cores()))
+        return _passed(exam, output, (plain, small), scores, most_loss, method)
+
+
+def shapes(card: Card) -> list[tuple[int, int]]:
+    """(height, width) of the pictures that a model's file of fixed sizes takes, in pixels."""
+    if card.task == "recognition":
+        return [(int(card.reading["height"]), int(width)) for width in card.reading["widths"]]
+    longer = max(map(int, card.reading.get("size", (1024, 1024))))
+    shorter = sorted({-(-longer * part // 3 // 32) * 32 for part in (1, 2, 3)})
+    return [(longer, side) for side in shorter] + [(side, longer) for side in shorter[:-1]]
+
+
+def _passed(
+    exam: Exam, output: Path, files: tuple[Path, Path], scores: tuple[float, float], most_loss: float, method: str
+) -> Outcome:
+    """Writes the smaller of two files, if the guard lets it pass."""
+    guard(scores, most_loss, f"{exam.card.name} in eight bits ({method})")
+    plain, small = files
+    with replacing(output) as temporary:
+        temporary.write_bytes(small.read_bytes())
+    return Outcome(output, (plain.stat().st_size, small.stat().st_size), scores)
 
 
 def quantized(plain: Path, small: Path, batches: Sequence[np.ndarray], method: str) -> None:

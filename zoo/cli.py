@@ -990,13 +990,15 @@ def add_compress(subparsers) -> None:
     command = subparsers.add_parser(
         "compress",
         help="make a model smaller",
-        description="Writes a model in eight bits as an ONNX file, if it reads well enough on held-out pictures; or "
-        "one with fewer channels, as a folder to train further from: zoo train RECIPE --set model=DIR start=DIR.",
+        description="Writes a model in eight bits as an ONNX or a LiteRT file, if it reads well enough on held-out "
+        "pictures; or one with fewer channels, as a folder to train further from: zoo train RECIPE --set model=DIR start=DIR.",
     )
     command.add_argument("model", metavar="MODEL", help="name of a model, or the folder of a run")
-    command.add_argument("--output", metavar="PATH", type=Path, required=True, help="file, or with --prune folder")
+    command.add_argument("--output", metavar="PATH", type=Path, required=True, help="*.onnx or *.tflite, or with --prune a folder")
     command.add_argument("--data", metavar="FOLDER", type=Path, help="a data set; of `train` some is held out to score")
-    command.add_argument("--method", choices=("static", "dynamic"), default="static", help="default: static")
+    command.add_argument(
+        "--method", choices=("static", "dynamic"), help="default: static for onnxruntime, dynamic for LiteRT, which has no other for recurrent networks"
+    )
     command.add_argument(
         "--most-loss", metavar="S", type=_share, default=0.01, help="by which the score may fall; default: 0.01"
     )
@@ -1017,8 +1019,13 @@ def compress(args: argparse.Namespace) -> None:
         return
     if args.data is None:
         raise ValueError("--data names the data set whose held-out pictures say what eight bits cost")
-    options = {"method": args.method, "most_loss": args.most_loss, "limit": args.limit, "shown": args.calibrate}
-    done = compressing.to_onnx(args.model, args.data.resolve(), args.output, **options)
+    options = {"most_loss": args.most_loss, "limit": args.limit, "shown": args.calibrate}
+    write = {".onnx": compressing.to_onnx, ".tflite": compressing.to_litert}.get(args.output.suffix)
+    if write is None:
+        raise ValueError(f"--output {args.output}: name a file *.onnx, for onnxruntime, or *.tflite, for LiteRT")
+    if args.method:
+        options["method"] = args.method
+    done = write(args.model, args.data.resolve(), args.output, **options)
     print(done.path)
     (before, after), (score, kept) = done.sizes, done.scores
     facts = {"bytes": f"{after}, before {before}", "score": f"{kept:.4f}, before {score:.4f}"}

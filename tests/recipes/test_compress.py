@@ -16,7 +16,7 @@ import zoo
 from recipes import compress, optimizer, rounding, step, train
 from recipes.data import folders
 from recipes.recipe import Recipe
-from zoo import cli, registry, runtime, weights
+from zoo import cli, litert_file, registry, runtime, weights
 
 HOW = Recipe(model="toy", task="", rate=0.05, warmup=0, steps=60, ema=0.9, decay=0, batch=32)
 
@@ -173,6 +173,29 @@ def test_a_file_of_eight_bits_is_smaller_and_nearly_the_same(reader, numbers, tm
 
 
 @pytest.mark.slow
+def test_a_litert_file_of_eight_bits_is_smaller_and_reads_as_much(reader, numbers, tmp_path):
+    path = tmp_path / "small.tflite"
+    assert cli.main(["compress", str(reader), "--data", str(numbers), "--output", str(path), "--most-loss", "1"]) == 0
+    run, network = litert_file.run(path), zoo.load(reader)
+    for width in registry.card(reader).reading["widths"]:
+        strips = np.random.default_rng(0).integers(0, 256, (1, 32, width, 3)).astype("uint8")
+        wanted = np.asarray(network(strips, training=False)["logits"])
+        assert np.abs(run(strips)["logits"] - wanted).max() < 0.1 * np.abs(wanted).max()
+    with pytest.raises(compress.CompressionError, match="and -3 are allowed"):
+        compress.to_litert(str(reader), numbers, tmp_path / "none.tflite", most_loss=-3)
+    with pytest.raises(ValueError, match="recurrent layers"):
+        compress.to_litert(str(reader), numbers, tmp_path / "none.tflite", method="static")
+    assert [file.name for file in tmp_path.iterdir()] == ["small.tflite"]
+
+
+def test_sizes_of_files_are_those_that_are_read():
+    card = registry.card("crnn_mobilenet_v3_small")
+    assert compress.shapes(card) == [(32, width) for width in card.reading["widths"]]
+    card = replace(card, task="detection", reading={"size": [768, 768]})
+    assert compress.shapes(card) == [(768, 256), (768, 512), (768, 768), (256, 768), (512, 768)]
+
+
+@pytest.mark.slow
 def test_a_file_that_reads_badly_is_not_written(reader, numbers, tmp_path, monkeypatch):
     """The model reads all, as it happens; its file, whose logits an accident turned round, nothing."""
 
@@ -210,6 +233,11 @@ def test_the_command_says_what_it_needs(tmp_path, capsys):
     assert "--data names the data set" in capsys.readouterr().err
     with pytest.raises(ValueError, match="method=4: there are static, dynamic"):
         compress.to_onnx("crnn_mobilenet_v3_small", tmp_path, tmp_path / "small.onnx", method="4")
+    with pytest.raises(ValueError, match="method=4: there are static, dynamic"):
+        compress.to_litert("crnn_mobilenet_v3_small", tmp_path, tmp_path / "small.tflite", method="4")
+    command = ["compress", "crnn_mobilenet_v3_small", "--data", str(tmp_path), "--output", str(tmp_path / "small.bin")]
+    assert cli.main(command) == 1
+    assert "small.bin: name a file *.onnx, for onnxruntime, or *.tflite, for LiteRT" in capsys.readouterr().err
     with pytest.raises(ValueError, match="unet is for segmentation"):
         compress.Exam("unet", tmp_path)
 

@@ -1,0 +1,170 @@
+"""The LiteRT (TensorFlow Lite) file of a network: one signature for each size of picture, which share the weights.
+
+LiteRT lays out its memory, and its quick kernels, for one size. So a file is made for a few: a signature "768x512" takes
+"image" (1, 768, 512, 3) uint8 and gives what the network does. Weights are in the file once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.files import replacing
+
+Size = tuple[int, int]
+METHODS = ("float", "dynamic", "static")
+LOOPS = {"While", "StatelessWhile"}
+ALIKE = 2e-3  # of the largest value: the most by which a file of plain numbers may differ from its network
+
+
+def write(
+    network: keras.Model,
+    path: str | os.PathLike,
+    sizes: Iterable[Size],
+    method: str = "float",
+    batches: Sequence[np.ndarray] = (),
+) -> None:
+    """Writes the file, whole or not at all.
+
+    Args:
+        network: from an image (B, H, W, 3) uint8 to named outputs: see `zoo.runtime.inference`.
+        path: of the file.
+        sizes: (height, width) of its signatures, pixels.
+        method: "float"; "dynamic", weights of eight bits, and what flows into products by the range of each picture;
+            "static", all in eight bits, by the ranges of some pictures.
+        batches: those pictures, (B, H, W, 3) uint8 each, for "static".
+
+    Raises:
+        ValueError: no such method; "static" without pictures; or of a network with loops, as recurrent layers are.
+        RuntimeError: LiteRT lacks what the network asks for, or a plain file answers otherwise than the network.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
+    sizes = sorted(set(sizes))
+    functions = {name_of(size): _frozen(network, size) for size in sizes}
+    if method == "static" and not batches:
+        raise ValueError("method=static takes the ranges of values from pictures: give some")
+    if method == "static" and any(_loops(function) for function in functions.values()):
+        raise ValueError(f"{network.name} has recurrent layers, for which LiteRT has no static ranges: method=dynamic")
+    module = tf.Module()
+    module.functions = {name: function for name, function in functions.items()}  # kept alive while it is saved
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is to become a package of its own
+        tf.saved_model.save(module, folder, signatures=functions)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
+        if method != "float":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if method == "static":
+            converter.representative_dataset = lambda: _shown(batches, sizes)
+        try:
+            content = converter.convert()
+        except Exception as error:  # the converter's own kinds are not public
+            raise RuntimeError(f"LiteRT has no way to run {network.name}: {str(error).partition(chr(10))[0]}") from error
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        if method == "float":
+            _compare(network, temporary, sizes[0])
+
+
+def run(path: str | os.PathLike, threads: int = 1) -> Callable[[Any], Mapping[str, np.ndarray]]:
+    """The `run` of a file of `write`, from a batch (B, H, W, 3) uint8 to named outputs; one picture at a time.
+
+    Pictures lie at the top left of those of the nearest size that holds them; of maps their part is given.
+
+    Raises:
+        ValueError: when called: the pictures are larger than any of the file's sizes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        interpreter = tf.lite.Interpreter(os.fspath(path), num_threads=threads)
+    runners = {size_of(name): interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
+
+    def one(picture: np.ndarray) -> dict[str, np.ndarray]:
+        inner = picture.shape[:2]
+        size = holding(inner, runners)
+        canvas = np.zeros((1, *size, 3), np.uint8)
+        canvas[0, : inner[0], : inner[1]] = picture
+        return {key: _part(np.array(value), inner, size) for key, value in runners[size](image=canvas).items()}
+
+    def call(batch: Any) -> dict[str, np.ndarray]:
+        rows = [one(picture) for picture in batch]
+        return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+
+    return call
+
+
+def name_of(size: Size) -> str:
+    """(768, 512) → "768x512"."""
+    return "x".join(map(str, size))
+
+
+def size_of(name: str) -> Size:
+    """ "768x512" → (768, 512)."""
+    height, width = map(int, name.split("x"))
+    return height, width
+
+
+def holding(inner: Size, sizes: Iterable[Size]) -> Size:
+    """The smallest of the sizes that holds a picture of another.
+
+    Raises:
+        ValueError: none does.
+    """
+    found = [size for size in sizes if size[0] >= inner[0] and size[1] >= inner[1]]
+    if not found:
+        raise ValueError(f"a picture of {name_of(inner)} pixels; this file takes {', '.join(map(name_of, sizes))}")
+    return min(found, key=lambda size: size[0] * size[1])
+
+
+def _part(value: np.ndarray, inner: Size, size: Size) -> np.ndarray:
+    """Of a map (1, h, w, C) of a picture of a size the part that shows the inner one; all else as it is."""
+    if value.ndim != 4 or inner == size:
+        return value
+    height, width = (-(-side * total // whole) for side, total, whole in zip(inner, value.shape[1:3], size, strict=True))
+    return value[:, :height, :width]
+
+
+def _frozen(network: keras.Model, size: Size) -> Any:
+    """The concrete function of a network for one picture of a size; its weights are constants, in loops, too."""
+    kept = [variable.numpy() for variable in network.trainable_variables]
+    others = [variable.numpy() for variable in network.non_trainable_variables]
+
+    @tf.function(input_signature=[tf.TensorSpec((1, *size, 3), tf.uint8, name="image")])
+    def function(image):
+        constants = [[tf.constant(value) for value in values] for values in (kept, others)]
+        return network.stateless_call(*constants, image, training=False)[0]
+
+    return function.get_concrete_function()
+
+
+def _loops(function: Any) -> bool:
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
+    return any(node.op in LOOPS for node in nodes)
+
+
+def _shown(batches: Sequence[np.ndarray], sizes: Sequence[Size]) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
+    """Each picture under the signature that takes it; those that no size holds are left out."""
+    for picture in (picture for batch in batches for picture in batch):
+        if any(size[0] >= picture.shape[0] and size[1] >= picture.shape[1] for size in sizes):
+            size = holding(picture.shape[:2], sizes)
+            canvas = np.zeros((1, *size, 3), np.uint8)
+            canvas[0, : picture.shape[0], : picture.shape[1]] = picture
+            yield name_of(size), {"image": canvas}
+
+
+def _compare(network: keras.Model, path: Path, size: Size) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (1, *size, 3), "uint8")
+    found = run(path)(picture)
+    for name, value in network.predict_on_batch(picture).items():
+        difference = float(np.abs(found[name] - value).max(initial=0))
+        if not difference <= ALIKE * max(1.0, float(np.abs(value).max(initial=0))):
+            raise RuntimeError(f"{network.name}: {name} of its LiteRT file differs by {difference:.3g}")
