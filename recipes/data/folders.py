@@ -105,10 +105,13 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool 
     Raises:
         FileExistsError: the output holds a data set already.
         FileNotFoundError: the folder has no labels.
+        ValueError: pages are asked for, and the folder has none whose words have places.
     """
     counts = {"words": 0, "left_out": 0}
     folder = folder.resolve()
     entries = datasets.train_split(folder.parent, [folder.name])[0][folder.name]
+    if pages and entries and not any(len(entry.polygons) for entry in entries):
+        raise ValueError(f"{folder}: no page of its `train` split has words with places; for crops take --pages out")
 
     def told(words: Sequence[tuple[np.ndarray, str]]) -> list[str]:
         logits = recognizer.logits([picture for picture, _ in words])

@@ -132,6 +132,14 @@ def test_pages_keep_the_places_of_words_whose_print_does_not_tell(tmp_path):
     np.testing.assert_array_equal(page.read(), before.read())
 
 
+def test_whole_pages_are_not_made_of_crops(tmp_path):
+    crops = tmp_path / "crops"
+    folders.write_cased(receipt(tmp_path / "set"), crops, Shown(["Total", "blank", "9.90", "blank", "blank"]))
+    with pytest.raises(ValueError, match="has words with places; for crops take --pages out"):
+        folders.write_cased(crops, tmp_path / "cased", Shown([]), pages=True)
+    assert not (tmp_path / "cased").exists()
+
+
 def test_a_double_of_a_test_page_stays_out(tmp_path, monkeypatch):
     source = receipt(tmp_path / "set")
     monkeypatch.setattr(datasets, "DOUBLES", frozenset({("set", "a.png")}))
