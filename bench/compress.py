@@ -4,9 +4,8 @@
 
 Scores are those of held-out pictures of each data set's `train` split, by the reading path: words read right, or the
 harmonic mean of precision and recall of boxes, small print not looked at once more. Milliseconds are those of the
-processor, on one thread, that the file alone takes for one picture of the size that the card reads: the least of several
-runs, whatever else the machine does. LiteRT's "dynamic" reads weights of eight bits, and is the one it has for recurrent
-layers.
+processor, on one thread, that the file alone takes for one picture of the size that the card reads: the least of
+several runs, whatever else the machine does.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ import numpy as np
 import zoo
 from recipes import optimizer, origin, recipe, train
 from recipes.recipe import Recipe
-from zoo import registry, weights
-from zoo.files import replacing
+from zoo import decoding, registry, runtime, weights
+from zoo.files import replacing, sha256
 from zoo.registry import Card
 
 LOSS = 0.005  # of the validation score, that half precision may cost
@@ -95,7 +95,29 @@ def release(
         card = describe(trained, how, name, folder, tensors, dtype, device, network)
         np.savez_compressed(golden, image=image, logits=part(stored))
         registry.write_card(card, toml)
+    (folder / f"{name}.onnx").unlink(missing_ok=True)  # of other weights
     return Release(registry.read_card(folder / f"{name}.toml"), difference, score, kept)
+
+
+def write_onnx(name: str) -> Card:
+    """Writes NAME.onnx of a released model beside its weights, by which it is read where there is no framework.
+
+    Returns:
+        The card, which names it now.
+
+    Raises:
+        ReleaseError: the model has no weights of its own, or is read by several networks.
+    """
+    card = registry.card(name)
+    if "file" not in card.weights:
+        raise ReleaseError(f"{name} has no released weights; give the name of a model that has")
+    if card.task == "spotting":
+        raise ReleaseError(f"{name} is read by parts of its network, each by a file of its own")
+    path = card.folder / f"{card.name}.onnx"
+    runtime.export(registry.load(name), path, decoding.needed(card.reading), half=True)
+    card = replace(card, weights={**card.weights, "onnx": sha256(path)})
+    registry.write_card(card, card.folder / f"{card.name}.toml")
+    return card
 
 
 def describe(

@@ -1,14 +1,19 @@
 """Where networks run: each runtime gives what the network gives, few traces, and a cache that spares the framework."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from zoo import registry, runtime, weights
+from zoo import onnx_file, registry, runtime, weights
 from zoo.registry import Card
 
 
@@ -105,6 +110,67 @@ def test_the_second_start_imports_no_framework(run_folder, networks, tmp_path, m
     batch = pixels(3, 32, 128, 3)
     np.testing.assert_allclose(second["logits"], first(batch)["logits"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(second["logits"], networks[1][0](batch)["logits"], rtol=1e-4, atol=1e-5)
+
+
+BARE = """
+import sys
+for name in ("tensorflow", "keras", "tf2onnx", "jax", "torch"):
+    sys.modules[name] = None  # as if it were not installed
+from zoo.cli import main
+sys.exit(main(["read", sys.argv[1]]))
+"""
+
+
+def test_the_default_pair_reads_where_there_is_no_framework(tmp_path):
+    page = Path(__file__).parents[1] / "samples" / "receipt.jpg"
+    environment = os.environ | {"OCRZOO_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, str(page)], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "Thank you for shopping!" in done.stdout and "22.96" in done.stdout
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if "onnx" in registry.card(name).weights])
+def test_a_file_beside_the_weights_answers_as_the_network(name):
+    card = registry.card(name)
+    height, width = (card.reading["height"], 160) if card.task == "recognition" else (128, 96)
+    batch = pixels(2, height, width, 3)
+    wanted = np.asarray(registry.load(name)(batch, training=False)["logits"])
+    found = runtime.connect(name, "onnxruntime")(batch)["logits"]
+    np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
+
+
+def test_a_file_beside_the_weights_that_changed_is_not_run(run_folder):
+    card, path = registry.card(run_folder), run_folder / "tiny.onnx"
+    path.write_bytes(b"others")
+    registry.write_card(replace(card, weights={**card.weights, "onnx": "0" * 64}), run_folder / "card.toml")
+    assert runtime.onnx_path(registry.card(run_folder)) == path
+    with pytest.raises(weights.WeightsError, match=r"tiny.onnx: SHA-256 is [0-9a-f]{64}, not 0{64} as in the card"):
+        runtime.connect(run_folder)
+
+
+def test_large_constants_are_halved_where_that_keeps_them():
+    """3 times 0.1 in half precision, and what it does not keep: few values, values that are too large for it."""
+    values = {
+        "large": np.full(2048, 0.1, "float32"),
+        "few": np.full(8, 0.1, "float32"),
+        "vast": np.full(2048, 1e6, "float32"),
+    }
+    given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])]
+    nodes = [helper.make_node("Mul", ["x", name], [f"{name}_3"]) for name in values]
+    results = [helper.make_tensor_value_info(f"{name}_3", TensorProto.FLOAT, [None]) for name in values]
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "toy", given, results, constants)
+    model = onnx_file.halved(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    assert [t.data_type == TensorProto.FLOAT16 for t in model.graph.initializer] == [True, False, False]
+    model.ir_version = 9
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    large, few, vast = session.run(None, {"x": np.array([3], "float32")})
+    np.testing.assert_array_equal(large, 3 * np.full(2048, np.float16(0.1)).astype("float32"))
+    np.testing.assert_array_equal(few, 3 * values["few"])
+    np.testing.assert_array_equal(vast, 3 * values["vast"])
 
 
 def test_several_networks_are_opened_together(run_folder, tmp_path, monkeypatch):

@@ -790,9 +790,11 @@ def add_release(subparsers) -> None:
     command = subparsers.add_parser(
         "release",
         help="make a run a model of the zoo",
-        description="Writes the weights, golden outputs and card of a run beside the cards of the models.",
+        description="Writes the weights, golden outputs and card of a run beside the cards of the models; or, of a "
+        "model with weights, the ONNX file by which it is read where TensorFlow is not installed.",
     )
-    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run; with --onnx a model's name")
+    command.add_argument("--onnx", action="store_true", help="write the ONNX file of a released model, nothing else")
     command.add_argument("--name", default="", help="of the model; default: the recipe's")
     command.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: float16")
     command.add_argument(
@@ -805,6 +807,10 @@ def release(args: argparse.Namespace) -> None:
     with _hushed(args.traceback):
         from recipes import release as releasing
 
+    if args.onnx:
+        card = releasing.write_onnx(str(args.folder))
+        print(f"{card.name}: {card.folder / card.name}.onnx")
+        return
     done = releasing.release(args.folder, args.name, dtype=args.dtype, device=args.device)
     print(f"{done.card.name}: {done.card.folder / done.card.weights['file']}")
     facts = {key: done.card.weights[key] for key in ("size", "sha256", "dtype")}
@@ -991,13 +997,18 @@ def add_compress(subparsers) -> None:
         "compress",
         help="make a model smaller",
         description="Writes a model in eight bits as an ONNX or a LiteRT file, if it reads well enough on held-out "
-        "pictures; or one with fewer channels, as a folder to train further from: zoo train RECIPE --set model=DIR start=DIR.",
+        "pictures; or one with fewer channels, as a folder to train further from: zoo train RECIPE --set model=DIR "
+        "start=DIR.",
     )
     command.add_argument("model", metavar="MODEL", help="name of a model, or the folder of a run")
-    command.add_argument("--output", metavar="PATH", type=Path, required=True, help="*.onnx or *.tflite, or with --prune a folder")
+    command.add_argument(
+        "--output", metavar="PATH", type=Path, required=True, help="FILE.onnx or FILE.tflite, or with --prune a folder"
+    )
     command.add_argument("--data", metavar="FOLDER", type=Path, help="a data set; of `train` some is held out to score")
     command.add_argument(
-        "--method", choices=("static", "dynamic"), help="default: static for onnxruntime, dynamic for LiteRT, which has no other for recurrent networks"
+        "--method",
+        choices=("static", "dynamic"),
+        help="default: static for ONNX; dynamic for LiteRT, the one of recurrent networks",
     )
     command.add_argument(
         "--most-loss", metavar="S", type=_share, default=0.01, help="by which the score may fall; default: 0.01"

@@ -1,7 +1,7 @@
 """The LiteRT (TensorFlow Lite) file of a network: one signature for each size of picture, which share the weights.
 
-LiteRT lays out its memory, and its quick kernels, for one size. So a file is made for a few: a signature "768x512" takes
-"image" (1, 768, 512, 3) uint8 and gives what the network does. Weights are in the file once.
+LiteRT lays out its memory, and its quick kernels, for one size. So a file is made for a few: a signature "768x512"
+takes "image" (1, 768, 512, 3) uint8 and gives what the network does. Weights are in the file once, but for "static".
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def write(
         try:
             content = converter.convert()
         except Exception as error:  # the converter's own kinds are not public
-            raise RuntimeError(f"LiteRT has no way to run {network.name}: {str(error).partition(chr(10))[0]}") from error
+            raise RuntimeError(f"LiteRT has no way to run {network.name}: {str(error).splitlines()[0]}") from error
     with replacing(path) as temporary:
         temporary.write_bytes(content)
         if method == "float":
@@ -128,7 +128,8 @@ def _part(value: np.ndarray, inner: Size, size: Size) -> np.ndarray:
     """Of a map (1, h, w, C) of a picture of a size the part that shows the inner one; all else as it is."""
     if value.ndim != 4 or inner == size:
         return value
-    height, width = (-(-side * total // whole) for side, total, whole in zip(inner, value.shape[1:3], size, strict=True))
+    sides = zip(inner, value.shape[1:3], size, strict=True)
+    height, width = (-(-side * total // whole) for side, total, whole in sides)
     return value[:, :height, :width]
 
 

@@ -13,17 +13,24 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 
+from zoo import weights
 from zoo.files import replacing
 from zoo.layers import Upsample
 from zoo.onnx_graph import quicker
 
 OPSET = 18
 SIDE = 64  # pixels of the picture that a file is tried on, where the network leaves it free
+LARGE = 1024  # values of a constant, from which on it is worth a cast
 ALIKE = 2e-3  # of the largest value: the most by which it may differ; MASTER with random weights does by up to 0.0016
 
 
-def write(network: keras.Model, path: str | os.PathLike) -> None:
+def write(network: keras.Model, path: str | os.PathLike, half: bool = False) -> None:
     """Writes the file, whole or not at all; batch and image sizes stay free.
+
+    Args:
+        network: to be written.
+        path: of the file.
+        half: its weights are stored in half precision where that keeps them, and are made float32 when it is opened.
 
     Raises:
         RuntimeError: the file answers otherwise than the network, on a small picture.
@@ -37,9 +44,28 @@ def write(network: keras.Model, path: str | os.PathLike) -> None:
             _enlarging(network).export(
                 temporary, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
             )
-        onnx.save(quicker(onnx.load(temporary)), temporary)
+        model = quicker(onnx.load(temporary))
+        onnx.save(halved(model) if half else model, temporary)
         if not isinstance(network.input, dict):
             _compare(network, temporary)
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, changed in place: large constants in half precision where `zoo.weights.fits_half`, and cast back.
+
+    Runtimes do the casts once, when they open the file.
+    """
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        value = onnx.numpy_helper.to_array(tensor)
+        if value.dtype == np.float32 and value.size >= LARGE and weights.fits_half(value):
+            name, stored = tensor.name, f"{tensor.name}/half"
+            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype("float16"), stored))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
 
 
 def _compare(network: keras.Model, path: str | os.PathLike) -> None:

@@ -35,6 +35,7 @@ WEIGHTS: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "sha256": (str,),  # of the file, 64 hexadecimal digits
         "size": (int,),  # of the file, bytes
         "dtype": (str,),  # that most values have in the file
+        "onnx": (str,),  # SHA-256 of NAME.onnx beside it, where there is one
         "recipe": (str,),  # module whose RECIPE trained them
         "data": (list,),  # names of the data trained on
         "seconds": (int, float),  # of training

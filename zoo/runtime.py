@@ -1,7 +1,8 @@
 """Where a network runs: from a card's name to `run`, the callable from a batch (B, H, W, 3) uint8 to named logits.
 
     keras         the network in this process, on the framework that Keras uses; "tensorflow" is another name of it
-    onnxruntime   an ONNX file of it, made on first use and kept in the cache; later starts import no framework
+    onnxruntime   an ONNX file of it: that beside its weights, for which no framework is imported, or else one that is
+                  made on first use and kept in the cache for later starts
 
 A network is reduced first to the outputs that reading needs: what only training needs is neither run nor exported.
 """
@@ -153,6 +154,8 @@ def inference(network: keras.Model, outputs: Sequence[str] = LOGITS) -> keras.Mo
 
 def _load_onnx(name: str | os.PathLike) -> Run:
     card = registry.card(name)
+    if "onnx" in card.weights:
+        return onnx_run(weights.verified(onnx_path(card), card.weights["onnx"]))
     return _onnx(onnx_path(card), str(name), lambda: inference(registry.load(name), decoding.needed(card.reading)))
 
 
@@ -182,8 +185,12 @@ def _cached(path: Path) -> Call | None:
 
 
 def onnx_path(card: registry.Card, part: str = "") -> Path:
-    """Where the cache keeps a card's ONNX file: another one for other weights, options or versions."""
+    """Where a card's ONNX file is: beside its weights, or where the cache keeps it, under another name for other
+    weights, options or versions."""
     from zoo import __version__
+
+    if "onnx" in card.weights and not part:
+        return card.folder / f"{card.name}.onnx"
 
     needed = decoding.needed(card.reading)
     known = [EXPORT, __version__, card.builder, card.options, needed, weights.identity(card)]
@@ -192,21 +199,27 @@ def onnx_path(card: registry.Card, part: str = "") -> Path:
     return weights.cache() / "onnx" / f"{name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
 
 
-def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str] = LOGITS) -> None:
+def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str] = LOGITS, half: bool = False) -> None:
     """Writes the ONNX file of a network's outputs, whole or not at all; batch and image sizes stay free.
+
+    Args:
+        network: to be written.
+        path: of the file.
+        outputs: those that it is to give.
+        half: weights are stored in half precision: see `zoo.onnx_file.write`.
 
     Raises:
         ModuleNotFoundError: no converter is installed.
     """
-    _write(inference(network, outputs), path)
+    _write(inference(network, outputs), path, half)
 
 
-def _write(network: keras.Model, path: str | os.PathLike) -> None:
+def _write(network: keras.Model, path: str | os.PathLike, half: bool = False) -> None:
     if not _can_convert():
         raise ModuleNotFoundError(f"an ONNX file is made with TensorFlow and tf2onnx; {NEEDS_FRAMEWORK}")
     from zoo import onnx_file
 
-    onnx_file.write(network, path)
+    onnx_file.write(network, path, half)
 
 
 def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Call:

@@ -191,7 +191,7 @@ def obtain(card: Card) -> Path:
     if not path.is_file():
         raise WeightsError(f"{card.name}: the card names the weights {path}, which are not there")
     if "sha256" in weights:
-        _verify(path, weights["sha256"])
+        verified(path, weights["sha256"])
     return path
 
 
@@ -265,7 +265,7 @@ def fetch(url: str, digest: str, size: int | None = None, *, name: str = "", pro
     *mirrored, cached = _places(url, digest, name)
     for place in mirrored:
         if place.is_file():
-            return _verify(place, digest)
+            return verified(place, digest)
     try:
         with locked(cached.with_name(f".{cached.name}.lock")):
             if not (cached.is_file() and has_digest(cached, digest)):
@@ -300,7 +300,12 @@ def _allow_network(url: str, places: list[Path]) -> None:
         )
 
 
-def _verify(path: Path, digest: str) -> Path:
+def verified(path: Path, digest: str) -> Path:
+    """The path of a file with this SHA-256, all or the first of its hexadecimal digits.
+
+    Raises:
+        WeightsError: it has another.
+    """
     if not has_digest(path, digest):
         actual = sha256(path)[: len(digest)]
         raise WeightsError(f"{path}: SHA-256 is {actual}, not {digest} as in the card: another or a damaged file")

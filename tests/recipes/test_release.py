@@ -10,7 +10,7 @@ import pytest
 
 import zoo
 from recipes import recipe, release, train
-from zoo import cli, registry, weights
+from zoo import cli, registry, runtime, weights
 
 
 @pytest.fixture
@@ -68,6 +68,26 @@ def test_a_run_becomes_a_model(run, cards, small, capsys):
     half = weights.read(file)
     for variable in small(name).trainable_variables:
         np.testing.assert_allclose(half[variable.path], np.asarray(variable), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.slow
+def test_a_models_onnx_file_goes_with_its_weights(run, cards, monkeypatch, capsys):
+    monkeypatch.setattr(release, "validate", lambda *args: 0.5)
+    name = release.release(run).card.name
+    assert cli.main(["release", name, "--onnx"]) == 0
+    file = cards / f"{name}.onnx"
+    assert str(file) in capsys.readouterr().out and zoo.card(name).weights["onnx"] == weights.sha256(file)
+    strips = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3)).astype("uint8")
+    found = runtime.connect(name)(strips)["logits"]
+    np.testing.assert_allclose(found, np.asarray(registry.load(name)(strips)["logits"]), atol=1e-3)
+    assert "onnx" not in release.release(run).card.weights and not file.exists()  # of other weights
+
+
+def test_what_has_no_onnx_file_of_its_own_is_said(capsys):
+    assert cli.main(["release", "unet", "--onnx"]) == 1
+    assert "unet has no released weights" in capsys.readouterr().err
+    with pytest.raises(release.ReleaseError, match="read by parts of its network"):
+        release.write_onnx("ocrnet_mobilenet_v3_large")
 
 
 def test_other_weights_do_not_give_the_golden_outputs(run, cards):
