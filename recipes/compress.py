@@ -1,6 +1,7 @@
 """Smaller models: channels cut out, weights held at zero, numbers of eight bits; and a guard of what that costs.
 
     zoo compress MODEL --data FOLDER --output FILE.onnx --most-loss 0.01      eight bits, for onnxruntime
+    zoo compress MODEL --data FOLDER --output DIR --method dynamic            the same as a model: zoo read --rec DIR
     zoo compress MODEL --data FOLDER --output FILE.tflite --method dynamic    eight bits, for LiteRT
     zoo compress MODEL --prune 0.3 --output DIR                               fewer channels: a model to go on from
     zoo train RECIPE --run RUN --set model=DIR start=DIR                      it learns again what it lost
@@ -14,6 +15,7 @@ allowed, nothing is written.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -137,7 +139,7 @@ def to_onnx(
     Args:
         model: name of a card, or a run's folder.
         data: folder of a data set, whose held-out pictures decide.
-        output: the file.
+        output: the file; or a folder, which is then a model that reads by the file, and by Keras as it did.
         method: "static": weights and what flows between layers are whole numbers, whose ranges are those of some
             pictures; "dynamic": weights, and what flows into matrix products, by the ranges of each picture.
         most_loss: by which the score may fall.
@@ -148,9 +150,12 @@ def to_onnx(
     Raises:
         CompressionError: it would fall by more.
         ValueError: there is no such method.
+        FileExistsError: the folder holds a model already.
     """
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
+    if (output / train.CARD).exists():
+        raise FileExistsError(f"{output / train.CARD} exists; take an empty folder for --output")
     exam = Exam(model, data, limit, shown)
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
@@ -158,7 +163,24 @@ def to_onnx(
         run = runtime.onnx_run(plain)
         (quantize or quantized)(plain, small, exam.batches(run) if method == "static" else [], method)
         scores = exam.score(run), exam.score(runtime.onnx_run(small))
-        return _passed(exam, output, (plain, small), scores, most_loss, method)
+        file = output if output.suffix else output / f"{output.resolve().name}.onnx"
+        done = _passed(exam, file, (plain, small), scores, most_loss, method)
+    return done if output.suffix else _as_model(exam.card, done, method)
+
+
+def _as_model(card: Card, done: Outcome, method: str) -> Outcome:
+    """Writes what makes a model of a folder that holds its ONNX file: its weights, and a card that names both."""
+    source, folder = weights.obtain(card), done.path.parent
+    with replacing(folder / train.WEIGHTS) as temporary:
+        shutil.copyfile(source, temporary)
+    facts = {key: value for key, value in card.weights.items() if key != "url"}
+    facts |= {
+        "file": train.WEIGHTS,
+        "onnx": weights.sha256(done.path),
+        "recipe": f"zoo compress {card.name} ({method})",
+    }
+    registry.write_card(dataclasses.replace(card, weights=facts, results={}), folder / train.CARD)
+    return dataclasses.replace(done, path=folder)
 
 
 def to_litert(

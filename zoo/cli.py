@@ -1002,7 +1002,11 @@ def add_compress(subparsers) -> None:
     )
     command.add_argument("model", metavar="MODEL", help="name of a model, or the folder of a run")
     command.add_argument(
-        "--output", metavar="PATH", type=Path, required=True, help="FILE.onnx or FILE.tflite, or with --prune a folder"
+        "--output",
+        metavar="PATH",
+        type=Path,
+        required=True,
+        help="FILE.onnx, FILE.tflite, or a folder, which is then a model",
     )
     command.add_argument("--data", metavar="FOLDER", type=Path, help="a data set; of `train` some is held out to score")
     command.add_argument(
@@ -1031,9 +1035,11 @@ def compress(args: argparse.Namespace) -> None:
     if args.data is None:
         raise ValueError("--data names the data set whose held-out pictures say what eight bits cost")
     options = {"most_loss": args.most_loss, "limit": args.limit, "shown": args.calibrate}
-    write = {".onnx": compressing.to_onnx, ".tflite": compressing.to_litert}.get(args.output.suffix)
+    write = {"": compressing.to_onnx, ".onnx": compressing.to_onnx, ".tflite": compressing.to_litert}.get(
+        args.output.suffix
+    )
     if write is None:
-        raise ValueError(f"--output {args.output}: name a file *.onnx, for onnxruntime, or *.tflite, for LiteRT")
+        raise ValueError(f"--output {args.output}: name FILE.onnx, FILE.tflite, or a folder, which is then a model")
     if args.method:
         options["method"] = args.method
     done = write(args.model, args.data.resolve(), args.output, **options)

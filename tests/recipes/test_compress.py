@@ -173,6 +173,21 @@ def test_a_file_of_eight_bits_is_smaller_and_nearly_the_same(reader, numbers, tm
 
 
 @pytest.mark.slow
+def test_a_folder_of_eight_bits_is_a_model(reader, numbers, tmp_path):
+    folder = tmp_path / "eight"
+    options = ["--data", str(numbers), "--output", str(folder), "--most-loss", "1", "--method", "dynamic"]
+    assert cli.main(["compress", str(reader), *options]) == 0
+    strips = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3)).astype("uint8")
+    found = runtime.connect(folder)(strips)["logits"]
+    np.testing.assert_array_equal(found, runtime.onnx_run(folder / "eight.onnx")(strips)["logits"])
+    wanted = np.asarray(zoo.load(reader)(strips, training=False)["logits"])
+    np.testing.assert_array_equal(np.asarray(zoo.load(folder)(strips, training=False)["logits"]), wanted)
+    assert 1e-6 < np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+    with pytest.raises(FileExistsError, match="take an empty folder"):
+        compress.to_onnx(str(reader), numbers, folder)
+
+
+@pytest.mark.slow
 def test_a_litert_file_of_eight_bits_is_smaller_and_reads_as_much(reader, numbers, tmp_path):
     path = tmp_path / "small.tflite"
     assert cli.main(["compress", str(reader), "--data", str(numbers), "--output", str(path), "--most-loss", "1"]) == 0
@@ -237,7 +252,7 @@ def test_the_command_says_what_it_needs(tmp_path, capsys):
         compress.to_litert("crnn_mobilenet_v3_small", tmp_path, tmp_path / "small.tflite", method="4")
     command = ["compress", "crnn_mobilenet_v3_small", "--data", str(tmp_path), "--output", str(tmp_path / "small.bin")]
     assert cli.main(command) == 1
-    assert "small.bin: name a file *.onnx, for onnxruntime, or *.tflite, for LiteRT" in capsys.readouterr().err
+    assert "small.bin: name FILE.onnx, FILE.tflite, or a folder" in capsys.readouterr().err
     with pytest.raises(ValueError, match="unet is for segmentation"):
         compress.Exam("unet", tmp_path)
 
