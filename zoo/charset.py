@@ -26,6 +26,7 @@ NAMED = {
 
 # For recognizers of lines, and of words that were found together.
 NAMED["french_lines"] = NAMED["french"] + " "
+NAMED["french_handwriting"] = NAMED["french_lines"] + "’"
 NAMED["fraktur"] = NAMED["french_lines"] + "äöÄÖßſ\u0364„“—"  # U+0364: the small e above a vowel
 
 # What a label may hold that an alphabet does not: the nearest plain character.

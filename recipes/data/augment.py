@@ -96,6 +96,37 @@ def seen(image: np.ndarray, rng: Rng, angle: float, skew: float) -> tuple[np.nda
     return cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE), homography
 
 
+def slanted(image: np.ndarray, slant: float, stretch: float, sway: np.ndarray) -> np.ndarray:
+    """A line of writing (H, W, 3) sheared, stretched along the line, and moved up and down along it.
+
+    Args:
+        image: dark on light or the other way round; beyond its edges its border is repeated.
+        slant: pixels to the right for one pixel up.
+        stretch: of the width, which becomes `stretch` times the width and `slant` times the height.
+        sway: (N,) parts of the height by which the line is lower at N places along it, smooth in between.
+    """
+    height, width = image.shape[:2]
+    wide = max(4, round(stretch * width + abs(slant) * height))
+    y, x = np.mgrid[0:height, 0:wide].astype(np.float32)
+    shift = slant * (height / 2 - y)  # of what stands in a row, to the right
+    across = (x - (wide - stretch * width) / 2 - shift) / stretch
+    lower = cv2.resize(sway.astype(np.float32)[None], (wide, 1), interpolation=cv2.INTER_CUBIC)
+    places = across.astype(np.float32), (y - height * lower).astype(np.float32)
+    return cv2.remap(image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def another_hand(image: np.ndarray, rng: Rng) -> np.ndarray:
+    """A line of writing as another hand with another pen would have it: slant, width, base line, weight of strokes."""
+    places = max(2, image.shape[1] // (2 * image.shape[0]))
+    image = slanted(image, rng.uniform(-0.4, 0.4), np.exp(rng.uniform(-0.3, 0.3)), rng.normal(0, 0.04, places))
+    draw, size = rng.random(), (2, 2) if image.shape[0] < 48 else (3, 3)
+    if draw < 0.2:
+        image = cv2.erode(image, np.ones(size, np.uint8))
+    elif draw < 0.35:
+        image = cv2.dilate(image, np.ones(size, np.uint8))
+    return image
+
+
 def move(polygons: np.ndarray, homography: np.ndarray) -> np.ndarray:
     """Polygons (N, P, 2) under a homography (3, 3)."""
     if not polygons.size:

@@ -31,6 +31,13 @@ EVERYDAY = re.compile(
     r"Courier|Hack|Cantarell|P052|C059|Karla|Inconsolata|URWGothic|ClearSans|Oxygen"
 )
 
+# What looks as if written by hand.
+WRITTEN = re.compile(
+    r"breip|dancingscript|delphine|domestic|ecolier|femkeklaver|isabella|kaushan|kristi|RomandeADFScript|stevehand|Z003|"
+    r"rufscript|TypoScript|joscelyn|dkg|bwht|BecauseWe",
+    re.IGNORECASE,
+)
+
 
 @functools.cache
 def families() -> tuple[tuple[Path, ...], ...]:
@@ -88,12 +95,22 @@ def everyday() -> tuple[tuple[Path, ...], ...]:
     return tuple(family for family in families() if EVERYDAY.match(family[0].stem)) or families()
 
 
-def any_path(rng: np.random.Generator, common: float = 0.4) -> Path:
+@functools.cache
+def written() -> tuple[tuple[Path, ...], ...]:
+    """The families of `WRITTEN` that are installed; all families if none is."""
+    return tuple(family for family in families() if WRITTEN.search(str(family[0]))) or families()
+
+
+def any_path(rng: np.random.Generator, common: float = 0.4, hand: float = 0.0) -> Path:
     """A file of a family drawn first, so that families with many styles are not drawn more often.
 
     Args:
         common: probability that the family is one of the everyday ones.
+        hand: probability that it is one that looks written by hand, whatever `common`.
     """
+    if hand and rng.random() < hand:
+        family = written()[int(rng.integers(len(written())))]
+        return family[int(rng.integers(len(family)))]
     group = everyday() if rng.random() < common else families()
     family = group[int(rng.integers(len(group)))]
     return family[int(rng.integers(len(family)))]

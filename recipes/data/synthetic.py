@@ -62,7 +62,7 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
     return trim(canvas), np.array(centres) - (drawn[0] if len(drawn) else 0)
 
 
-def inked(text: str, rng: Rng, common: float) -> tuple[np.ndarray, np.ndarray]:
+def inked(text: str, rng: Rng, common: float, hand: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """What `mask` gives for a font that has ink for the text: fonts may hold empty glyphs for rare characters.
 
     Raises:
@@ -70,7 +70,7 @@ def inked(text: str, rng: Rng, common: float) -> tuple[np.ndarray, np.ndarray]:
     """
     titled = len(text) > 1 and text.isupper() and rng.random() < 0.08
     for _ in range(16):
-        path = fonts.any_path(rng, common)
+        path = fonts.any_path(rng, common, hand)
         coverage, centres = small_capitals(text, path, rng) if titled else mask(text, fonts.font(path, GLYPHS), rng)
         if coverage.any():
             return spaced(text, coverage, centres, rng) if " " in text else (coverage, centres)
@@ -211,15 +211,16 @@ def neighbours(canvas: np.ndarray, text: np.ndarray, rng: Rng) -> np.ndarray:
     return canvas
 
 
-def draw_word(text: str, rng: Rng, difficulty: float = 1.0) -> Strip:
+def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0) -> Strip:
     """The word as a crop 20 to 48 pixels high, with a little of what surrounds it.
 
     Args:
         text: without white space but for single spaces between words.
         rng: draws all else.
         difficulty: from 0, clean print in everyday fonts, to 1, all that can happen to a word.
+        hand: chance of a font that looks written by hand.
     """
-    coverage, centres = inked(text, rng, 0.9 - 0.5 * difficulty)
+    coverage, centres = inked(text, rng, 0.9 - 0.5 * difficulty, hand)
     if rng.random() < difficulty:
         coverage = pen_weight(coverage, rng)
     if rng.random() < 0.06 * difficulty and len(text) > 2:
@@ -282,7 +283,13 @@ def words(charset: Charset, seed: int, longest: int = 24) -> Iterator[Strip]:
 
 
 def word_at(
-    charset: Charset, seed: int, index: int, longest: int = 24, difficulty: float = 1.0, together: float = 0.0
+    charset: Charset,
+    seed: int,
+    index: int,
+    longest: int = 24,
+    difficulty: float = 1.0,
+    together: float = 0.0,
+    hand: float = 0.0,
 ) -> Strip:
     """The word number `index` of the stream `seed`, drawn as `draw_word` does.
 
@@ -291,12 +298,14 @@ def word_at(
         seed, index: of the word.
         longest: characters at most.
         difficulty: from 0 to 1.
-        together: chance that it is two or three words with spaces between them.
+        together: chance that it is several words with spaces between them: two or three, in long ones up to a word for
+            eight characters.
+        hand: chance of a font that looks written by hand.
     """
     rng = np.random.default_rng((seed, index))
-    count = int(rng.integers(2, 4)) if together and rng.random() < together else 1
+    count = int(rng.integers(2, max(4, 1 + longest // 8))) if together and rng.random() < together else 1
     text = ""
     while not 0 < len(text) <= longest:
         words = [charset.plain(corpus.word(rng)) for _ in range(count)]
         text = " ".join(words) if all(words) else ""
-    return draw_word(text, rng, difficulty)
+    return draw_word(text, rng, difficulty, hand)

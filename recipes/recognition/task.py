@@ -95,9 +95,10 @@ class Task:
         else:
             difficulty = min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0
             how = self.charset, self.recipe.seed, index, self.recipe.longest, difficulty, self.recipe.together
-            return synthetic.word_at(*how)
+            return synthetic.word_at(*how, self.recipe.hand)
         _, word = datasets.draw(words, rng)
-        return synthetic.Strip(vary(word.image, rng), word.text)
+        image = augment.another_hand(word.image, rng) if self.recipe.hand else word.image
+        return synthetic.Strip(vary(image, rng), word.text)
 
     def batch(self, step: int) -> Batch:
         """Strips (B, height, W, 3) uint8, "ids" (B, L) int32 padded with the blank, "length" (B,) int32.

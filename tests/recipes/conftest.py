@@ -12,7 +12,7 @@ from recipes.data import fonts
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_fonts():
-    caches = (fonts.families, fonts.everyday)
+    caches = (fonts.families, fonts.everyday, fonts.written)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OCRZOO_FONTS", str(Path(matplotlib.get_data_path()) / "fonts/ttf"))  # child processes, too
         patch.setattr(fonts, "FOLDERS", ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -186,6 +187,44 @@ def test_degradations_keep_the_shape_and_are_seeded(step):
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(image, kept)
     assert (one != image).any()
+
+
+def test_writing_is_slanted_stretched_and_swayed():
+    """A stroke at x = 20 of 40, 11 high: half a pixel to the right for one up, in twice the width, two pixels lower."""
+    image = np.full((11, 40, 3), 255, np.uint8)
+    image[:, 20:22] = 0
+    moved = augment.slanted(image, 0.5, 2.0, np.zeros(3))
+    assert moved.shape == (11, 86, 3)  # 2 · 40 and half of 11, up
+    middles = [np.flatnonzero(row < 128).mean() for row in moved[:, :, 0]]
+    np.testing.assert_allclose(np.diff(middles), -0.5, atol=0.51)
+    np.testing.assert_allclose(middles[0] - middles[-1], 5, atol=1)
+    level = np.full((10, 40, 3), 255, np.uint8)
+    level[5] = 0
+    np.testing.assert_array_equal(augment.slanted(level, 0, 1.0, np.full(4, 0.2))[7], 0)
+    np.testing.assert_array_equal(augment.slanted(level, 0, 1.0, np.zeros(2)), level)
+
+
+def test_another_hand_is_drawn_and_keeps_the_height():
+    image = np.random.default_rng(0).integers(0, 256, (40, 200, 3)).astype("uint8")
+    drawn = [augment.another_hand(image, np.random.default_rng(seed)) for seed in (1, 1, 2, 3)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    widths = {picture.shape[1] for picture in drawn}
+    assert len(widths) == 3 and {picture.shape[0] for picture in drawn} == {40}
+
+
+def test_fonts_of_writing_are_drawn_as_often_as_asked_for(monkeypatch):
+    monkeypatch.setattr(fonts, "written", lambda: ((Path("hand.ttf"),),))
+    drawn = [fonts.any_path(np.random.default_rng(seed), hand=0.3).name for seed in range(1000)]
+    assert drawn.count("hand.ttf") / 1000 == pytest.approx(0.3, abs=0.05)
+    assert all(
+        fonts.WRITTEN.search(name) for name in ("/x/ecolier-court/Ecolier-court.ttf", "/x/urw/Z003-MediumItalic.otf")
+    )
+    assert not fonts.WRITTEN.search("/x/dejavu/DejaVuSans.ttf")
+
+
+def test_long_lines_have_more_words():
+    words = [synthetic.word_at(Charset("french_lines"), 4, i, 60, 0.0, 1.0).text.count(" ") + 1 for i in range(60)]
+    assert min(words) == 2 and max(words) == 7  # one for eight characters, but for what does not fit
 
 
 def test_no_degradation_at_strength_0():
