@@ -18,6 +18,7 @@ from recipes.data import augment, corpus, fonts
 from zoo.charset import Charset
 
 Rng = np.random.Generator
+TRIES = 100  # of words together, before there is one less
 GLYPHS = 36  # pixels of the em at which words are drawn before they are brought to size
 
 
@@ -304,8 +305,11 @@ def word_at(
     """
     rng = np.random.default_rng((seed, index))
     count = int(rng.integers(2, max(4, 1 + longest // 8))) if together and rng.random() < together else 1
-    text = ""
+    text, tries = "", 0
     while not 0 < len(text) <= longest:
+        tries += 1
+        if tries % TRIES == 0:  # so many seldom are as short
+            count = max(1, count - 1)
         words = [charset.plain(corpus.word(rng)) for _ in range(count)]
         text = " ".join(words) if all(words) else ""
     return draw_word(text, rng, difficulty, hand)

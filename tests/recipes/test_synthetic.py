@@ -227,6 +227,11 @@ def test_long_lines_have_more_words():
     assert min(words) == 2 and max(words) == 7  # one for eight characters, but for what does not fit
 
 
+def test_where_words_together_do_not_fit_there_are_fewer():
+    strip = synthetic.word_at(Charset("0123456789 "), 5, 0, 2, 0.0, 1.0)
+    assert 0 < len(strip.text) <= 2 and " " not in strip.text
+
+
 def test_no_degradation_at_strength_0():
     image = np.random.default_rng(0).integers(0, 256, (30, 50, 3)).astype("uint8")
     np.testing.assert_array_equal(augment.degrade(image, np.random.default_rng(1), 0.0), image)
