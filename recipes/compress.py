@@ -1,7 +1,7 @@
 """Smaller models: channels cut out, weights held at zero, numbers of eight bits; and a guard of what that costs.
 
     zoo compress MODEL --data FOLDER --output FILE.onnx --most-loss 0.01      eight bits, for onnxruntime
-    zoo compress MODEL --data FOLDER --output DIR --method dynamic            the same as a model: zoo read --rec DIR
+    zoo compress MODEL --data FOLDER --output DIR --method dynamic            the same as a model that zoo read takes
     zoo compress MODEL --data FOLDER --output FILE.tflite --method dynamic    eight bits, for LiteRT
     zoo compress MODEL --prune 0.3 --output DIR                               fewer channels: a model to go on from
     zoo train RECIPE --run RUN --set model=DIR start=DIR                      it learns again what it lost

@@ -99,8 +99,11 @@ def release(
     return Release(registry.read_card(folder / f"{name}.toml"), difference, score, kept)
 
 
-def write_onnx(name: str) -> Card:
-    """Writes NAME.onnx of a released model beside its weights, by which it is read where there is no framework.
+def write_onnx(name: str | Path) -> Card:
+    """Writes NAME.onnx of a model beside its weights, by which it is read where there is no framework.
+
+    Args:
+        name: of a released model, or a run's folder.
 
     Returns:
         The card, which names it now.
@@ -110,13 +113,14 @@ def write_onnx(name: str) -> Card:
     """
     card = registry.card(name)
     if "file" not in card.weights:
-        raise ReleaseError(f"{name} has no released weights; give the name of a model that has")
+        raise ReleaseError(f"{name} has no weights of its own; give the name of a model that has, or a run's folder")
     if card.task == "spotting":
         raise ReleaseError(f"{name} is read by parts of its network, each by a file of its own")
     path = card.folder / f"{card.name}.onnx"
     runtime.export(registry.load(name), path, decoding.needed(card.reading), half=True)
     card = replace(card, weights={**card.weights, "onnx": sha256(path)})
-    registry.write_card(card, card.folder / f"{card.name}.toml")
+    alone = card.folder / train.CARD
+    registry.write_card(card, alone if alone.is_file() else card.folder / f"{card.name}.toml")
     return card
 
 

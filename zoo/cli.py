@@ -791,10 +791,10 @@ def add_release(subparsers) -> None:
         "release",
         help="make a run a model of the zoo",
         description="Writes the weights, golden outputs and card of a run beside the cards of the models; or, of a "
-        "model with weights, the ONNX file by which it is read where TensorFlow is not installed.",
+        "model or a run, the ONNX file by which it is read where TensorFlow is not installed.",
     )
-    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run; with --onnx a model's name")
-    command.add_argument("--onnx", action="store_true", help="write the ONNX file of a released model, nothing else")
+    command.add_argument("folder", metavar="RUN", type=Path, help="folder of a run; with --onnx a model's name, too")
+    command.add_argument("--onnx", action="store_true", help="write the ONNX file beside its weights, nothing else")
     command.add_argument("--name", default="", help="of the model; default: the recipe's")
     command.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: float16")
     command.add_argument(

@@ -81,11 +81,14 @@ def test_a_models_onnx_file_goes_with_its_weights(run, cards, monkeypatch, capsy
     found = runtime.connect(name)(strips)["logits"]
     np.testing.assert_allclose(found, np.asarray(registry.load(name)(strips)["logits"]), atol=1e-3)
     assert "onnx" not in release.release(run).card.weights and not file.exists()  # of other weights
+    assert cli.main(["release", str(run), "--onnx"]) == 0  # a run's own, for a machine without a framework
+    assert {path.name for path in run.iterdir()} == {"card.toml", "recipe.json", "run.onnx", "weights.safetensors"}
+    np.testing.assert_allclose(runtime.connect(run)(strips)["logits"], found, atol=2e-3)
 
 
 def test_what_has_no_onnx_file_of_its_own_is_said(capsys):
     assert cli.main(["release", "unet", "--onnx"]) == 1
-    assert "unet has no released weights" in capsys.readouterr().err
+    assert "unet has no weights of its own" in capsys.readouterr().err
     with pytest.raises(release.ReleaseError, match="read by parts of its network"):
         release.write_onnx("ocrnet_mobilenet_v3_large")
 
