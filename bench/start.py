@@ -22,7 +22,8 @@ def run(page: Path, rec: str, runtime: str, cache: str) -> tuple[float, float]:
     """Seconds of wall time and MiB of peak memory of one `zoo read`."""
     code = "import resource, sys; from zoo.cli import main; status = main(sys.argv[1:]); "
     code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr); sys.exit(status)"
-    command = [sys.executable, "-c", code, "read", str(page), "--runtime", runtime, *(["--recognition", rec] if rec else [])]
+    chosen = ["--recognition", rec] if rec else []
+    command = [sys.executable, "-c", code, "read", str(page), "--runtime", runtime, *chosen]
     started = time.perf_counter()
     environment = os.environ | {"OCRZOO_CACHE": cache}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
