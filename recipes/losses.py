@@ -251,7 +251,7 @@ def spotting(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0
         target: what `db` takes; "class" (B, H, W) int32 and "known" (B,); "character" (B, H/4, W/4) int32, the last
             class being none, and -1 where it is not known; of words what `ctc` and `frames` take, (B, N, …) each. A
             word of length 0 is none.
-        outputs: those of `zoo.spotting.ocrnet`.
+        outputs: those of `zoo.spotting.ocrnet`, "characters" or not.
         alpha, beta: weights, as in `db`.
         coarse: weight of the coarse classes beside the fine ones.
     """
@@ -260,8 +260,10 @@ def spotting(target: dict, outputs: dict, alpha: float = 5.0, beta: float = 10.0
     entropy, overlap = _segments(target["class"], outputs["classes"])
     rough, rough_overlap = _segments(target["class"], outputs["coarse"])
     entropy, overlap = known * (entropy + coarse * rough), known * (overlap + coarse * rough_overlap)
+    if "characters" in outputs:
+        entropy += _characters(target["character"], outputs["characters"])
     return {
-        "cls": alpha * region + beta * border + entropy + _characters(target["character"], outputs["characters"]),
+        "cls": alpha * region + beta * border + entropy,
         "iou": binary + overlap,
         "ctc": _words(target, outputs["text"]),
     }

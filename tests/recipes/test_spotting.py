@@ -159,6 +159,8 @@ def test_the_parts_of_the_loss_are_those_of_others():
     entropy = np.log(np.exp(scores).sum(-1)) - scores[..., 7], np.log(np.exp(scores).sum(-1)) - scores[..., 10]
     characters = np.array([entropy[0][1, 1] / 2 + entropy[1][2, 2] / 2, 0])
     np.testing.assert_allclose(got["cls"] + got["iou"], whole + segments * [1, 0] + characters, rtol=1e-4)
+    alone = losses.spotting(target, {name: value for name, value in outputs.items() if name != "characters"})
+    np.testing.assert_allclose(got["cls"] - np.asarray(alone["cls"]), characters, rtol=1e-3, atol=1e-5)
     each = [
         np.asarray(losses.ctc({"ids": ids[None], "length": np.array([length])}, text[None]))[0]
         for ids, length, text in zip(
@@ -166,6 +168,19 @@ def test_the_parts_of_the_loss_are_those_of_others():
         )
     ]
     np.testing.assert_allclose(got["ctc"], [(each[0] + each[1]) / 2, each[2]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("option", ["context", "attention", "characters"])
+def test_each_help_can_be_left_out(option):
+    """The branches' outputs stay; without the auxiliary characters theirs goes, without the others some layers do."""
+    card = registry.card("ocrnet_mobilenet_v3_large")
+    whole, without = (
+        registry.build(card.name, **{**card.options, **card.test_options, option: given}) for given in (True, False)
+    )
+    gone = {layer.name for layer in whole.layers} - {layer.name for layer in without.layers}
+    wanted = {"context": "with_context", "attention": "attention", "characters": "characters"}[option]
+    assert any(name.startswith(wanted) for name in gone)
+    assert set(whole.output) - set(without.output) == ({"characters"} if option == "characters" else set())
 
 
 # ---------------------------------------------------------------- learning

@@ -111,6 +111,7 @@ def ocrnet(
     units: int = 128,
     context: bool = True,
     attention: bool = True,
+    characters: bool = True,
     image_size: tuple[int | None, int | None] = (None, None),
     name: str = "ocrnet",
 ) -> keras.Model:
@@ -127,6 +128,7 @@ def ocrnet(
         units: width of the recurrent layer, in each direction.
         context: regions tell the other branches what they are; without it, only their own.
         attention: scales, channels and places are weighed; without it, the pyramid is joined as it is.
+        characters: the shared features also learn which character stands at a pixel; without it, from words alone.
         image_size: (height, width) in pixels, multiples of 32; None leaves a side free.
         name: of the model.
     """
@@ -150,11 +152,12 @@ def ocrnet(
         "threshold": head(guided, "border", "threshold"),
         "classes": Upsample(8, False, dtype="float32", name="classes")(fine),
         "coarse": Upsample(8, False, dtype="float32", name="coarse")(coarse),
-        "characters": layers.Conv2D(labels, 1, dtype="float32", name="characters")(guided),
         "features": shared,
         "detail": detail,
         "text": text(strips(shared, detail, words, columns), words, units, labels),
     }
+    if characters:
+        outputs["characters"] = layers.Conv2D(labels, 1, dtype="float32", name="characters")(guided)
     return keras.Model({"image": image, "words": words, "columns": columns}, outputs, name=name)
 
 
