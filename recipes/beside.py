@@ -145,7 +145,7 @@ def prepare(recipe: Recipe, card: Card, network: keras.Model, task: Any, data: P
     if not recipe.target:
         raise ValueError(f"adapt={recipe.adapt} takes pictures without labels: give their folder by --set target=DIR")
     kind = lesson(recipe.adapt)
-    draw = task.unlabelled(pictures(data, recipe.target, recipe.few))
+    draw = task.unlabelled(pictures(data, recipe.target))  # all: `few` is of labels
     if kind.reads_features:
         network = with_features(network, card)
     taught = kind(recipe, card, network)

@@ -27,7 +27,7 @@ class Recipe:
     real: tuple[str, ...] = ()  # data sets under --data whose `train` splits are mixed in
     real_share: float = 0.3  # part of the samples that is taken from them
     shards: tuple[str, ...] = ()  # packed data sets, under --data or as paths, that are taken from instead of `real`
-    few: int = 0  # pictures of each of them at most; 0 is all
+    few: int = 0  # pictures of each of them, or of what pretraining looks at, at most; 0 is all
     replay: tuple[str, ...] = ()  # data sets of which half of the other samples are, so that they are not forgotten
     layers: tuple[dict[str, Any], ...] = ()  # of Keras or keras-cv through which batches go: see data.preprocessing
     easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them

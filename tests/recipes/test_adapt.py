@@ -319,6 +319,21 @@ def test_pictures_are_found_without_their_labels(tmp_path):
         beside.pictures(tmp_path, "nothing")
 
 
+def test_few_labels_are_taught_beside_all_pictures(card, tmp_path):
+    from PIL import Image
+
+    class Seen(Shifted):
+        def unlabelled(self, paths):
+            self.paths = paths
+            return super().unlabelled(paths)
+
+    for index in range(7):
+        Image.fromarray(np.zeros((20, 30, 3), "uint8")).save(tmp_path / f"{index}.png")
+    task = Seen()
+    beside.prepare(replace(HOW, adapt="teacher", target=str(tmp_path), few=2), card, dot_network(2)[0], task, None)
+    assert len(task.paths) == 7
+
+
 def test_strips_are_drawn_that_are_as_wide_as_the_batch(tmp_path):
     from PIL import Image
 
