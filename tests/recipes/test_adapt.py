@@ -319,7 +319,7 @@ def test_pictures_are_found_without_their_labels(tmp_path):
         beside.pictures(tmp_path, "nothing")
 
 
-def test_few_labels_are_taught_beside_all_pictures(card, tmp_path):
+def test_few_labels_are_taught_beside_all_pictures(tmp_path):
     from PIL import Image
 
     class Seen(Shifted):
@@ -329,7 +329,7 @@ def test_few_labels_are_taught_beside_all_pictures(card, tmp_path):
 
     for index in range(7):
         Image.fromarray(np.zeros((20, 30, 3), "uint8")).save(tmp_path / f"{index}.png")
-    task = Seen()
+    task, card = Seen(), registry.card("db_mobilenet_v3_large")
     beside.prepare(replace(HOW, adapt="teacher", target=str(tmp_path), few=2), card, dot_network(2)[0], task, None)
     assert len(task.paths) == 7
 
