@@ -1,8 +1,8 @@
 """Smaller models: channels cut out, weights held at zero, numbers of eight bits; and a guard of what that costs.
 
     zoo compress MODEL --data FOLDER --output FILE.onnx --most-loss 0.01      eight bits, for onnxruntime
-    zoo compress MODEL --data FOLDER --output DIR --method dynamic            the same as a model that zoo read takes
-    zoo compress MODEL --data FOLDER --output FILE.tflite --method dynamic    eight bits, for LiteRT
+    zoo compress MODEL --data FOLDER --output DIR                             the same as a model that zoo read takes
+    zoo compress MODEL --data FOLDER --output FILE.tflite                     eight bits, for LiteRT
     zoo compress MODEL --prune 0.3 --output DIR                               fewer channels: a model to go on from
     zoo train RECIPE --run RUN --set model=DIR start=DIR                      it learns again what it lost
     zoo train RECIPE --run RUN --start MODEL --set sparsity=0.7               most weights become 0 while it learns
@@ -128,7 +128,7 @@ def to_onnx(
     data: Path,
     output: Path,
     *,
-    method: str = "static",
+    method: str = "",
     most_loss: float = 0.01,
     limit: int = 200,
     shown: int = 8,
@@ -141,7 +141,8 @@ def to_onnx(
         data: folder of a data set, whose held-out pictures decide.
         output: the file; or a folder, which is then a model that reads by the file, and by Keras as it did.
         method: "static": weights and what flows between layers are whole numbers, whose ranges are those of some
-            pictures; "dynamic": weights, and what flows into matrix products, by the ranges of each picture.
+            pictures; "dynamic": weights, and what flows into matrix products, by the ranges of each picture. By
+            default what docs/compression.md found better: "dynamic" of recognizers, "static" of detectors.
         most_loss: by which the score may fall.
         limit: pictures of the exam at most.
         shown: pictures whose ranges are taken, at most.
@@ -152,6 +153,8 @@ def to_onnx(
         ValueError: there is no such method.
         FileExistsError: the folder holds a model already.
     """
+    if not method:
+        method = "dynamic" if registry.card(model).task == "recognition" else "static"
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
     if (output / train.CARD).exists():

@@ -1012,7 +1012,7 @@ def add_compress(subparsers) -> None:
     command.add_argument(
         "--method",
         choices=("static", "dynamic"),
-        help="default: static for ONNX; dynamic for LiteRT, the one of recurrent networks",
+        help="default: dynamic; of detectors for ONNX static",
     )
     command.add_argument(
         "--most-loss", metavar="S", type=_share, default=0.01, help="by which the score may fall; default: 0.01"
