@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,11 +30,14 @@ from recipes.data import datasets
 from recipes.recipe import Recipe
 from zoo import decoding, narrow, registry, runtime, weights
 from zoo.files import replacing
-from zoo.reading import Detector, Recognizer
+from zoo.reading import Detector, Recognizer, Spotter, spotter_of
 from zoo.registry import Card
 
 METHODS = ("static", "dynamic")
-TASKS = {"recognition": "recipes.recognition.task", "detection": "recipes.detection.task"}
+TASKS = {
+    "recognition": "recipes.recognition.task", "detection": "recipes.detection.task",
+    "spotting": "recipes.spotting.task",
+}  # fmt: skip
 
 
 class CompressionError(RuntimeError):
@@ -60,27 +64,32 @@ class Exam:
     def __init__(self, model: str, data: Path, limit: int = 200, shown: int = 8, closer: bool = True):
         self.card = registry.card(model)
         if self.card.task not in TASKS:
-            raise ValueError(f"{model} is for {self.card.task}; there are scores for {' and '.join(TASKS)}")
-        self.reading = {**self.card.reading} if closer else {**self.card.reading, "small": 0.0}
+            raise ValueError(f"{model} is for {self.card.task}; there are scores for {', '.join(TASKS)}")
+        self.reading = {"size": (1024, 1024), "multiple": 256, **self.card.reading}
+        if not closer:  # one shape of a spotter's pages, whose features are as large
+            self.reading |= {"multiple": min(self.reading["size"])} if self.card.task == "spotting" else {"small": 0.0}
         how = Recipe(model=model, task=TASKS[self.card.task], real=(data.name,), few=shown, validation=limit)
         self.task = train.make_task(how, self.card, data.parent)
         held = [sample for samples in self.task.held.values() for sample in samples]
         kept = [sample for samples in self.task.real.values() for sample in samples]
-        if self.card.task == "detection":
+        if self.card.task != "recognition":
             held, kept = self.task.samples(data.name, held[:limit]), self.task.samples(data.name, kept)
         self.samples, self.others = datasets.spread(held, limit), datasets.spread(kept, 8 * shown)
         if not self.samples:
             raise ValueError(f"{data}: nothing of its `train` split is held out for a score; give a larger data set")
 
-    def reader(self, run: runtime.Run) -> Detector | Recognizer:
-        """What reads with a model that runs anywhere."""
+    def reader(self, run: Any) -> Detector | Recognizer | Spotter:
+        """What reads with a model that runs anywhere; of a spotter with both of its calls."""
+        if self.card.task == "spotting":
+            return spotter_of(self.card, run, **{key: self.reading[key] for key in ("size", "multiple")})
         if self.card.task == "detection":
             return Detector(run, **self.reading)
         task = self.task
         return Recognizer(run, task.charset, height=task.height, widths=task.widths, decoding=task.decoding)
 
-    def score(self, run: runtime.Run) -> float:
-        """The share of words that are read right; of pages the harmonic mean of precision and recall of boxes."""
+    def score(self, run: Any) -> float:
+        """The share of words that are read right; of pages the harmonic mean of precision and recall, of boxes by a
+        detector, of words by a spotter."""
         right, found, true = self.task.counts(self.reader(run), self.samples).sum(0)
         return float(2 * right / max(1, found + true))
 
@@ -157,6 +166,10 @@ def to_onnx(
         method = "dynamic" if registry.card(model).task == "recognition" else "static"
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
+    if registry.card(model).task == "spotting":
+        raise ValueError(
+            f"{model} is read by two networks: there is no ONNX file of it; --output FILE.tflite holds both"
+        )
     if (output / train.CARD).exists():
         raise FileExistsError(f"{output / train.CARD} exists; take an empty folder for --output")
     exam = Exam(model, data, limit, shown)
@@ -199,7 +212,7 @@ def to_litert(
     """The LiteRT file of a model in eight bits, which `zoo.litert_file.run` runs; written if it reads well enough.
 
     It has a signature for each width of a recognizer's strips, or each shape of a detector's pages by a third of their
-    longer side; what a detector looks at once more, from closer, is not among these.
+    longer side; what a detector looks at once more, from closer, is not among these. A spotter's takes square pages.
 
     Args:
         model, data, output, most_loss, limit, shown: as of `to_onnx`.
@@ -215,14 +228,25 @@ def to_litert(
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
     exam = Exam(model, data, limit, shown, closer=False)
-    network = runtime.inference(registry.load(model), decoding.needed(exam.card.reading))
-    sizes = shapes(exam.card)
+    network, opened = registry.load(model), litert_file.run  # type: Any, Any
+    if exam.card.task == "spotting":
+        divided, size, widths = runtime.parts(exam.card, network), exam.reading["size"], exam.card.reading["widths"]
+        opened = litert_file.run_parts
+
+        def write(path: Path, how: str, batches: Sequence[np.ndarray]) -> None:
+            litert_file.write_parts(divided.locate, divided.read, path, tuple(size), widths, how)
+    else:
+        needed = runtime.inference(network, decoding.needed(exam.card.reading))
+
+        def write(path: Path, how: str, batches: Sequence[np.ndarray]) -> None:
+            litert_file.write(needed, path, shapes(exam.card), how, batches)
+
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "plain.tflite", Path(folder) / "small.tflite"
-        litert_file.write(network, plain, sizes)
-        run = litert_file.run(plain, runtime.cores())
-        litert_file.write(network, small, sizes, method, exam.batches(run) if method == "static" else [])
-        scores = exam.score(run), exam.score(litert_file.run(small, runtime.cores()))
+        write(plain, "float", [])
+        run = opened(plain, runtime.cores())
+        write(small, method, exam.batches(run) if method == "static" and opened is litert_file.run else [])
+        scores = exam.score(run), exam.score(opened(small, runtime.cores()))
         return _passed(exam, output, (plain, small), scores, most_loss, method)
 
 

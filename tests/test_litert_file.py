@@ -102,3 +102,27 @@ def test_recurrent_networks_run_and_weights_are_in_the_file_once(recognizer, tmp
         wanted = recognizer.predict_on_batch(batch)["logits"]
         np.testing.assert_allclose(litert_file.run(three)(batch)["logits"], wanted, atol=1e-4)
         assert np.abs(litert_file.run(small)(batch)["logits"] - wanted).max() < 0.1 * np.abs(wanted).max()
+
+
+@pytest.mark.slow
+def test_a_spotters_parts_run_as_they_do_in_process(tmp_path):
+    """Words in two batches of the file's, the second not full."""
+    keras.utils.set_random_seed(2)
+    card = registry.card("ocrnet_mobilenet_v3_large")
+    network = registry.build(card.name, **{**card.options, **card.test_options})
+    divided, path = runtime.parts(card, network), tmp_path / "spotter.tflite"
+    litert_file.write_parts(divided.locate, divided.read, path, (64, 64), [32, 48])
+    locate, read = litert_file.run_parts(path)
+    page = pictures(1, 64, 64, 3)
+    seen, wanted = locate(page), divided.locate.predict_on_batch(page)
+    assert seen.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(seen[name], value, atol=1e-4)
+    corners = np.array([[4, 6], [50, 8], [50, 24], [4, 22]], "float32")
+    words = corners + np.arange(litert_file.WORDS + 3, dtype="float32")[None, :, None, None]
+    columns = (np.arange(48) < 40).astype("float32") * np.ones((1, words.shape[1], 1), "float32")
+    given = {name: seen[name] for name in ("features", "detail")} | {"words": words, "columns": columns}
+    found = read(given)["text"]
+    np.testing.assert_allclose(found, divided.read.predict_on_batch(given)["text"], atol=1e-4)
+    with pytest.raises(ValueError, match="recurrent layers"):
+        litert_file.write_parts(divided.locate, divided.read, path, (64, 64), [32], "static")

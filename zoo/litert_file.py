@@ -2,6 +2,7 @@
 
 LiteRT lays out its memory, and its quick kernels, for one size. So a file is made for a few: a signature "768x512"
 takes "image" (1, 768, 512, 3) uint8 and gives what the network does. Weights are in the file once, but for "static".
+Of a spotter "locate" is the signature that takes a page, and "read_96" that which reads words in views of 96 columns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import tensorflow as tf
 from zoo.files import replacing
 
 Size = tuple[int, int]
+Call = Callable[[Any], Mapping[str, np.ndarray]]
 METHODS = ("float", "dynamic", "static")
+LOCATE, READ = "locate", "read_"  # signatures of a spotter
+WORDS = 16  # that it reads at once
 LOOPS = {"While", "StatelessWhile"}
 ALIKE = 2e-3  # of the largest value: the most by which a file of plain numbers may differ from its network
 
@@ -49,13 +53,59 @@ def write(
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
     sizes = sorted(set(sizes))
-    functions = {name_of(size): _frozen(network, size) for size in sizes}
+    functions = {name_of(size): _frozen(network, {"image": _picture(size)}) for size in sizes}
     if method == "static" and not batches:
         raise ValueError("method=static takes the ranges of values from pictures: give some")
+    content = _converted(network.name, functions, method, lambda: _shown(batches, sizes))
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        if method == "float":
+            _compare(network, temporary, sizes[0])
+
+
+def write_parts(
+    locate: keras.Model,
+    read: keras.Model,
+    path: str | os.PathLike,
+    size: Size,
+    widths: Iterable[int],
+    method: str = "float",
+) -> None:
+    """Writes the file of a spotter's two parts, which `zoo.runtime.parts` gives, whole or not at all.
+
+    Args:
+        locate: from a page (1, H, W, 3) uint8 to maps and features.
+        read: from features, "words" and "columns" to "text".
+        path: of the file.
+        size: (height, width) of pages, pixels.
+        widths: of words' views, columns.
+        method: "float" or "dynamic", as of `write`.
+
+    Raises:
+        ValueError: no such method; or "static", since what reads has loops.
+        RuntimeError: LiteRT lacks what the network asks for.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
+    functions = {LOCATE: _frozen(locate, {"image": _picture(size)})}
+    maps = {name: (tuple(x.shape), tf.float32) for name, x in functions[LOCATE].structured_outputs.items()}
+    features = {name: maps[name] for name in read.input if name in maps}
+    for width in sorted(set(widths)):
+        words = {"words": ((1, WORDS, 4, 2), tf.float32), "columns": ((1, WORDS, width), tf.float32)}
+        functions[f"{READ}{width}"] = _frozen(read, features | words)
+    content = _converted(locate.name, functions, method, lambda: ())
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _converted(
+    name: str, functions: Mapping[str, Any], method: str, shown: Callable[[], Iterable[tuple[str, dict]]]
+) -> bytes:
+    """The content of a file whose signatures are these functions."""
     if method == "static" and any(_loops(function) for function in functions.values()):
-        raise ValueError(f"{network.name} has recurrent layers, for which LiteRT has no static ranges: method=dynamic")
+        raise ValueError(f"{name} has recurrent layers, for which LiteRT has no static ranges: method=dynamic")
     module = tf.Module()
-    module.functions = {name: function for name, function in functions.items()}  # kept alive while it is saved
+    module.functions = dict(functions)  # kept alive while it is saved
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is to become a package of its own
         tf.saved_model.save(module, folder, signatures=functions)
@@ -63,18 +113,14 @@ def write(
         if method != "float":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if method == "static":
-            converter.representative_dataset = lambda: _shown(batches, sizes)
+            converter.representative_dataset = shown
         try:
-            content = converter.convert()
+            return converter.convert()
         except Exception as error:  # the converter's own kinds are not public
-            raise RuntimeError(f"LiteRT has no way to run {network.name}: {str(error).splitlines()[0]}") from error
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-        if method == "float":
-            _compare(network, temporary, sizes[0])
+            raise RuntimeError(f"LiteRT has no way to run {name}: {str(error).splitlines()[0]}") from error
 
 
-def run(path: str | os.PathLike, threads: int = 1) -> Callable[[Any], Mapping[str, np.ndarray]]:
+def run(path: str | os.PathLike, threads: int = 1) -> Call:
     """The `run` of a file of `write`, from a batch (B, H, W, 3) uint8 to named outputs; one picture at a time.
 
     Pictures lie at the top left of those of the nearest size that holds them; of maps their part is given.
@@ -82,10 +128,7 @@ def run(path: str | os.PathLike, threads: int = 1) -> Callable[[Any], Mapping[st
     Raises:
         ValueError: when called: the pictures are larger than any of the file's sizes.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        interpreter = tf.lite.Interpreter(os.fspath(path), num_threads=threads)
-    runners = {size_of(name): interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
+    runners = {size_of(name): runner for name, runner in _opened(path, threads).items()}
 
     def one(picture: np.ndarray) -> dict[str, np.ndarray]:
         inner = picture.shape[:2]
@@ -99,6 +142,39 @@ def run(path: str | os.PathLike, threads: int = 1) -> Callable[[Any], Mapping[st
         return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
 
     return call
+
+
+def run_parts(path: str | os.PathLike, threads: int = 1) -> tuple[Call, Call]:
+    """The calls of a file of `write_parts`, as `zoo.runtime.connect_parts` gives them, for pages of its one size.
+
+    Any number of words is read, so many at a time as the file takes.
+    """
+    runners = _opened(path, threads)
+
+    def locate(batch: Any) -> dict[str, np.ndarray]:
+        return {key: np.array(value) for key, value in runners[LOCATE](image=np.asarray(batch)).items()}
+
+    def read(given: Any) -> dict[str, np.ndarray]:
+        count, width = given["columns"].shape[1:]
+        runner, found = runners[f"{READ}{width}"], []
+        shared = {name: given[name] for name in runner.get_input_details() if name not in ("words", "columns")}
+        words, columns = np.zeros((1, WORDS, 4, 2), "float32"), np.zeros((1, WORDS, width), "float32")
+        for start in range(0, count, WORDS):
+            size = min(WORDS, count - start)
+            words[:, :size] = given["words"][:, start : start + size]
+            columns[:, :size] = given["columns"][:, start : start + size]
+            found.append(np.array(runner(**shared, words=words, columns=columns)["text"])[:, :size])
+        return {"text": np.concatenate(found, 1)}
+
+    return locate, read
+
+
+def _opened(path: str | os.PathLike, threads: int) -> dict[str, Any]:
+    """What runs each signature of a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is to become a package of its own
+        interpreter = tf.lite.Interpreter(os.fspath(path), num_threads=threads)
+    return {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
 
 
 def name_of(size: Size) -> str:
@@ -133,17 +209,22 @@ def _part(value: np.ndarray, inner: Size, size: Size) -> np.ndarray:
     return value[:, :height, :width]
 
 
-def _frozen(network: keras.Model, size: Size) -> Any:
-    """The concrete function of a network for one picture of a size; its weights are constants, in loops, too."""
+def _picture(size: Size) -> tuple[tuple[int, ...], Any]:
+    return (1, *size, 3), tf.uint8
+
+
+def _frozen(network: keras.Model, inputs: Mapping[str, tuple[tuple[int, ...], Any]]) -> Any:
+    """The concrete function of a network for inputs of shapes and types; its weights are constants, in loops, too."""
     kept = [variable.numpy() for variable in network.trainable_variables]
     others = [variable.numpy() for variable in network.non_trainable_variables]
+    told = isinstance(network.input, dict)
 
-    @tf.function(input_signature=[tf.TensorSpec((1, *size, 3), tf.uint8, name="image")])
-    def function(image):
+    def function(**given):
         constants = [[tf.constant(value) for value in values] for values in (kept, others)]
-        return network.stateless_call(*constants, image, training=False)[0]
+        return network.stateless_call(*constants, given if told else given["image"], training=False)[0]
 
-    return function.get_concrete_function()
+    specs = {name: tf.TensorSpec(shape, kind, name=name) for name, (shape, kind) in inputs.items()}
+    return tf.function(function).get_concrete_function(**specs)
 
 
 def _loops(function: Any) -> bool:

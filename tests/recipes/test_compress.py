@@ -254,8 +254,12 @@ def test_the_command_says_what_it_needs(tmp_path, capsys):
     command = ["compress", "crnn_mobilenet_v3_small", "--data", str(tmp_path), "--output", str(tmp_path / "small.bin")]
     assert cli.main(command) == 1
     assert "small.bin: name FILE.onnx, FILE.tflite, or a folder" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="unet is for segmentation"):
+    with pytest.raises(
+        ValueError, match="unet is for segmentation; there are scores for recognition, detection, spotting"
+    ):
         compress.Exam("unet", tmp_path)
+    with pytest.raises(ValueError, match="is read by two networks.*FILE.tflite holds both"):
+        compress.to_onnx("ocrnet_mobilenet_v3_large", tmp_path, tmp_path / "spotter.onnx")
 
 
 # ---------------------------------------------------------------- fewer channels
