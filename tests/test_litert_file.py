@@ -8,6 +8,8 @@ import pytest
 
 from zoo import litert_file, registry, runtime
 
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="files are made of TensorFlow's graphs")
+
 
 @pytest.fixture(scope="module")
 def map_network() -> keras.Model:

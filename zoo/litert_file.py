@@ -215,6 +215,10 @@ def _picture(size: Size) -> tuple[tuple[int, ...], Any]:
 
 def _frozen(network: keras.Model, inputs: Mapping[str, tuple[tuple[int, ...], Any]]) -> Any:
     """The concrete function of a network for inputs of shapes and types; its weights are constants, in loops, too."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"LiteRT files are made of TensorFlow's graphs: KERAS_BACKEND=tensorflow, not {keras.backend.backend()}"
+        )
     kept = [variable.numpy() for variable in network.trainable_variables]
     others = [variable.numpy() for variable in network.non_trainable_variables]
     told = isinstance(network.input, dict)
