@@ -22,6 +22,7 @@ GROUP = 16  # batches whose samples are sorted by width together
 STRIDE = 4  # pixels of a strip for each step of a recognizer
 STEP = 32  # pixels in which a batch's width is rounded up
 VALIDATION_SEED = 1_000_003
+LINES = 24  # characters of the longest text, above which a recipe reads lines
 
 
 class Task:
@@ -172,18 +173,21 @@ class Task:
         return loss
 
     def validate(self, network, picture: Path) -> dict[str, float]:
-        """Word accuracy on each held-out set, read as a user's words are; "score" is their mean.
+        """Accuracy of words, or lines, and of characters on each held-out set, read as a user's are.
 
-        Writes a picture of the first words of each set with what was read.
+        "score" is the mean of the words' over the sets; where a recipe reads lines, which are seldom right to the last
+        character, that of the characters'. Writes a picture of the first words of each set with what was read.
         """
         recognizer, scores, shown = self.reader(network), {}, []
         for name, samples in self.held_out().items():
             readings = recognizer([sample.image for sample in samples])
-            right = [reading.text == sample.text for reading, sample in zip(readings, samples, strict=True)]
-            scores[f"{name}_accuracy"] = float(np.mean(right))
+            for key, counts in _tallies(readings, samples).items():
+                right, found, true = counts.sum(0)
+                scores[f"{name}_{key or 'accuracy'}"] = float(2 * right / max(1, found + true))
             shown += [(s.image, r.text, s.text) for r, s in zip(readings[:60], samples, strict=False)]
         plots.words(shown, picture)
-        return {"score": float(np.mean(list(scores.values()))), **scores}
+        what = "_characters" if self.recipe.longest > LINES else "_accuracy"
+        return {"score": float(np.mean([value for key, value in scores.items() if key.endswith(what)])), **scores}
 
     def reader(self, network) -> Recognizer:
         """The network as the reading path uses it."""
@@ -197,18 +201,21 @@ class Task:
     @staticmethod
     def tallies(recognizer: Recognizer, samples: Sequence[synthetic.Strip]) -> dict[str, np.ndarray]:
         """(N, 3) right, read, and true of words, "", and of "characters": of lines these tell more."""
-        readings = recognizer([sample.image for sample in samples])
-        characters = [
-            (sum(a == b for a, b in analysis.aligned(reading.text, sample.text)), len(reading.text), len(sample.text))
-            for reading, sample in zip(readings, samples, strict=True)
-        ]
-        return {"": _words_right(readings, samples), "characters": np.array(characters, int).reshape(-1, 3)}
+        return _tallies(recognizer([sample.image for sample in samples]), samples)
 
     def held_out(self) -> dict[str, list[synthetic.Strip]]:
         """What validation reads: synthetic words that no step sees, and the real ones held out."""
         count = self.recipe.validation
         sets = {"synthetic": [synthetic.word_at(self.charset, VALIDATION_SEED, i) for i in range(count)]}
         return sets | datasets.held_sets(self.held, self.held_kept, count, lambda name, words: words)
+
+
+def _tallies(readings: Sequence[Reading], samples: Sequence[synthetic.Strip]) -> dict[str, np.ndarray]:
+    characters = [
+        (sum(a == b for a, b in analysis.aligned(reading.text, sample.text)), len(reading.text), len(sample.text))
+        for reading, sample in zip(readings, samples, strict=True)
+    ]
+    return {"": _words_right(readings, samples), "characters": np.array(characters, int).reshape(-1, 3)}
 
 
 def _words_right(readings: Sequence[Reading], samples: Sequence[synthetic.Strip]) -> np.ndarray:

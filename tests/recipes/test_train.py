@@ -20,9 +20,11 @@ from tensorflow.compat.v1.train import summary_iterator
 
 import zoo
 from recipes import optimizer, recipe, train
+from recipes.data import synthetic
 from recipes.recipe import Recipe
 from recipes.recognition import task as recognition
 from zoo import registry, weights
+from zoo.charset import Reading
 
 HERE = Path(__file__).parent
 SMALL = Recipe(
@@ -373,3 +375,17 @@ def test_the_same_command_goes_on_after_kill_9(tmp_path):
     assert again.returncode == 0, again.stderr
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     assert zoo.load(tmp_path / "parts").name
+
+
+def test_lines_are_chosen_by_their_characters_and_words_whole(tmp_path, monkeypatch):
+    """Two of three texts right, five of the third's six characters: 2/3 of texts, and 2 · 11 / (12 + 12) of characters."""
+    card, texts = registry.card("crnn_mobilenet_v3_small"), ["abc", "def", "ghijkl"]
+    samples = [synthetic.Strip(np.full((8, 40, 3), 200, np.uint8), text) for text in texts]
+    reads = [Reading(text, 1.0, ()) for text in ("abc", "def", "ghijkX")]
+    for longest, wanted in ((16, 2 / 3), (40, 11 / 12)):
+        task = recognition.make(replace(SMALL, options={}, longest=longest, real=()), card, None)
+        monkeypatch.setattr(task, "reader", lambda network: lambda images: reads)
+        monkeypatch.setattr(task, "held_out", lambda: {"synthetic": samples, "real": samples})
+        scores = task.validate(None, tmp_path / "words.png")
+        assert scores["score"] == pytest.approx(wanted)
+        assert scores["real_accuracy"] == pytest.approx(2 / 3) and scores["real_characters"] == pytest.approx(11 / 12)
