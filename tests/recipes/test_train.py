@@ -378,7 +378,7 @@ def test_the_same_command_goes_on_after_kill_9(tmp_path):
 
 
 def test_lines_are_chosen_by_their_characters_and_words_whole(tmp_path, monkeypatch):
-    """Two of three texts right, five of the third's six characters: 2/3 of texts, and 2 · 11 / (12 + 12) of characters."""
+    """Two of three texts right, and of the third five characters of six: 11 of 12."""
     card, texts = registry.card("crnn_mobilenet_v3_small"), ["abc", "def", "ghijkl"]
     samples = [synthetic.Strip(np.full((8, 40, 3), 200, np.uint8), text) for text in texts]
     reads = [Reading(text, 1.0, ()) for text in ("abc", "def", "ghijkX")]
