@@ -3,8 +3,9 @@
 zoo train recognition.crnn_mobilenet_v3_small_french_handwriting --run runs/hand --data DATA \\
     --start crnn_mobilenet_v3_small.lines
 
-Two hundred lines by twenty hands are few: each is seen as other hands and pens would have written it, and every fourth
-sample is a line in a font that looks written.
+Not released: of held-out characters 0.42 are wrong after 4800 steps (docs/experiments.md). Two hundred lines by twenty
+hands are few: each is seen as other hands and pens would have written it, and every fourth sample is synthetic, most of
+these in fonts that look written.
 """
 
 from dataclasses import replace
