@@ -149,6 +149,9 @@ def test_a_file_beside_the_weights_that_changed_is_not_run(run_folder):
     assert runtime.onnx_path(registry.card(run_folder)) == path
     with pytest.raises(weights.WeightsError, match=r"tiny.onnx: SHA-256 is [0-9a-f]{64}, not 0{64} as in the card"):
         runtime.connect(run_folder)
+    path.unlink()
+    with pytest.raises(weights.WeightsError, match="tiny.onnx is not there"):
+        runtime.connect(run_folder)
 
 
 def test_large_constants_are_halved_where_that_keeps_them():
