@@ -20,7 +20,8 @@ def test_named_alphabets():
     assert len(Charset("digits")) == 10 and Charset("digits").blank == 10
     # The sizes that docTR's published weights have, their blank apart, and ours with a space.
     assert {name: len(Charset(name)) for name in NAMED} == {
-        "digits": 10, "latin": 94, "english": 100, "french": 126, "german": 108, "french_lines": 127, "fraktur": 137,
+        "digits": 10, "latin": 94, "english": 100, "french": 126, "german": 108, "french_lines": 127,
+        "french_handwriting": 128, "fraktur": 137,
     }  # fmt: skip
 
 
