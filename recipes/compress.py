@@ -245,7 +245,7 @@ def to_litert(
         plain, small = Path(folder) / "plain.tflite", Path(folder) / "small.tflite"
         write(plain, "float", [])
         run = opened(plain, runtime.cores())
-        write(small, method, exam.batches(run) if method == "static" and opened is litert_file.run else [])
+        write(small, method, exam.batches(run) if method == "static" and exam.card.task != "spotting" else [])
         scores = exam.score(run), exam.score(opened(small, runtime.cores()))
         return _passed(exam, output, (plain, small), scores, most_loss, method)
 

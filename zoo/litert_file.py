@@ -52,10 +52,10 @@ def write(
     """
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
-    sizes = sorted(set(sizes))
-    functions = {name_of(size): _frozen(network, {"image": _picture(size)}) for size in sizes}
     if method == "static" and not batches:
         raise ValueError("method=static takes the ranges of values from pictures: give some")
+    sizes = sorted(set(sizes))
+    functions = {name_of(size): _frozen(network, {"image": _picture(size)}) for size in sizes}
     content = _converted(network.name, functions, method, lambda: _shown(batches, sizes))
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -133,9 +133,8 @@ def run(path: str | os.PathLike, threads: int = 1) -> Call:
     def one(picture: np.ndarray) -> dict[str, np.ndarray]:
         inner = picture.shape[:2]
         size = holding(inner, runners)
-        canvas = np.zeros((1, *size, 3), np.uint8)
-        canvas[0, : inner[0], : inner[1]] = picture
-        return {key: _part(np.array(value), inner, size) for key, value in runners[size](image=canvas).items()}
+        outputs = runners[size](image=_laid(picture, size))
+        return {key: _part(np.array(value), inner, size) for key, value in outputs.items()}
 
     def call(batch: Any) -> dict[str, np.ndarray]:
         rows = [one(picture) for picture in batch]
@@ -194,10 +193,21 @@ def holding(inner: Size, sizes: Iterable[Size]) -> Size:
     Raises:
         ValueError: none does.
     """
-    found = [size for size in sizes if size[0] >= inner[0] and size[1] >= inner[1]]
+    found = [size for size in sizes if _holds(size, inner)]
     if not found:
         raise ValueError(f"a picture of {name_of(inner)} pixels; this file takes {', '.join(map(name_of, sizes))}")
     return min(found, key=lambda size: size[0] * size[1])
+
+
+def _holds(size: Size, inner: Size) -> bool:
+    return size[0] >= inner[0] and size[1] >= inner[1]
+
+
+def _laid(picture: np.ndarray, size: Size) -> np.ndarray:
+    """(1, *size, 3) uint8: the picture at the top left, zeros below and on the right."""
+    canvas = np.zeros((1, *size, 3), np.uint8)
+    canvas[0, : picture.shape[0], : picture.shape[1]] = picture
+    return canvas
 
 
 def _part(value: np.ndarray, inner: Size, size: Size) -> np.ndarray:
@@ -240,11 +250,10 @@ def _loops(function: Any) -> bool:
 def _shown(batches: Sequence[np.ndarray], sizes: Sequence[Size]) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
     """Each picture under the signature that takes it; those that no size holds are left out."""
     for picture in (picture for batch in batches for picture in batch):
-        if any(size[0] >= picture.shape[0] and size[1] >= picture.shape[1] for size in sizes):
-            size = holding(picture.shape[:2], sizes)
-            canvas = np.zeros((1, *size, 3), np.uint8)
-            canvas[0, : picture.shape[0], : picture.shape[1]] = picture
-            yield name_of(size), {"image": canvas}
+        inner = picture.shape[:2]
+        if any(_holds(size, inner) for size in sizes):
+            size = holding(inner, sizes)
+            yield name_of(size), {"image": _laid(picture, size)}
 
 
 def _compare(network: keras.Model, path: Path, size: Size) -> None:

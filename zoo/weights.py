@@ -307,7 +307,7 @@ def verified(path: Path, digest: str) -> Path:
         WeightsError: it has another, or is not there.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} is not there, which a card names with its SHA-256: zoo release --onnx writes it")
+        raise WeightsError(f"{path} is not there, which a card names with its SHA-256")
     if not has_digest(path, digest):
         actual = sha256(path)[: len(digest)]
         raise WeightsError(f"{path}: SHA-256 is {actual}, not {digest} as in the card: another or a damaged file")
