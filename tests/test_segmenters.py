@@ -9,6 +9,7 @@ keras = pytest.importorskip("keras")
 
 import zoo  # noqa: E402
 from zoo.backbones import backbone  # noqa: E402
+from zoo.layers import depthwise_conv  # noqa: E402
 from zoo.segmentation.ocrnet import Regions, Relate  # noqa: E402
 from zoo.segmenting import Segmenter, segmenter  # noqa: E402
 
@@ -40,10 +41,36 @@ def test_a_dilated_backbone_keeps_its_map_and_its_weights():
     assert rates["stage3_block1_2_conv"] == (1, 1) and rates["stage4_block1_2_conv"] == (2, 2)
 
 
-def test_the_head_of_deeplab_is_as_large_as_torchvisions():
-    """torchvision's deeplabv3_resnet50 for 21 classes has 39 638 869 parameters, without its second classifier."""
-    network = zoo.build("deeplabv3_resnet50", classes=21)
-    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == 39_638_869
+@pytest.mark.parametrize(("dilated", "rates"), [(0, (1, 1)), (1, (1, 2)), (2, (2, 4))])
+def test_a_mobilenet_dilates_where_it_would_stride(dilated: int, rates: tuple[int, int]):
+    """Blocks 4 and 5 stride in the backbone of tests; the weights are those of the usual network."""
+    image = keras.Input((64, 96, 3))
+    usual, dense = (keras.Model(image, backbone("mobilenet_v3_test", image, dilated=d)) for d in (0, dilated))
+    sizes = [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert [x.shape[1:3] for x in dense.output] == [*sizes[: 4 - dilated], *[sizes[3 - dilated]] * dilated]
+    assert [(v.path, v.shape) for v in dense.weights] == [(v.path, v.shape) for v in usual.weights]
+    found = [dense.get_layer(f"block{index}_depthwise_conv").dilation_rate for index in (3, 4, 5)]
+    assert found == [(1, 1), *((rate, rate) for rate in rates)]
+
+
+def test_a_dilated_depthwise_convolution_leaves_pixels_out():
+    x = np.zeros((1, 9, 9, 1), "float32")
+    x[0, 4, 4] = 1
+    image = keras.Input((9, 9, 1))
+    network = keras.Model(image, depthwise_conv(image, 3, "look", dilation=3))
+    network.weights[0].assign(np.arange(9, 0, -1, "float32").reshape(3, 3, 1, 1))
+    expected = np.zeros((9, 9))
+    expected[1::3, 1::3] = np.arange(1, 10).reshape(3, 3)
+    np.testing.assert_allclose(np.asarray(network(x))[0, ..., 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("deeplabv3_resnet50", 39_638_869), ("deeplabv3_mobilenet_v3_large", 11_025_477)]
+)
+def test_the_head_of_deeplab_is_as_large_as_torchvisions(name: str, parameters: int):
+    """torchvision's networks for 21 classes, without their second classifiers."""
+    network = zoo.build(name, classes=21)
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == parameters
 
 
 def test_all_resolutions_of_hrnet_hear_of_each_other():

@@ -45,10 +45,11 @@ def conv(x, filters: int, kernel: Kernel, name: str, *, stride: Kernel = 1, bias
     )(x)  # fmt: skip
 
 
-def depthwise_conv(x, kernel: int, name: str, *, stride: tuple[int, int] = (1, 1)):
+def depthwise_conv(x, kernel: int, name: str, *, stride: tuple[int, int] = (1, 1), dilation: int = 1):
     """A convolution of each channel by itself, padded by kernel // 2 on all sides; the strides may differ.
 
-    TensorFlow has no depthwise convolution with unequal strides: it is run at stride 1 and rows are dropped.
+    TensorFlow has no depthwise convolution with unequal strides: it is run at stride 1 and rows are dropped. A dilated
+    one takes no stride, as `conv`.
     """
     equal = stride[0] == stride[1]
     if equal and stride[0] > 1:
@@ -57,7 +58,7 @@ def depthwise_conv(x, kernel: int, name: str, *, stride: tuple[int, int] = (1, 1
         padding = "same"
     step = stride[0] if equal else 1
     x = layers.DepthwiseConv2D(
-        kernel, step, padding, use_bias=False, depthwise_initializer="he_normal", name=name
+        kernel, step, padding, dilation_rate=dilation, use_bias=False, depthwise_initializer="he_normal", name=name
     )(x)  # fmt: skip
     return x if equal else x[:, :: stride[0], :: stride[1]]
 

@@ -76,12 +76,12 @@ def divisible(channels: float, by: int = 8) -> int:
     return rounded + by if rounded < 0.9 * channels else rounded
 
 
-def inverted_residual(x, block: Block, stride: tuple[int, int], name: str):
+def inverted_residual(x, block: Block, stride: tuple[int, int], name: str, dilation: int = 1):
     """Expand, filter each channel, weigh channels, project; added to the input where shapes agree (figure 4)."""
     shortcut = x
     if block.expanded != x.shape[-1]:
         x = conv_bn(x, block.expanded, 1, f"{name}_expand", activation=block.activation, **NORM)
-    x = depthwise_conv(x, block.kernel, f"{name}_depthwise_conv", stride=stride)
+    x = depthwise_conv(x, block.kernel, f"{name}_depthwise_conv", stride=stride, dilation=dilation)
     x = norm(x, f"{name}_depthwise_norm", **NORM)
     x = layers.Activation(block.activation, name=f"{name}_depthwise_{block.activation}")(x)
     if block.squeeze:
@@ -92,23 +92,28 @@ def inverted_residual(x, block: Block, stride: tuple[int, int], name: str):
     return x
 
 
-def mobilenet_v3(image, variant: str, rectangular: bool = False):
+def mobilenet_v3(image, variant: str, rectangular: bool = False, dilated: int = 0):
     """[C2, C3, C4, C5] of a normalised image (B, H, W, 3).
 
     Args:
         image: pixels of about unit variance.
         variant: a key of `BLOCKS`.
         rectangular: the last three strides are (2, 1): C5 is (B, H/32, W/4, C).
+        dilated: so many of the last strides are left out; the blocks from there on dilate their windows instead, by two
+            for each. With 1, as the backbone of torchvision's `deeplabv3_mobilenet_v3_large`.
     """
     blocks = BLOCKS[variant]
     strided = [index for index, block in enumerate(blocks) if block.stride == 2]
     narrow = strided[-3:] if rectangular else []
+    dense = strided[len(strided) - dilated :]
     x = conv_bn(image, 16, 3, "stem", stride=2, activation="hard_silu", **NORM)
-    features = []
+    features, dilation = [], 1
     for index, block in enumerate(blocks):
         if block.stride == 2:
             features.append(x)
         stride = (2, 1) if index in narrow else (block.stride, block.stride)
-        x = inverted_residual(x, block, stride, f"block{index + 1}")
+        if index in dense:
+            stride, dilation = (1, 1), 2 * dilation
+        x = inverted_residual(x, block, stride, f"block{index + 1}", dilation)
     x = conv_bn(x, 6 * blocks[-1].filters, 1, "head", activation="hard_silu", **NORM)
     return [*features[-3:], x]

@@ -1,11 +1,11 @@
 """DeepLabV3: an atrous pyramid over a dense map. Chen et al. 2017, https://arxiv.org/abs/1706.05587.
 
-    image (B, H, W, 3) → ResNet whose last two stages dilate instead of striding (B, H/8, W/8, 2048)
-                       → 1×1, three dilated 3×3, mean of the map, side by side (B, H/8, W/8, 5·C)
-                       → project, convolution → (B, H/8, W/8, K) → ×8 → logits (B, H, W, K)
+    image (B, H, W, 3) → backbone whose last stages dilate instead of striding (B, H/s, W/s, F)
+                       → 1×1, three dilated 3×3, mean of the map, side by side (B, H/s, W/s, 5·C)
+                       → project, convolution → (B, H/s, W/s, K) → ×s → logits (B, H, W, K)
 
-Section 3.3 and figure 5, with the rates of an output stride of 8, as torchvision's `deeplabv3_resnet50`, whose head
-this is, too.
+Section 3.3 and figure 5; s = 8 by ResNet-50 (F = 2048) and 16 by MobileNetV3-Large (F = 960), both with the rates that
+torchvision's `deeplabv3_resnet50` and `deeplabv3_mobilenet_v3_large` have, whose heads these are, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from zoo.layers import Upsample, conv_bn, normalize
 from zoo.segmentation.unet import MEAN, STD
 
 RATES = (12, 24, 36)
-STRIDE = 8  # of the map that is classified
 
 
 class Spread(layers.Layer):
@@ -46,6 +45,7 @@ def deeplabv3(
     *,
     features: str,
     classes: int,
+    dilated: int = 2,
     channels: int = 256,
     rates: tuple[int, ...] = RATES,
     dropout: float = 0.5,
@@ -55,17 +55,18 @@ def deeplabv3(
     """The network from pixels to {"logits": (B, H, W, classes)}.
 
     Args:
-        features: a ResNet of `zoo.backbones`.
+        features: a ResNet or a MobileNetV3 of `zoo.backbones`.
         classes: of a pixel.
+        dilated: how many stages of it dilate: s is 32 / 2^dilated.
         channels: of each part of the pyramid.
         rates: dilations of its convolutions, in pixels of the map.
         dropout: share of the pyramid's values that training sets to 0.
-        image_size: (height, width) in pixels, multiples of 8; None leaves a side free.
+        image_size: (height, width) in pixels, multiples of s; None leaves a side free.
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x = backbone(features, normalize(image, MEAN, STD), dilated=2)[-1]
+    x = backbone(features, normalize(image, MEAN, STD), dilated=dilated)[-1]
     x = layers.Dropout(dropout, name="dropout")(pyramid(x, channels, rates))
-    x = layers.Conv2D(classes, 1, name="scores")(conv_bn(x, channels, 3, "head"))
-    logits = Upsample(STRIDE, False, dtype="float32", name="logits")(x)
+    x = layers.Conv2D(classes, 1, name="scores")(conv_bn(x, channels, 3, "decide"))
+    logits = Upsample(32 >> dilated, False, dtype="float32", name="logits")(x)
     return keras.Model(image, {"logits": logits}, name=name)

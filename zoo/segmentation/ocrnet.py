@@ -4,8 +4,8 @@
     coarse → soft regions → a description of each class's region (B, K, C) → attention of pixels over them (B, h, w, C)
     pixels and their objects' context → (B, h, w, C) → ×s → logits (B, H, W, K)
 
-The features are HRNet's four maps at the finest resolution, or the last two of a ResNet that dilates instead of
-striding. "coarse" is given as well, enlarged, for the second loss of training (eq. 6).
+The features are HRNet's four maps at the finest resolution, or the last two of a ResNet or a MobileNetV3 that dilates
+instead of striding. "coarse" is given as well, enlarged, for the second loss of training (eq. 6).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def ocrnet(
     """The network from pixels to {"logits": (B, H, W, classes), "coarse": (B, H, W, classes)}.
 
     Args:
-        features: an HRNet or a ResNet of `zoo.backbones`.
+        features: an HRNet, a ResNet or a MobileNetV3 of `zoo.backbones`.
         classes: of a pixel.
         channels: of a pixel's description; attention has half as many.
         image_size: (height, width) in pixels, multiples of 32; None leaves a side free.

@@ -1,0 +1,12 @@
+"""Regions of pages by OCRNet on MobileNetV3-Large.
+
+    zoo train segmentation.ocrnet_seg_mobilenet_v3_large --run runs/ocrnet_seg_mobilenet_v3_large --data DATA --set start=db_mobilenet_v3_large
+
+Trains on a laptop, from the backbone of the released detector.
+"""
+
+from dataclasses import replace
+
+from recipes.segmentation.unet import RECIPE as UNET
+
+RECIPE = replace(UNET, model="ocrnet_seg_mobilenet_v3_large", real_share=0.5, size=(384, 384), batch=4, steps=10_000)

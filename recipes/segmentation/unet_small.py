@@ -1,0 +1,12 @@
+"""Regions of pages by a U-Net a quarter as wide.
+
+    zoo train segmentation.unet_small --run runs/unet_small --data DATA
+
+Trains on a laptop.
+"""
+
+from dataclasses import replace
+
+from recipes.segmentation.unet import RECIPE as UNET
+
+RECIPE = replace(UNET, model="unet_small", real_share=0.5, size=(384, 384), batch=4, steps=10_000)
