@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageFont
+from PIL import Image, ImageFont
 
 FOLDERS = (
     "/usr/share/fonts",
@@ -74,12 +74,29 @@ def font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
+def drawn(font: ImageFont.FreeTypeFont, text: str) -> tuple[np.ndarray, int]:
+    """Coverage (H, W) uint8 of a text in one line, no larger than its ink, and the x at which that begins."""
+    return _character(font, text) if len(text) == 1 else _drawn(font, text)
+
+
+def _drawn(font: ImageFont.FreeTypeFont, text: str) -> tuple[np.ndarray, int]:
+    glyphs, (left, _) = font.getmask2(text, "L")  # with what `getbbox` would lay out the text for once more
+    picture = Image.new("L", glyphs.size)
+    picture.im.paste(glyphs, (0, 0, *glyphs.size))
+    return np.asarray(picture), int(left)
+
+
+_character = functools.lru_cache(20_000)(_drawn)  # characters by themselves are few, and drawing is most of the work
+
+
 def ends(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
     """(L + 1,) pixels from the start of a text to where each of its characters begins, and to the end of the last.
 
     What kerning takes is spread over all characters: asking for the length of each beginning would take longer than
     drawing the text.
     """
+    if len(text) == 1:
+        return np.array([0.0, _advance(font, text)])
     advances = np.cumsum([0.0, *(_advance(font, character) for character in text)])
     return advances * (font.getlength(text) / advances[-1] if advances[-1] else 1.0)
 

@@ -39,11 +39,9 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
     Now and then it is drawn letter by letter, spaced out.
     """
     if rng.random() < 0.88 or len(text) > 20:
-        left, top, stop, base = map(int, font.getbbox(text))
-        picture = Image.new("L", (max(0, stop - left), max(0, base - top)))
-        ImageDraw.Draw(picture).text((-left, -top), text, 255, font)
+        coverage, left = fonts.drawn(font, text)
         ends = fonts.ends(font, text)
-        return np.asarray(picture), (ends[:-1] + ends[1:]) / 2 - left
+        return coverage, (ends[:-1] + ends[1:]) / 2 - left
     spacing = int(rng.integers(-1, max(3, int(font.size) // 3)))
     _, _, right, bottom = font.getbbox(text)
     canvas = np.zeros((int(bottom) + 4, int(right) + spacing * len(text) + 3 * int(font.size)), np.uint8)
@@ -151,7 +149,8 @@ def wave(coverage: np.ndarray, rng: Rng) -> np.ndarray:
 def background(size: tuple[int, int], colour: np.ndarray, rng: Rng) -> np.ndarray:
     """A surface (H, W, 3) float32 around one colour: plain, shaded, blotched, or grained."""
     height, width = size
-    surface = np.broadcast_to(colour.astype(np.float32), (height, width, 3)).copy()
+    surface = np.empty((height, width, 3), np.float32)
+    surface[:] = colour
     kind = rng.random()
     if kind < 0.5:
         cells = (2, 3) if kind < 0.25 else (int(rng.integers(3, 8)), int(rng.integers(4, 16)))
@@ -239,7 +238,8 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0) -
     top, bottom = (rng.uniform(-0.03, 0.3, 2) * height).astype(int)
     left, right = (rng.uniform(-0.02, 0.35, 2) * min(height, width)).astype(int)
     coverage = coverage[max(0, -top) : height - max(0, -bottom), max(0, -left) : width - max(0, -right)]
-    coverage = np.pad(coverage, [(max(0, int(a)), max(0, int(b))) for a, b in ((top, bottom), (left, right))])
+    borders = [max(0, int(border)) for border in (top, bottom, left, right)]
+    coverage = cv2.copyMakeBorder(coverage, *borders, cv2.BORDER_CONSTANT)
     centres, padded = centres + left, coverage.shape[1]
     target = int(rng.integers(20, 49))
     aspect = np.exp(rng.uniform(np.log(0.45), np.log(1.35))) if scene else rng.uniform(0.75, 1.25)
@@ -268,8 +268,13 @@ def paint(coverage: np.ndarray, rng: Rng, scene: bool, coloured: float = 0.5) ->
 
 def blend(image: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None:
     """Covers the picture (H, W, 3) float32 in place with a colour, or one for each pixel, where there is coverage."""
-    alpha = coverage[..., None].astype(np.float32) / 255
-    image += alpha * (colour.astype(np.float32) - image)
+    alpha = cv2.cvtColor(coverage, cv2.COLOR_GRAY2RGB).astype(np.float32)
+    alpha /= 255
+    change = np.empty_like(image)
+    change[:] = colour
+    change -= image
+    change *= alpha
+    image += change
 
 
 def words(charset: Charset, seed: int, longest: int = 24) -> Iterator[Strip]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from recipes.data import augment, corpus, documents, fonts, synthetic
 from zoo.charset import Charset
@@ -220,6 +220,36 @@ def test_fonts_of_writing_are_drawn_as_often_as_asked_for(monkeypatch):
         fonts.WRITTEN.search(name) for name in ("/x/ecolier-court/Ecolier-court.ttf", "/x/urw/Z003-MediumItalic.otf")
     )
     assert not fonts.WRITTEN.search("/x/dejavu/DejaVuSans.ttf")
+
+
+@pytest.mark.parametrize("text", ["Égypte", "g", ".", "AV"])
+def test_what_is_drawn_of_a_text_is_what_pillow_draws(text):
+    """Its bounding box and its coverage, without laying it out twice; what is drawn once more is the same."""
+    for family in fonts.families()[:12]:
+        font = fonts.font(family[0], 36)
+        left, top, right, bottom = map(int, font.getbbox(text))
+        picture = Image.new("L", (right - left, bottom - top))
+        ImageDraw.Draw(picture).text((-left, -top), text, 255, font)
+        for _ in range(2):
+            coverage, start = fonts.drawn(font, text)
+            np.testing.assert_array_equal(coverage, np.asarray(picture))
+            assert start == left and not coverage.flags.writeable
+
+
+def test_a_nudge_moves_a_picture_a_little_and_lights_it_otherwise():
+    image = np.full((40, 40, 3), 60, np.uint8)
+    image[10:30, 10:30] = 200
+    moves, levels = set(), set()
+    for seed in range(20):
+        seen = augment.nudged(image, np.random.default_rng(seed))
+        assert seen.shape == image.shape and seen.dtype == np.uint8
+        bright = seen.mean(-1) > (float(seen.min()) + float(seen.max())) / 2
+        rows, columns = np.nonzero(bright)
+        assert abs(rows.mean() - 19.5) < 4 and abs(columns.mean() - 19.5) < 4 and 17 <= np.ptp(rows) + 1 <= 23
+        assert seen[0, 0].mean() < seen[20, 20].mean()
+        moves.add((rows.min(), columns.min()))
+        levels.add(int(seen[20, 20, 0]))
+    assert len(moves) > 5 and len(levels) > 10
 
 
 def test_long_lines_have_more_words():
