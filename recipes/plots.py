@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from zoo.files import replacing
+from zoo.formats import painted
 
 RIGHT, WRONG, TRUTH = "#2e7d32", "#c62828", "#616161"
 
@@ -80,11 +81,6 @@ def outlined(pixels: np.ndarray, polygons: Mapping[str, np.ndarray], width: int 
     return picture
 
 
-COLOURS = np.array(  # of classes of pixels; the first, the background, is not painted
-    [[0, 0, 0], [33, 150, 243], [244, 67, 54], [76, 175, 80], [255, 193, 7], [156, 39, 176], [0, 188, 212]], "uint8"
-)
-
-
 def segments(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: Path) -> None:
     """Writes pictures side by side, each with its found classes painted over, and with the true ones below.
 
@@ -103,11 +99,6 @@ def segments(shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], path: P
         sheet.paste(picture, (index // 2 * 408, index % 2 * 508))
     with replacing(path) as temporary:
         sheet.save(temporary)
-
-
-def painted(pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The picture (H, W, 3) uint8 with its classes (H, W) painted over, but for the background."""
-    return np.where(classes[..., None] > 0, pixels // 2 + COLOURS[classes % len(COLOURS)] // 2, pixels)
 
 
 def curves(log: Path, path: Path) -> bool:

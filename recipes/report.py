@@ -33,6 +33,7 @@ from recipes.tables.task import matched
 from zoo import image as images
 from zoo import registry
 from zoo.files import replacing
+from zoo.formats import painted
 from zoo.regions import Region
 
 REPORT = "report.html"
@@ -250,7 +251,7 @@ def _segmented(task: Segments, segment: Any, name: str, members: Sequence) -> st
         shown.append((float((found == member.classes).mean()), member, found))
     shown.sort(key=lambda item: item[0])
     figures = [
-        figure(np.concatenate([plots.painted(member.image, classes) for classes in (found, member.classes)], 1),
+        figure(np.concatenate([painted(member.image, classes) for classes in (found, member.classes)], 1),
                f"{share:.1%} of the pixels are right", "page")
         for share, member, found in shown[:PAGES]
     ]  # fmt: skip

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -183,6 +184,33 @@ def test_a_page_from_standard_input(asked, pages, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Pipe)
     assert cli.main(["read", "-"]) == 0
     assert capsys.readouterr().out == "250 50\n"
+
+
+def test_parts_of_pages_are_told_and_painted(pages, tmp_path, capsys, monkeypatch):
+    """The left fifth of each page is text; one of three pages is broken."""
+
+    def find(pixels):
+        classes = np.zeros(pixels.shape[:2], np.uint8)
+        classes[:, : pixels.shape[1] // 5] = 1
+        return classes
+
+    find.labels = ("background", "text")
+    monkeypatch.setattr("zoo.segmenting.segmenter", lambda model, runtime: find)
+    asked = ["segment", str(pages), "--model", "m", "--output", str(tmp_path / "m.png")]
+    assert cli.main([*asked, "--overlay", str(tmp_path / "seen.png")]) == 1
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    assert [Path(row["source"]).name for row in rows] == ["a.png", "c.png"] and "b.jpg" in captured.err
+    assert rows[0]["page"] == 1 and rows[0]["shares"] == pytest.approx({"background": 0.8, "text": 0.2}, abs=0.01)
+    for name in ("m.png", "m-2.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.mode == "P" and set(np.unique(np.asarray(picture))) == {0, 1}
+            assert picture.convert("RGB").getpixel((0, 0)) == (33, 150, 243)
+    with Image.open(tmp_path / "seen.png") as picture:
+        assert picture.width == 200 and picture.height > 40
+    with pytest.raises(SystemExit):
+        cli.main(["segment", "page.png", "--output", "mask.jpg"])
+    assert "mask.jpg does not end in .png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -151,3 +151,18 @@ def test_overlay_is_not_larger_than_asked_for():
     picture = formats.overlay(np.zeros((400, 300, 3), "uint8"), page_of(width=300, height=400), side=200)
     assert picture.shape[0] == 200
     assert halves(picture, 150)[1].min() == 255
+
+
+def test_parts_are_painted_over_and_named_below():
+    page = np.full((300, 400, 3), 200, "uint8")
+    classes = np.zeros((300, 400), "uint8")
+    classes[100:, :200], classes[100:, 200:] = 1, 2
+    picture = formats.parts(page, classes, ["background", "text", "title"], side=200)
+    assert picture.shape[1] == 200 and picture.shape[0] > 150
+    assert (picture[20, 20] == 200).all()  # the background is left
+    for column, index in ((50, 1), (150, 2)):
+        np.testing.assert_allclose(picture[120, column], 100 + formats.COLOURS[index] // 2, atol=1)
+    legend = picture[150:].astype(int)
+    for half, index in ((legend[:, :100], 1), (legend[:, 100:], 2)):
+        assert (np.abs(half - formats.COLOURS[index]).max(-1) < 3).sum() > 30
+    assert (page == 200).all()

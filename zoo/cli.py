@@ -476,6 +476,82 @@ def _draw(path: Path, pixels: np.ndarray, page: Page) -> None:
         Image.fromarray(overlay(pixels, page)).save(temporary)
 
 
+# ---------------------------------------------------------------- segment
+
+SEGMENTER = "ocrnet_mobilenet_v3_large"
+
+
+def add_segment(subparsers) -> None:
+    command = subparsers.add_parser(
+        "segment",
+        help="tell the parts of pages",
+        description="Tells what each pixel of a page is part of, and prints a JSON line for each page with the share "
+        "of each class. A page that cannot be had is reported; the others are done.",
+    )
+    command.add_argument("paths", nargs="+", metavar="PATH", help="an image, a PDF file, a folder, or a URL")
+    command.add_argument(
+        "--model", metavar="MODEL", default=SEGMENTER, help=f"name, or the folder of a run; default: {SEGMENTER}"
+    )
+    command.add_argument(
+        "--output", metavar="FILE", type=_png, help="PNG of the pixels' classes, numbers with a palette; of further "
+        "pages, FILE-2 …",
+    )  # fmt: skip
+    command.add_argument(
+        "--overlay", metavar="FILE", type=_picture, help="picture of the page with its parts painted over"
+    )
+    command.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")
+    command.set_defaults(run=segment)
+
+
+def _png(text: str) -> Path:
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png")
+    return Path(text)
+
+
+def segment(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from zoo import image
+    from zoo.segmenting import segmenter
+
+    with _hushed(args.traceback):
+        find = segmenter(args.model, args.runtime)
+    done = failed = 0
+    for sheet in (sheet for path in args.paths for sheet in image.sheets(path)):
+        try:
+            picture = sheet.load()
+        except image.ImageError as error:
+            failed += 1
+            print(f"zoo segment: {error}", file=sys.stderr)
+            continue
+        done += 1
+        classes = find(picture.pixels)
+        shares = np.bincount(classes.ravel(), minlength=len(find.labels)) / classes.size
+        named = {label: round(float(share), 4) for label, share in zip(find.labels, shares, strict=True)}
+        print(json.dumps({"source": picture.name, "page": picture.number, "shares": named}, ensure_ascii=False))
+        _paint(args, done, picture.pixels, classes, find.labels)
+    return 1 if failed else 0
+
+
+def _paint(
+    args: argparse.Namespace, number: int, pixels: np.ndarray, classes: np.ndarray, labels: Sequence[str]
+) -> None:
+    """Writes the pictures that were asked for of a page."""
+    from PIL import Image
+
+    from zoo.formats import COLOURS, parts
+
+    if args.output:
+        picture = Image.fromarray(classes)
+        picture.putpalette(COLOURS.tobytes())
+        with replacing(_numbered(args.output, number)) as temporary:
+            picture.save(temporary)
+    if args.overlay:
+        with replacing(_numbered(args.overlay, number)) as temporary:
+            Image.fromarray(parts(pixels, classes, labels)).save(temporary)
+
+
 # ---------------------------------------------------------------- recipes
 
 
@@ -1106,8 +1182,8 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 # ---------------------------------------------------------------- all
 
 COMMANDS = (
-    add_list, add_card, add_read, add_recipes, add_train, add_finetune, add_report, add_evaluate, add_calibrate,
-    add_language, add_release, add_data, add_compress, add_convert, add_export, add_serve,
+    add_list, add_card, add_read, add_segment, add_recipes, add_train, add_finetune, add_report, add_evaluate,
+    add_calibrate, add_language, add_release, add_data, add_compress, add_convert, add_export, add_serve,
 )  # fmt: skip
 
 if __name__ == "__main__":

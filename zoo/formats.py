@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from html import escape
 
@@ -154,6 +154,43 @@ def overlay(image: np.ndarray, page: Page, *, side: int = 2400) -> np.ndarray:
         cv2.polylines(left, [points], True, colour(word.confidence), thickness, cv2.LINE_AA)
     line = np.full((height, max(2, width // 200), 3), 0xB0, "uint8")
     return np.concatenate([left, line, right], 1)
+
+
+COLOURS = np.array(  # of classes of pixels; the first, the background, is not painted
+    [[0, 0, 0], [33, 150, 243], [244, 67, 54], [76, 175, 80], [255, 193, 7], [156, 39, 176], [0, 188, 212]], "uint8"
+)
+
+
+def painted(pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 3) uint8 with its classes (H, W) painted over, but for the background."""
+    return np.where(classes[..., None] > 0, pixels // 2 + COLOURS[classes % len(COLOURS)] // 2, pixels)
+
+
+def parts(pixels: np.ndarray, classes: np.ndarray, labels: Sequence[str], *, side: int = 2400) -> np.ndarray:
+    """The page with its parts painted over, and below it which colour is which.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        classes: (H, W) uint8, places in `labels`.
+        labels: names of the classes, the background's first.
+        side: pixels of the longer side of the page in the result, at most.
+
+    Returns:
+        (h + legend, w, 3) uint8 RGB.
+    """
+    scale = min(1.0, side / max(pixels.shape[:2]))
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    page = cv2.resize(painted(pixels, classes), size, interpolation=cv2.INTER_AREA)
+    names = list(enumerate(labels))[1:]
+    cell = size[0] // max(1, len(names))
+    letters = int(np.clip(cell / (0.7 * max(map(len, labels)) + 2), 6, 22))
+    legend = np.full((2 * letters + 2, size[0], 3), 255, "uint8")
+    for place, (index, name) in enumerate(names):
+        left = place * cell
+        ink = COLOURS[index % len(COLOURS)]
+        legend[letters // 2 : -letters // 2, left : left + letters] = ink
+        cv2.putText(legend, name, (left + 3 * letters // 2, 3 * letters // 2), ink.tolist(), _font(), letters, WEIGHT)
+    return np.concatenate([page, legend])
 
 
 def colour(confidence: float) -> tuple[int, int, int]:

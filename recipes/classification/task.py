@@ -93,8 +93,8 @@ class Task:
         """The sample number `index` of the run.
 
         Each word or page comes by all turns, in as many batches one after the other: those of a batch all differ, since
-        batch normalization would take a few pictures for all. A character that was drawn comes in `ECHOES` batches, each
-        time nudged: to draw it takes longer than a small network's step (Choi et al. 2019, "data echoing",
+        batch normalization would take a few pictures for all. A character that was drawn comes in `ECHOES` batches,
+        nudged each time: to draw it takes longer than a small network's step (Choi et al. 2019, "data echoing",
         https://arxiv.org/abs/1907.05550).
         """
         batch = self.recipe.batch

@@ -97,7 +97,7 @@ def seen(image: np.ndarray, rng: Rng, angle: float, skew: float) -> tuple[np.nda
 
 
 def nudged(image: np.ndarray, rng: Rng) -> np.ndarray:
-    """The picture a few pixels aside, a little larger or smaller, its edge repeated where it ends, and lit otherwise."""
+    """The picture a few pixels aside, a little larger or smaller, its edge repeated where it ends, lit otherwise."""
     height, width = image.shape[:2]
     scale, away = rng.uniform(0.92, 1.08), rng.uniform(-0.06, 0.06, 2) * min(height, width)
     middle = np.array([width, height]) * (1 - scale) / 2 + away

@@ -1,8 +1,8 @@
 """Regions of pages by DeepLabV3 on MobileNetV3-Large.
 
-    zoo train segmentation.deeplabv3_mobilenet_v3_large --run runs/deeplabv3_mobilenet_v3_large --data DATA --set start=db_mobilenet_v3_large
+    zoo train segmentation.deeplabv3_mobilenet_v3_large --run runs/deeplabv3_mobilenet_v3_large --data DATA
 
-Trains on a laptop, from the backbone of the released detector.
+Trains on a laptop, from the backbone of the released detector with `--set start=db_mobilenet_v3_large`.
 """
 
 from dataclasses import replace
