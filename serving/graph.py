@@ -278,42 +278,79 @@ def renumbered(items: tf.Tensor, words: tf.Tensor, counts: tf.Tensor) -> tf.Tens
     return items + tf.stack([before, tf.zeros_like(before)], 1)
 
 
-def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    batch, inner = graph_strips.letterbox(page, reading.size, reading.multiple)
-    boxes, scores = _look(reading, page, batch, inner)
-    small, wanted = (reading.detection.get(key, usual) for key, usual in (("small", 0.0), ("wanted", 18.0)))
+def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def find(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return reading.find(tf.cast(pixels, reading.detector.inputs[0].dtype))
+
+    kinds, shapes = (tf.float32, tf.float32), ([None, 4, 2], [None])
+    return looked(find, reading.detection, page, lambda look: (look.polygons, look.scores), kinds, shapes)
+
+
+class Look(NamedTuple):
+    """What was seen of a page, or of a part of it.
+
+    Attributes:
+        polygons: (N, 4, 2) float32 in pixels of the page.
+        scores: (N,) of them.
+        quads: (N, 4, 2) the same in pixels that the network saw.
+        given: all that the network gave, by name.
+    """
+
+    polygons: tf.Tensor
+    scores: tf.Tensor
+    quads: tf.Tensor
+    given: dict[str, tf.Tensor]
+
+
+def looked(
+    find: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    values: Mapping[str, Any],
+    page: tf.Tensor,
+    see: Callable[[Look], tuple[tf.Tensor, ...]],
+    kinds: tuple[tf.DType, ...],
+    shapes: tuple[list[int | None], ...],
+) -> tuple[tf.Tensor, ...]:
+    """What is seen of a page at once or, where its text is small, of one band of it after the other, from closer.
+
+    Args:
+        find: from pixels (1, H, W, 3) to "logits" (1, h, w, 1), and others.
+        values: a card's, for reading.
+        page: (H, W, 3) uint8.
+        see: makes of a look what is wanted of it; what it makes of the bands is joined along the first axis.
+        kinds, shapes: of that.
+    """
+    size, multiple = values["size"], int(values.get("multiple", 256))
+    small, wanted = (values.get(key, usual) for key, usual in (("small", 0.0), ("wanted", 18.0)))
+
+    def look(part: tf.Tensor, batch: tf.Tensor, inner: tf.Tensor) -> Look:
+        given = find(batch[None])
+        polygons, scores = on_page(given["logits"][0, :, :, 0], batch, inner, part, values)
+        scale = tf.cast(tf.shape(part)[:2], tf.float32) / tf.cast(inner, tf.float32)
+        return Look(polygons, scores, polygons / tf.reverse(scale, [0]), given)
+
+    batch, inner = graph_strips.letterbox(page, size, multiple)
+    first = look(page, batch, inner)
     if not small:
-        return boxes, scores
-    scale, height = tf.cast(tf.shape(page)[0] / inner[0], tf.float32), graph_bands.height(boxes)
-    factor = tf.minimum(wanted / tf.cast(height, tf.float64), MOST / tf.cast(scale, tf.float64))
-    return tf.cond(
-        height < small * scale,
-        lambda: _closer_look(reading, page, boxes, factor),
-        lambda: (boxes, scores),
-    )
+        return see(first)
+    scale, height = tf.cast(tf.shape(page)[0] / inner[0], tf.float32), graph_bands.height(first.polygons)
 
+    def closer() -> tuple[tf.Tensor, ...]:
+        factor = tf.minimum(wanted / tf.cast(height, tf.float64), MOST / tf.cast(scale, tf.float64))
+        every = graph_bands.bands(first.polygons, tf.shape(page)[:2], factor, size[0] * size[1])
 
-def _closer_look(reading: Reading, page: tf.Tensor, boxes: tf.Tensor, factor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Boxes and scores of a page looked at in bands, enlarged by a factor; `boxes` are those of a first look."""
-    every = graph_bands.bands(boxes, tf.shape(page)[:2], factor, reading.size[0] * reading.size[1])
+        def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            begin, end, low, high = graph_bands.rows(every, number)
+            part = page[begin:end, every.left : every.right]
+            found = look(part, *graph_strips.canvas(part, factor, multiple))
+            polygons = found.polygons + tf.cast(tf.stack([every.left, begin]), tf.float32)
+            middles = tf.cast(tf.reduce_mean(polygons[..., 1], 1), tf.float64)
+            counts = (low <= middles) & (middles < high)
+            kept = (tf.boolean_mask(each, counts) for each in (polygons, found.scores, found.quads))
+            return see(Look(*kept, found.given))
 
-    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        begin, end, low, high = graph_bands.rows(every, number)
-        part = page[begin:end, every.left : every.right]
-        found, scores = _look(reading, part, *graph_strips.canvas(part, factor, reading.multiple))
-        found += tf.cast(tf.stack([every.left, begin]), tf.float32)
-        middles = tf.cast(tf.reduce_mean(found[..., 1], 1), tf.float64)
-        counts = (low <= middles) & (middles < high)
-        return tf.boolean_mask(found, counts), tf.boolean_mask(scores, counts)
+        return tuple(joined(every.count, step, kinds, shapes, parallel=1))
 
-    polygons, scores = joined(every.count, step, (tf.float32, tf.float32), ([None, 4, 2], [None]), parallel=1)
-    return polygons, scores
-
-
-def _look(reading: Reading, page: tf.Tensor, batch: tf.Tensor, inner: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Boxes and scores of a page, or a part of one, that lies in a batch (H, W, 3), so high and wide."""
-    logits = reading.find(tf.cast(batch[None], reading.detector.inputs[0].dtype))["logits"][0, :, :, 0]
-    return on_page(logits, batch, inner, page, reading.detection)
+    return tf.cond(height < small * scale, closer, lambda: see(first))
 
 
 def on_page(

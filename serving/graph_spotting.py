@@ -4,6 +4,7 @@
     "detect"  encoded images (B,) string ─► polygons, scores
 
     image_bytes ─► for each page: decode ─► letterbox ─► locate ─► regions ─► boxes ─► read, by width ─► steps ┐
+                                                   └─ in bands, where the text is small                        │
                                                                                        lines ◄─ texts ◄────────┘
 
 Outputs are those of `serving.graph`; it does what `zoo.reading.Spotter` does.
@@ -60,6 +61,10 @@ class Spotting:
     def locate(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
         return graph.once(self.locator, [None, None, None, 3])
 
+    def find(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The map of text and the shared features of pixels (1, H, W, 3) uint8."""
+        return self.locate(tf.cast(pixels, self.locator.inputs[0].dtype))
+
 
 def signatures(spotting: Spotting) -> dict[str, Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
     """The functions of encoded images (B,) string."""
@@ -69,9 +74,12 @@ def signatures(spotting: Spotting) -> dict[str, Callable[[tf.Tensor], dict[str, 
 def detect(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The places of words on pages."""
 
+    def see(look: graph.Look) -> tuple[tf.Tensor, ...]:
+        return look.polygons, look.scores
+
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         page = graph_strips.decode(data[number])
-        polygons, scores, _, _ = _located(spotting, page)
+        polygons, scores = graph.looked(spotting.find, spotting.reading, page, see, kinds[2:], shapes[2:])
         return tf.shape(scores), tf.shape(page)[None, :2], polygons, scores
 
     kinds = (tf.int32, tf.int32, tf.float32, tf.float32)
@@ -83,42 +91,41 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
     length = spotting.widths[-1] // 2
 
+    def see(look: graph.Look) -> tuple[tf.Tensor, ...]:
+        wide, high = _sides(look.polygons)
+        items = graph.items(high, wide)
+        turned = tf.gather(graph.rolled(look.quads), items[:, 0])
+        turned = tf.gather(turned, tf.where(items[:, 1] < 0, 2, items[:, 1]), batch_dims=1)
+        lengths = [tf.shape(values)[:1] for values in (look.polygons, items)]
+        shared = {name: value for name, value in look.given.items() if name != "logits"}
+        return *lengths, look.polygons, look.scores, items, *_steps(spotting, shared, turned, length)
+
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         page = graph_strips.decode(data[number])
-        polygons, scores, quads, shared = _located(spotting, page)
-        wide, high = _sides(polygons)
-        items = graph.items(high, wide)
-        turned = tf.gather(graph.rolled(quads), items[:, 0])
-        turned = tf.gather(turned, tf.where(items[:, 1] < 0, 2, items[:, 1]), batch_dims=1)
+        counts, of_looks, polygons, scores, items, *steps = graph.looked(
+            spotting.find, spotting.reading, page, see, of_seen, seen
+        )
+        items = graph.renumbered(items, counts, of_looks)  # in each look words were counted from 0
         lengths = [tf.shape(values)[:1] for values in (polygons, items)]
-        return *lengths, tf.shape(page)[None, :2], polygons, scores, items, *_steps(spotting, shared, turned, length)
+        return *lengths, tf.shape(page)[None, :2], polygons, scores, items, *steps
 
     one, (of_steps, steps) = [None], graph_text.Steps.specs(length, spotting.tried)
-    shapes = (one, one, [None, 2], [None, 4, 2], one, [None, 2], *steps)
-    kinds = (*(tf.int32,) * 3, tf.float32, tf.float32, tf.int32, *of_steps)
+    of_seen = (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32, *of_steps)
+    seen = (one, one, [None, 4, 2], one, [None, 2], *steps)
+    kinds, shapes = (*of_seen[:2], tf.int32, *of_seen[2:]), (*seen[:2], [None, 2], *seen[2:])
     counts, of_pages, sizes, polygons, scores, items, *fields = graph.joined(
         tf.size(data), step, kinds, shapes, parallel=1
     )
     items = graph.renumbered(items, counts, of_pages)
-    found, seen = graph.Words(counts, sizes, polygons, scores, items), graph_text.Steps(*fields)
+    found, every = graph.Words(counts, sizes, polygons, scores, items), graph_text.Steps(*fields)
     total = tf.shape(items)[0]
     owners, low = tf.range(total), tf.zeros([total], tf.int32)
     if spotting.table:
-        trust = graph_language.trust(spotting.table, seen, owners, low, low + length, graph.pages_of(found))
-        texts = graph_language.spelt(spotting.table, seen, owners, low, low + length, trust)
+        trust = graph_language.trust(spotting.table, every, owners, low, low + length, graph.pages_of(found))
+        texts = graph_language.spelt(spotting.table, every, owners, low, low + length, trust)
     else:
-        texts = graph_text.texts(seen, owners, total, low, low + length, spotting.charset.characters, True)
+        texts = graph_text.texts(every, owners, total, low, low + length, spotting.charset.characters, True)
     return graph.laid_out(found, spotting.charset.characters, spotting.table, *texts)
-
-
-def _located(spotting: Spotting, page: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-    """Boxes (N, 4, 2) in pixels of the page, their scores, the boxes as the network sees them, and its features."""
-    batch, inner = graph_strips.letterbox(page, spotting.size, spotting.reading.get("multiple", 256))
-    given = spotting.locate(tf.cast(batch[None], spotting.locator.inputs[0].dtype))
-    polygons, scores = graph.on_page(given["logits"][0, :, :, 0], batch, inner, page, spotting.reading)
-    scale = tf.cast(tf.shape(page)[:2], tf.float32) / tf.cast(inner, tf.float32)
-    shared = {name: value for name, value in given.items() if name != "logits"}
-    return polygons, scores, polygons / tf.reverse(scale, [0]), shared
 
 
 def _sides(quads: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

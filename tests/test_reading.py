@@ -449,3 +449,21 @@ def test_a_recognizer_of_attention_reads_step_by_step_and_squeezes_long_strips()
 def test_there_are_two_ways_of_decoding():
     with pytest.raises(ValueError, match='by "ctc" or "attention", not \'beam\''):
         Recognizer(lambda batch: {}, DIGITS, decoding="beam")
+
+
+@given(height=st.integers(8, 900), width=st.integers(8, 900))
+@settings(max_examples=60, deadline=None)
+def test_of_a_map_the_part_is_decoded_that_the_page_has_to_the_pixel(height, width):
+    """Sides of the page as the network sees it are whole numbers; no row or column of the padding comes along."""
+    seen = []
+
+    def decode(logits, *, stride):
+        seen.append(logits.shape[:2])
+        return np.zeros((0, 4, 2), "float32"), np.zeros(0)
+
+    def run(batch):
+        return {"logits": np.zeros((1, batch.shape[1] // 4, batch.shape[2] // 4, 1), "float32")}
+
+    Detector(run, size=(256, 256), multiple=64, decode=decode)(np.zeros((height, width, 3), "uint8"))
+    factor = 256 / max(height, width)
+    assert seen == [tuple(ceil(max(1, round(side * factor)) / 4) for side in (height, width))]

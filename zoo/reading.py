@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,24 @@ class PageError:
 
 
 # ---------------------------------------------------------------- finding
+
+
+class Look(NamedTuple):
+    """What was seen of an image, or of a part of it.
+
+    Attributes:
+        boxes: (N, 4, 2) float32 in pixels of the image.
+        scores: (N,) of them.
+        given: all that the network gave.
+        scale: (2,) pixels of the image for one that the network saw: across, down.
+        corner: (2,) pixels of the image where the part begins: across, down.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    given: Mapping[str, np.ndarray]
+    scale: np.ndarray
+    corner: np.ndarray
 
 
 class Detector:
@@ -97,38 +115,37 @@ class Detector:
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
-        boxes, scores, _, scale = self.look(pixels)
-        if self.small and len(boxes) and (height := bands.height(boxes)) < self.small * scale[1]:
-            return self._closer(pixels, boxes, min(self.wanted / height, bands.MOST / float(scale[1])))
-        return boxes, scores
+        looks = list(self.looks(pixels))
+        return np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
 
-    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray], np.ndarray]:
-        """Boxes and scores, all that the network gave, and pixels of the image for one that it saw: across, down."""
-        return self._look(pixels, *image.letterbox(pixels, self.size, self.multiple))
-
-    def _closer(self, pixels: np.ndarray, boxes: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes and scores of what a first look found, looked at in bands, enlarged by a factor."""
-        found = []
-        for band in bands.bands(boxes, pixels.shape[:2], factor, self.size[0] * self.size[1]):
+    def looks(self, pixels: np.ndarray) -> Iterator[Look]:
+        """What is seen of an image at once, or in one band of it after the other, from closer."""
+        first = self._look(pixels, *image.letterbox(pixels, self.size, self.multiple))
+        if (
+            not self.small
+            or not len(first.boxes)
+            or (height := bands.height(first.boxes)) >= self.small * first.scale[1]
+        ):
+            yield first
+            return
+        factor = min(self.wanted / height, bands.MOST / float(first.scale[1]))
+        for band in bands.bands(first.boxes, pixels.shape[:2], factor, self.size[0] * self.size[1]):
             part = pixels[band.top : band.bottom, band.left : band.right]
-            boxes, scores, _, _ = self._look(part, *image.canvas(part, factor, self.multiple))
-            boxes = boxes + np.array([band.left, band.top], "float32")
+            look = self._look(part, *image.canvas(part, factor, self.multiple))
+            corner = np.array([band.left, band.top], "float32")
+            boxes = look.boxes + corner
             middles = bands.middles(boxes)
             counts = (band.low <= middles) & (middles < band.high)
-            found.append((boxes[counts], scores[counts]))
-        polygons, sure = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return polygons, sure
+            yield Look(boxes[counts], look.scores[counts], look.given, look.scale, corner)
 
-    def _look(
-        self, pixels: np.ndarray, batch: np.ndarray, scale: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray], np.ndarray]:
+    def _look(self, pixels: np.ndarray, batch: np.ndarray, scale: np.ndarray) -> Look:
         given = self.run(batch[None])
         outputs = [np.asarray(given[name])[0] for name in self.outputs]
-        inner = np.array(pixels.shape[:2]) / scale[::-1]
+        inner = np.rint(np.array(pixels.shape[:2]) / scale[::-1])
         stride = {"stride": batch.shape[0] / outputs[0].shape[0]} if decoding.strided(self.decode) else {}
         boxes, scores = self.decode(*(_without_padding(x, batch, inner) for x in outputs), **stride, **self.options)
         limit = np.array([pixels.shape[1], pixels.shape[0]], "float32")
-        return (boxes * scale).clip(0, limit).astype("float32"), scores, given, scale
+        return Look((boxes * scale).clip(0, limit).astype("float32"), scores, given, scale, np.zeros(2, "float32"))
 
 
 def _without_padding(output: np.ndarray, batch: np.ndarray, inner: np.ndarray) -> np.ndarray:
@@ -332,8 +349,9 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 class Spotter:
     """Words on a page, found and read by one network.
 
-    The network is called once to locate words, and then with their places, in batches of 1, 2, 4 … 64 of a few widths,
-    to read them from the features that it saw: `zoo.runtime.connect_parts` has both calls.
+    The network is called once to locate words, or once for each band where they are small, and then with their places,
+    in batches of 1, 2, 4 … 64 of a few widths, to read them from the features that it saw:
+    `zoo.runtime.connect_parts` has both calls.
 
     Args:
         locate: from (1, H, W, 3) uint8 to what `Detector` decodes, and to shared features of any names.
@@ -366,17 +384,26 @@ class Spotter:
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
         """Boxes (N, 4, 2) float32 from the top left of their texts, scores (N,), and readings of an image."""
-        boxes, scores, given, scale = self.detector.look(pixels)
-        wide, high = geometry.sides(boxes)
-        tall = np.flatnonzero(high > TALL * wide).tolist()
-        turned = [np.roll(boxes[i], roll, axis=0) for i in tall for roll in (1, -1)]
-        every = np.concatenate([boxes, np.reshape(turned, (-1, 4, 2))]).astype("float32") / scale
-        shared = {name: value for name, value in given.items() if name not in self.detector.outputs}
-        boxes, readings = uprighted(boxes, self._read(shared, every.astype("float32")), tall)
+        looks: list[Look] = []
+        plain: list[tuple[Reading, np.ndarray]] = []
+        turned: list[tuple[Reading, np.ndarray]] = []
+        for look in self.detector.looks(pixels):
+            both = [np.roll(look.boxes[i], roll, axis=0) for i in _tall(look.boxes) for roll in (1, -1)]
+            every = np.concatenate([look.boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
+            shared = {name: value for name, value in look.given.items() if name not in self.detector.outputs}
+            found = self._read(shared, (every / look.scale).astype("float32"))
+            plain, turned = plain + found[: len(look.boxes)], turned + found[len(look.boxes) :]
+            looks.append(look._replace(given={}))  # features of one band at a time are enough
+        boxes, scores = np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
+        readings = [reading for reading, _ in plain + turned]
+        if self.spelling:
+            readings = self.spelling(readings, [logits for _, logits in plain + turned])
+        boxes, readings = uprighted(boxes, readings, _tall(boxes))
         return boxes, scores, readings
 
-    def _read(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[Reading]:
-        readings, seen = [Reading("", 1.0, ())] * len(quads), [np.empty((0, len(self.charset) + 1))] * len(quads)
+    def _read(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
+        """Of each quadrilateral (N, 4, 2), in pixels that the network saw, the reading and its logits (T, K)."""
+        found: dict[int, tuple[Reading, np.ndarray]] = {}
         wanted = columns(quads, self.height, self.widths[-1])
         buckets = np.searchsorted(self.widths, wanted)
         for bucket, width in enumerate(self.widths):
@@ -387,10 +414,16 @@ class Spotter:
                 words[0, : len(part)] = quads[part]
                 inside[0, : len(part)] = np.arange(width) < wanted[part, None]
                 logits = np.asarray(self.read({**shared, "words": words, "columns": inside})["text"])[0, : len(part)]
-                for index, reading, row in zip(part, self.charset.decode_batch(logits), logits, strict=True):
-                    readings[index], seen[index] = reading, row
+                readings = self.charset.decode_batch(logits)
+                found.update(zip(part.tolist(), zip(readings, logits, strict=True), strict=True))
                 start += size
-        return self.spelling(readings, seen) if self.spelling else readings
+        return [found[index] for index in range(len(quads))]
+
+
+def _tall(boxes: np.ndarray) -> list[int]:
+    """The places of boxes (N, 4, 2) whose text may run upwards or downwards."""
+    wide, high = geometry.sides(boxes)
+    return np.flatnonzero(high > TALL * wide).tolist()
 
 
 def columns(quads: np.ndarray, height: int, most: int) -> np.ndarray:

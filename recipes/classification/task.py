@@ -23,7 +23,6 @@ from zoo.registry import Card
 
 VALIDATION_SEED = 1_000_003
 LARGEST = 2  # times the size that the network is given: real pictures are kept no larger
-ECHOES = 4  # of each character that is drawn
 
 
 class Sample(NamedTuple):
@@ -63,7 +62,6 @@ class Task:
         self.kept, self.held_kept = map(self._pictures, datasets.train_split(data, recipe.replay))
         self.sources = [f"synthetic {self.picture}s", *datasets.sources(data, recipe.real + recipe.replay)]
         self.upright = cached(self._upright, 2 * recipe.batch)
-        self.character = cached(lambda key: self.drawn(np.random.default_rng((recipe.seed, 5, key))), 2 * recipe.batch)
 
     def _pictures(self, sets: datasets.Named) -> dict[str, list[Sample]]:
         """The pictures of each data set that has some."""
@@ -93,21 +91,17 @@ class Task:
         """The sample number `index` of the run.
 
         Each word or page comes by all turns, in as many batches one after the other: those of a batch all differ, since
-        batch normalization would take a few pictures for all. A character that was drawn comes in `ECHOES` batches,
-        nudged each time: to draw it takes longer than a small network's step (Choi et al. 2019, "data echoing",
-        https://arxiv.org/abs/1907.05550).
+        batch normalization would take a few pictures for all.
         """
-        batch = self.recipe.batch
-        step, place = divmod(index, batch)
         if self.turned:
-            turns = len(self.names)
+            batch, turns = self.recipe.batch, len(self.names)
+            step, place = divmod(index, batch)
             return turned(self.upright(step // turns * batch + place), (step + place) % turns)
-        rng = np.random.default_rng((self.recipe.seed, 8, index))
+        rng = np.random.default_rng((self.recipe.seed, 5, index))
         if pictures := datasets.chosen(self.real, self.kept, self.recipe.real_share, rng):
             sample: Sample = datasets.draw(pictures, rng)[1]
             return Sample(vary(sample.image, rng), sample.label)
-        sample = self.character((step + place) // ECHOES * batch + place)
-        return Sample(augment.nudged(sample.image, rng), sample.label)
+        return self.drawn(rng)
 
     def drawn(self, rng: np.random.Generator) -> Sample:
         """A synthetic sample that depends on `rng` alone, of any class equally often."""

@@ -96,15 +96,6 @@ def seen(image: np.ndarray, rng: Rng, angle: float, skew: float) -> tuple[np.nda
     return cv2.warpPerspective(image, homography, size[::-1], borderMode=cv2.BORDER_REPLICATE), homography
 
 
-def nudged(image: np.ndarray, rng: Rng) -> np.ndarray:
-    """The picture a few pixels aside, a little larger or smaller, its edge repeated where it ends, lit otherwise."""
-    height, width = image.shape[:2]
-    scale, away = rng.uniform(0.92, 1.08), rng.uniform(-0.06, 0.06, 2) * min(height, width)
-    middle = np.array([width, height]) * (1 - scale) / 2 + away
-    moved = np.array([[scale, 0, middle[0]], [0, scale, middle[1]]])
-    return tint(cv2.warpAffine(image, moved, (width, height), borderMode=cv2.BORDER_REPLICATE), rng)
-
-
 def slanted(image: np.ndarray, slant: float, stretch: float, sway: np.ndarray) -> np.ndarray:
     """A line of writing (H, W, 3) sheared, stretched along the line, and moved up and down along it.
 

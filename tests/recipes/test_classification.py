@@ -68,29 +68,6 @@ def test_pictures_of_a_batch_differ_and_each_comes_by_all_turns(monkeypatch):
     assert sorted(seen) == [(number, label) for number in range(1, 13) for label in range(4)]
 
 
-def test_a_character_drawn_comes_in_several_batches_each_time_otherwise(monkeypatch):
-    """At a place of the batch a character is drawn every fourth step, at the next place a step earlier."""
-    drawn = []
-
-    def draw(text, rng):
-        drawn.append(text)
-        image = np.full((40, 40, 3), len(drawn), np.uint8)
-        image[8:32, 8:32] = 120 + len(drawn)
-        return task.synthetic.Strip(image, text)
-
-    monkeypatch.setattr(task.synthetic, "draw_word", draw)
-    ours = made(CHARACTERS)
-    batches = [[ours.sample(6 * step + place) for place in range(6)] for step in range(9)]
-    for place in range(6):
-        echoes = [batch[place] for batch in batches]
-        first = (-place) % task.ECHOES or task.ECHOES  # of the steps with another character
-        assert len({sample.label for sample in echoes[:first]}) == 1
-        assert len({sample.image.tobytes() for sample in echoes[:first]}) == first
-        assert all(sample.image.shape == (40, 40, 3) for sample in echoes)
-    fresh = sum((step + place) % task.ECHOES == 0 for step in range(1, 9) for place in range(6))
-    assert len(drawn) == 6 + fresh == 18
-
-
 def test_turned_pictures_keep_their_shape_in_the_middle():
     """60 x 20 pixels in 256 x 256: 256 wide, 85 high, from row 85 on."""
     ours = made("mobilenet_v3_small_crop_orientation")

@@ -236,22 +236,6 @@ def test_what_is_drawn_of_a_text_is_what_pillow_draws(text):
             assert start == left and not coverage.flags.writeable
 
 
-def test_a_nudge_moves_a_picture_a_little_and_lights_it_otherwise():
-    image = np.full((40, 40, 3), 60, np.uint8)
-    image[10:30, 10:30] = 200
-    moves, levels = set(), set()
-    for seed in range(20):
-        seen = augment.nudged(image, np.random.default_rng(seed))
-        assert seen.shape == image.shape and seen.dtype == np.uint8
-        bright = seen.mean(-1) > (float(seen.min()) + float(seen.max())) / 2
-        rows, columns = np.nonzero(bright)
-        assert abs(rows.mean() - 19.5) < 4 and abs(columns.mean() - 19.5) < 4 and 17 <= np.ptp(rows) + 1 <= 23
-        assert seen[0, 0].mean() < seen[20, 20].mean()
-        moves.add((rows.min(), columns.min()))
-        levels.add(int(seen[20, 20, 0]))
-    assert len(moves) > 5 and len(levels) > 10
-
-
 def test_long_lines_have_more_words():
     words = [synthetic.word_at(Charset("french_lines"), 4, i, 60, 0.0, 1.0).text.count(" ") + 1 for i in range(60)]
     assert min(words) == 2 and max(words) == 7  # one for eight characters, but for what does not fit

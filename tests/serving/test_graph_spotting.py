@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_graph import check, dark, encoded, page, words
 from toys import LOCAL
 
@@ -39,12 +42,16 @@ def spotting() -> graph_spotting.Spotting:
     return graph_spotting.Spotting(locator, divided.read, VALUES, Charset("digits"))
 
 
-@pytest.fixture(scope="module")
-def reader(spotting) -> Reader:
+def reader_of(spotting: graph_spotting.Spotting) -> Reader:
     def call(network):
         return lambda given: {key: value.numpy() for key, value in network(given, training=False).items()}
 
-    return Reader(Spotter(call(spotting.locator), call(spotting.reader), "digits", **VALUES), None)
+    return Reader(Spotter(call(spotting.locator), call(spotting.reader), "digits", **spotting.reading), None)
+
+
+@pytest.fixture(scope="module")
+def reader(spotting) -> Reader:
+    return reader_of(spotting)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +82,20 @@ def test_pages_are_read_as_by_the_spotter(served, reader):
         assert np.abs(polygon - word.polygon).max() < 1.5
         wrong, total = wrong + edits(text, word.text), total + len(word.text)
     assert answer["counts"][2] == len(slanted.words) > 10 and wrong < 0.15 * total
+
+
+def test_small_print_is_read_in_bands_as_by_the_spotter(spotting):
+    """A page three times as high, of which a first look of 256 pixels sees words too low for what is asked."""
+    closer = replace(spotting, reading={**VALUES, "small": 40.0, "wanted": 18.0})
+    high = np.concatenate([page()] * 3)
+    reader = reader_of(closer)
+    looks = list(reader.detector.detector.looks(high))
+    assert len(looks) > 1 and {tuple(look.corner) for look in looks} != {(0.0, 0.0)}
+    seen = reader.read(high)[0]
+    answer = {name: value.numpy() for name, value in graph_spotting.read(closer, tf.constant([encoded(high)])).items()}
+    check(answer, 0, seen)
+    assert len({word.text for word in seen.words}) > 5
+    assert len(seen.words) > len(reader_of(spotting).read(high)[0].words) / 2
 
 
 @pytest.mark.slow
