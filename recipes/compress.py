@@ -34,6 +34,7 @@ from zoo.reading import Detector, Recognizer, Spotter, spotter_of
 from zoo.registry import Card
 
 METHODS = ("static", "dynamic")
+WHOLE = 1024  # pixels of the sides of pages for which a spotter's file is made
 TASKS = {
     "recognition": "recipes.recognition.task", "detection": "recipes.detection.task",
     "spotting": "recipes.spotting.task",
@@ -66,8 +67,10 @@ class Exam:
         if self.card.task not in TASKS:
             raise ValueError(f"{model} is for {self.card.task}; there are scores for {', '.join(TASKS)}")
         self.reading = {"size": (1024, 1024), "multiple": 256, **self.card.reading}
-        if not closer:  # one shape of a spotter's pages, whose features are as large
-            self.reading |= {"multiple": min(self.reading["size"])} if self.card.task == "spotting" else {"small": 0.0}
+        if not closer:
+            self.reading["small"] = 0.0
+            if self.card.task == "spotting":  # one shape of pages, since features are as large
+                self.reading |= {"size": (WHOLE, WHOLE), "multiple": WHOLE}
         how = Recipe(model=model, task=TASKS[self.card.task], real=(data.name,), few=shown, validation=limit)
         self.task = train.make_task(how, self.card, data.parent)
         held = [sample for samples in self.task.held.values() for sample in samples]

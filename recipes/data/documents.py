@@ -182,6 +182,31 @@ def items(sheet: Sheet) -> None:
         sheet.feed()
 
 
+def bullets(sheet: Sheet) -> None:
+    """Points behind a dot, a dash or a number, their further lines as far to the right as the first."""
+    rng, font = sheet.rng, sheet.font()
+    mark, left = corpus.pick(rng, ("dot", "dash", "{}.", "{})", "({})")), sheet.left + rng.uniform(0, 2) * sheet.size
+    x = left + sheet.length("(9)", font) + rng.uniform(0.3, 1.0) * sheet.size
+    for number in range(1, int(rng.integers(3, 9))):
+        middle = sheet.y + 0.65 * sheet.size
+        if mark == "dot":
+            radius = 0.15 * sheet.size
+            sheet.draw.ellipse((left, middle - radius, left + 2 * radius, middle + radius), fill=sheet.ink)
+        elif mark == "dash":
+            sheet.draw.line((left, middle, left + 0.5 * sheet.size, middle), sheet.ink, 1)
+        else:
+            sheet.word(left, mark.format(number), font)
+        words = [corpus.word(rng) if rng.random() < 0.25 else corpus.entry(rng) for _ in range(rng.integers(2, 25))]
+        while words:
+            if sheet.full:
+                return
+            taken, _ = sheet.fitting(words, font, sheet.right - x)
+            words = words[len(taken) :]
+            sheet.line(taken, font, x, sheet.gap(font))
+            sheet.feed()
+    sheet.feed(0.4)
+
+
 def fields(sheet: Sheet) -> None:
     """Labels with values behind a colon, some on a ruled line or in a box, as forms have them."""
     rng, font = sheet.rng, sheet.font()
@@ -278,7 +303,7 @@ def picture(sheet: Sheet) -> None:
 
 LABELS = ("text", "title", "list", "table", "figure")  # of regions
 LABEL: dict[Callable[[Sheet], None], str] = {
-    heading: "title", paragraph: "text", fields: "text", items: "list", table: "table",
+    heading: "title", paragraph: "text", fields: "text", items: "list", bullets: "list", table: "table",
 }  # fmt: skip
 
 
@@ -297,10 +322,10 @@ def put(block: Callable[[Sheet], None], sheet: Sheet) -> None:
 KINDS: dict[str, dict[Callable[[Sheet], None], float]] = {
     "receipt": {heading: 2, items: 4, fields: 3, rule: 2, paragraph: 0.3, picture: 0.4},
     "invoice": {heading: 1, fields: 3, table: 2, items: 1, paragraph: 1, picture: 0.5, rule: 0.5},
-    "letter": {heading: 1, paragraph: 4, fields: 1, picture: 0.3},
-    "form": {heading: 1, fields: 5, paragraph: 1, table: 0.5, rule: 0.5},
+    "letter": {heading: 1, paragraph: 4, bullets: 0.7, fields: 1, picture: 0.3},
+    "form": {heading: 1, fields: 5, paragraph: 1, bullets: 0.3, table: 0.5, rule: 0.5},
     "table": {heading: 0.5, table: 4, paragraph: 0.5},
-    "book": {heading: 0.6, paragraph: 5, picture: 0.4, table: 0.3},
+    "book": {heading: 0.6, paragraph: 5, bullets: 0.7, picture: 0.4, table: 0.3},
 }
 
 

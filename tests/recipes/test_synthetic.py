@@ -153,6 +153,26 @@ def test_what_does_not_fit_on_the_sheet_is_neither_drawn_nor_labelled():
     assert sheet.texts == sheet.boxes == [] and np.asarray(sheet.image).min() == 255
 
 
+def test_points_of_a_list_stand_behind_their_marks():
+    """Words begin at one column; dots and dashes to the left of it are ink but no text, numbers are both."""
+    numbered = 0
+    for seed in range(12):
+        paper = Image.new("RGB", (500, 700), "white")
+        face = fonts.everyday()[0][0]
+        sheet = documents.Sheet(paper, np.random.default_rng(seed), 20, 480, 20, 16, face, (0, 0, 0))
+        documents.put(documents.bullets, sheet)
+        ((label, (left, top, right, bottom)),) = sheet.regions
+        assert label == "list" and 20 <= left < right <= 484 and 20 <= top < bottom <= 700
+        starts = [box[0] for text, box in zip(sheet.texts, sheet.boxes, strict=True) if text.strip("().").isdigit()]
+        ink = np.flatnonzero((np.asarray(sheet.image)[..., 0] < 128).any(0))[0]
+        if sheet.texts[0].strip("().") == "1":
+            numbered += 1
+            assert sheet.texts[0] in ("1.", "1)", "(1)") and starts[0] <= ink + 2
+        else:
+            assert ink < min(box[0] for box in sheet.boxes) - 3
+    assert 2 < numbered < 11
+
+
 def test_polygons_move_as_their_pixels_do():
     """Discs at known places, seen from elsewhere: their centroids are where `move` says."""
     rng = np.random.default_rng(3)
