@@ -15,7 +15,7 @@ client may lay the words out anew: `zoo.page.assemble`); and only detectors whos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -308,7 +308,7 @@ def looked(
     page: tf.Tensor,
     see: Callable[[Look], tuple[tf.Tensor, ...]],
     kinds: tuple[tf.DType, ...],
-    shapes: tuple[list[int | None], ...],
+    shapes: tuple[Sequence[int | None], ...],
 ) -> tuple[tf.Tensor, ...]:
     """What is seen of a page at once or, where its text is small, of one band of it after the other, from closer.
 
@@ -345,8 +345,8 @@ def looked(
             polygons = found.polygons + tf.cast(tf.stack([every.left, begin]), tf.float32)
             middles = tf.cast(tf.reduce_mean(polygons[..., 1], 1), tf.float64)
             counts = (low <= middles) & (middles < high)
-            kept = (tf.boolean_mask(each, counts) for each in (polygons, found.scores, found.quads))
-            return see(Look(*kept, found.given))
+            polygons, scores, quads = (tf.boolean_mask(x, counts) for x in (polygons, found.scores, found.quads))
+            return see(Look(polygons, scores, quads, found.given))
 
         return tuple(joined(every.count, step, kinds, shapes, parallel=1))
 

@@ -109,9 +109,9 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
         lengths = [tf.shape(values)[:1] for values in (polygons, items)]
         return *lengths, tf.shape(page)[None, :2], polygons, scores, items, *steps
 
-    one, (of_steps, steps) = [None], graph_text.Steps.specs(length, spotting.tried)
+    of_steps, steps = graph_text.Steps.specs(length, spotting.tried)
     of_seen = (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32, *of_steps)
-    seen = (one, one, [None, 4, 2], one, [None, 2], *steps)
+    seen: tuple[list[int | None], ...] = ([None], [None], [None, 4, 2], [None], [None, 2], *steps)
     kinds, shapes = (*of_seen[:2], tf.int32, *of_seen[2:]), (*seen[:2], [None, 2], *seen[2:])
     counts, of_pages, sizes, polygons, scores, items, *fields = graph.joined(
         tf.size(data), step, kinds, shapes, parallel=1
