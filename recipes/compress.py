@@ -34,6 +34,7 @@ from zoo.reading import Detector, Recognizer, Spotter, spotter_of
 from zoo.registry import Card
 
 METHODS = ("static", "dynamic")
+LOOKS = ("size", "multiple", "small")  # what a spotter is shown of a page
 WHOLE = 1024  # pixels of the sides of pages for which a spotter's file is made
 TASKS = {
     "recognition": "recipes.recognition.task", "detection": "recipes.detection.task",
@@ -84,7 +85,7 @@ class Exam:
     def reader(self, run: Any) -> Detector | Recognizer | Spotter:
         """What reads with a model that runs anywhere; of a spotter with both of its calls."""
         if self.card.task == "spotting":
-            return spotter_of(self.card, run, **{key: self.reading[key] for key in ("size", "multiple")})
+            return spotter_of(self.card, run, **{key: self.reading[key] for key in LOOKS if key in self.reading})
         if self.card.task == "detection":
             return Detector(run, **self.reading)
         task = self.task

@@ -126,5 +126,7 @@ def test_a_spotters_parts_run_as_they_do_in_process(tmp_path):
     given = {name: seen[name] for name in ("features", "detail")} | {"words": words, "columns": columns}
     found = read(given)["text"]
     np.testing.assert_allclose(found, divided.read.predict_on_batch(given)["text"], atol=1e-4)
+    with pytest.raises(ValueError, match=r"takes pages of 64 by 64, not \(1, 64, 128, 3\); read with size=\(64, 64\)"):
+        locate(pictures(1, 64, 128, 3))
     with pytest.raises(ValueError, match="recurrent layers"):
         litert_file.write_parts(divided.locate, divided.read, path, (64, 64), [32], "static")

@@ -146,11 +146,18 @@ def run(path: str | os.PathLike, threads: int = 1) -> Call:
 def run_parts(path: str | os.PathLike, threads: int = 1) -> tuple[Call, Call]:
     """The calls of a file of `write_parts`, as `zoo.runtime.connect_parts` gives them, for pages of its one size.
 
-    Any number of words is read, so many at a time as the file takes.
+    Any number of words is read, so many at a time as the file takes. The first call raises ValueError for pages of
+    another size: a reader is told that of the file, as "size" and "multiple", and not to look closer, by small=0.
     """
     runners = _opened(path, threads)
+    (taken,) = runners[LOCATE].get_input_details().values()
 
     def locate(batch: Any) -> dict[str, np.ndarray]:
+        if tuple(np.shape(batch)) != (shape := tuple(map(int, taken["shape"]))):
+            raise ValueError(
+                f"{path} takes pages of {shape[1]} by {shape[2]}, not {np.shape(batch)}; read with "
+                f"size={shape[1:3]}, multiple={shape[1]}, small=0"
+            )
         return {key: np.array(value) for key, value in runners[LOCATE](image=np.asarray(batch)).items()}
 
     def read(given: Any) -> dict[str, np.ndarray]:

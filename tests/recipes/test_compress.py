@@ -286,3 +286,13 @@ def test_a_pruned_model_is_one_to_go_on_from(reader, tmp_path):
         np.asarray(parts.network.get_layer("stem_conv").kernel), np.asarray(network.get_layer("stem_conv").kernel)
     )
     assert json.loads(json.dumps(card.options["filters"]))["stem_conv"] < 16
+
+
+def test_a_spotters_file_sees_whole_pages_of_one_size(tmp_path):
+    """Even where its card has it look at small print once more, from closer."""
+    data = folders.write_pages(tmp_path / "pages", 3, 24)
+    name = "ocrnet_mobilenet_v3_large"
+    assert registry.card(name).reading["small"] > 0
+    spotter = compress.Exam(name, data, 2, 1, closer=False).reader((None, None))
+    assert (spotter.detector.size, spotter.detector.multiple, spotter.detector.small) == ((1024, 1024), 1024, 0)
+    assert compress.Exam(name, data, 2, 1).reader((None, None)).detector.small > 0
