@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -68,7 +68,7 @@ class Spotting:
 
 def signatures(spotting: Spotting) -> dict[str, Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
     """The functions of encoded images (B,) string."""
-    return {"read": lambda data: read(spotting, data), "detect": lambda data: detect(spotting, data)}
+    return {"read": partial(read, spotting), "detect": partial(detect, spotting)}
 
 
 def detect(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
