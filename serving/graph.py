@@ -69,10 +69,6 @@ class Reading:
         return height, width
 
     @property
-    def multiple(self) -> int:
-        return int(self.detection.get("multiple", 256))
-
-    @property
     def height(self) -> int:
         return self.recognition["height"]
 

@@ -196,11 +196,12 @@ def test_parts_of_pages_are_told_and_painted(pages, tmp_path, capsys, monkeypatc
 
     find.labels = ("background", "text")
     monkeypatch.setattr("zoo.segmenting.segmenter", lambda model, runtime: find)
-    asked = ["segment", str(pages), "--model", "m", "--output", str(tmp_path / "m.png")]
+    asked = ["segment", "nothing.png", str(pages), "--model", "m", "--output", str(tmp_path / "m.png")]
     assert cli.main([*asked, "--overlay", str(tmp_path / "seen.png")]) == 1
     captured = capsys.readouterr()
     rows = [json.loads(line) for line in captured.out.splitlines()]
     assert [Path(row["source"]).name for row in rows] == ["a.png", "c.png"] and "b.jpg" in captured.err
+    assert "nothing.png" in captured.err
     assert rows[0]["page"] == 1 and rows[0]["shares"] == pytest.approx({"background": 0.8, "text": 0.2}, abs=0.01)
     for name in ("m.png", "m-2.png"):
         with Image.open(tmp_path / name) as picture:

@@ -115,28 +115,27 @@ class Detector:
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
-        looks = list(self.looks(pixels))
-        return np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
+        boxes, scores = zip(*((look.boxes, look.scores) for look in self.looks(pixels)), strict=True)
+        return np.concatenate(boxes), np.concatenate(scores)
 
     def looks(self, pixels: np.ndarray) -> Iterator[Look]:
         """What is seen of an image at once, or in one band of it after the other, from closer."""
         first = self._look(pixels, *image.letterbox(pixels, self.size, self.multiple))
-        if (
-            not self.small
-            or not len(first.boxes)
-            or (height := bands.height(first.boxes)) >= self.small * first.scale[1]
-        ):
+        boxes, scale = first.boxes, float(first.scale[1])
+        height = bands.height(boxes) if self.small and len(boxes) else np.inf
+        if height >= self.small * scale:
             yield first
             return
-        factor = min(self.wanted / height, bands.MOST / float(first.scale[1]))
-        for band in bands.bands(first.boxes, pixels.shape[:2], factor, self.size[0] * self.size[1]):
+        del first  # its features are many
+        factor = min(self.wanted / height, bands.MOST / scale)
+        for band in bands.bands(boxes, pixels.shape[:2], factor, self.size[0] * self.size[1]):
             part = pixels[band.top : band.bottom, band.left : band.right]
             look = self._look(part, *image.canvas(part, factor, self.multiple))
             corner = np.array([band.left, band.top], "float32")
-            boxes = look.boxes + corner
-            middles = bands.middles(boxes)
+            found = look.boxes + corner
+            middles = bands.middles(found)
             counts = (band.low <= middles) & (middles < band.high)
-            yield Look(boxes[counts], look.scores[counts], look.given, look.scale, corner)
+            yield Look(found[counts], look.scores[counts], look.given, look.scale, corner)
 
     def _look(self, pixels: np.ndarray, batch: np.ndarray, scale: np.ndarray) -> Look:
         given = self.run(batch[None])
