@@ -1,6 +1,6 @@
 """Does the pipeline keep up with the training step? Samples a second of both, and how many times faster the first is.
 
-    python bench/pipeline.py [RECIPE …] [--seconds 20] [--data DIR] [--set KEY=VALUE …]
+    python bench/pipeline.py [RECIPE …] [--seconds 20] [--data DIR] [--workers 2] [--set KEY=VALUE …]
 
 Both run on all cores of the machine, one after the other: batches as the trainer takes them, from `pipeline.dataset`,
 without a step; then steps on one batch that is at hand. What goes on beside them on the machine counts against both, so
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipes import origin, recipe, train
+from recipes import origin, recipe
 from recipes.data import pipeline
 
 MAIN = (
@@ -51,12 +51,17 @@ def rate(batches: Iterator, size: int, seconds: float) -> float:
 
 def row(name: str, args: argparse.Namespace) -> tuple[float, float]:
     """Samples a second of the pipeline and of the step."""
+    from recipes import train  # with a framework, which processes that make batches do without
+
     how = recipe.find(name).override(args.set)
     how = how if args.data else replace(how, real=())
-    parts = train.assemble(how, args.data)
+    parts = train.assemble(how, args.data, workers=args.workers)
     made = pipeline.dataset(parts.task.batch, FIRST, FIRST << 1, threads=THREADS)
     fed = rate(iter(made), how.batch, args.seconds)
-    steps = parts.step.losses(Fixed(parts.task), 0, FIRST)
+    fixed = Fixed(parts.task)
+    if parts.workers:
+        parts.workers.close()
+    steps = parts.step.losses(fixed, 0, FIRST)
     next(steps)  # traced
     return fed, rate(steps, how.batch, args.seconds)
 
@@ -66,6 +71,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="default: one of each kind")
     parser.add_argument("--seconds", type=float, default=20, help="for each measurement; default: 20")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder of real data sets; default: synthetic alone")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches; default: none but this")
     parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="a field")
     args = parser.parse_args()
     print(f"{'recipe':40}  {'pipeline/s':>10}  {'step/s':>8}  {'times':>6}")
@@ -73,7 +79,8 @@ def main() -> None:
         fed, learnt = row(name, args)
         print(f"{name:40}  {fed:10.1f}  {learnt:8.2f}  {fed / learnt:6.1f}", flush=True)
     settings = f", {' '.join(args.set)}" if args.set else ""
-    print(f"\nsamples a second, {args.seconds:g} s each, {THREADS} threads make batches, {origin.device()}{settings}")
+    makers = f"{args.workers} processes" if args.workers else f"{THREADS} threads"
+    print(f"\nsamples a second, {args.seconds:g} s each, {makers} make batches, {origin.device()}{settings}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from recipes import beside, distil, fused, origin, plots, pretrain, report, roun
 from recipes import optimizer as optimizers
 from recipes import step as steps
 from recipes.data import preprocessing
+from recipes.data.workers import Workers
 from recipes.recipe import Recipe
 from recipes.surgery import graft
 from zoo import registry, weights
@@ -150,9 +151,12 @@ class Parts(NamedTuple):
     optimizer: keras.Optimizer
     task: Any
     step: Any
+    workers: Workers | None = None
 
 
-def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = (), rate: Any = None) -> Parts:
+def assemble(
+    recipe: Recipe, data: Path | None = None, devices: Sequence[str] = (), rate: Any = None, workers: int = 0
+) -> Parts:
     """The parts of a run, before its first step; nothing is written.
 
     Args:
@@ -160,9 +164,11 @@ def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = 
         data: folder of the real data sets; None for synthetic samples alone.
         devices: see `train`.
         rate: a schedule in place of the recipe's.
+        workers: see `train`.
 
     Raises:
-        RunError: the batch cannot be shared by the devices, or the weights to start with cannot be had.
+        RunError: the batch cannot be shared by the devices, the weights to start with cannot be had, or batches depend
+            on what was learnt, so that no other process can make them.
     """
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
@@ -170,6 +176,7 @@ def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = 
     card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
     with steps.scope(strategy), precision(recipe.precision):
         network, task = registry.build(recipe.model, **recipe.options), make_task(recipe, card, data)
+        makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:
             task.batch = preprocessing.through(task.batch, recipe.layers, recipe.seed)
         if isinstance(task, pretrain.Task):
@@ -189,11 +196,26 @@ def assemble(recipe: Recipe, data: Path | None = None, devices: Sequence[str] = 
     if recipe.batch % (step.replicas * recipe.accumulate):
         raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
     tune(network, step.replicas)
-    return Parts(card, network, reader, optimizer, task, step)
+    return Parts(card, network, reader, optimizer, task, step, makers)
+
+
+def _workers(recipe: Recipe, card: registry.Card, data: Path | None, task: Any, count: int) -> Workers:
+    """The processes that make the batches of a task from now on."""
+    if hasattr(task, "begin"):
+        raise RunError(f"workers={count}: batches of {recipe.task} depend on what was learnt; this process makes them")
+    workers = Workers(recipe, card, data, count, getattr(task, "grouped", 1))
+    task.batch = workers.batch
+    return workers
 
 
 def train(
-    recipe: Recipe, run: Path, data: Path | None = None, *, devices: Sequence[str] = (), verbose: bool = True
+    recipe: Recipe,
+    run: Path,
+    data: Path | None = None,
+    *,
+    devices: Sequence[str] = (),
+    workers: int = 0,
+    verbose: bool = True,
 ) -> Path:
     """The folder of the finished run, which `zoo.load` takes.
 
@@ -204,6 +226,7 @@ def train(
         run: the folder; made if it is not there.
         data: folder that holds the real data sets of the recipe; None trains on synthetic samples alone.
         devices: to train on, as "GPU:0"; by default all accelerators of the machine. See `recipes.step.devices`.
+        workers: processes that make batches; 0 makes them in this one, which draws one sample at a time.
         verbose: progress on the terminal.
 
     Raises:
@@ -213,7 +236,7 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
-    card, network, reader, optimizer, task, step = assemble(recipe, data, devices)
+    card, network, reader, optimizer, task, step, makers = assemble(recipe, data, devices, workers=workers)
     checkpoint = Checkpoint(run / CHECKPOINT, step.network, optimizer)
     began, best = checkpoint.restore()
     done = began
@@ -222,7 +245,7 @@ def train(
     if verbose:
         print(plan(recipe, network, step.replicas), flush=True)
 
-    with guard.listening():
+    with guard.listening(), contextlib.closing(makers) if makers else contextlib.nullcontext():
         while done < recipe.steps and not _enough(recipe, run):
             stop = min(done + recipe.checkpoint_every, recipe.steps)
             if verbose:

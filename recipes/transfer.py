@@ -173,7 +173,15 @@ def write_report(changes: Sequence[Change], model: str, path: Path) -> str:
     return text
 
 
-def finetune(how: Recipe, run: Path, *, test: bool = False, devices: Sequence[str] = (), verbose: bool = True) -> str:
+def finetune(
+    how: Recipe,
+    run: Path,
+    *,
+    test: bool = False,
+    devices: Sequence[str] = (),
+    workers: int = 0,
+    verbose: bool = True,
+) -> str:
     """Trains by a recipe of `finetuning`, and gives the report of what changed, which is in the run's folder, too."""
-    train.train(how, run, Path("."), devices=devices, verbose=verbose)
+    train.train(how, run, Path("."), devices=devices, workers=workers, verbose=verbose)
     return write_report(compare(how.start, run, test), how.start, run / REPORT)

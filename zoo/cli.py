@@ -631,6 +631,10 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--devices", metavar="NAME", nargs="+", default=[], help="GPU:0 GPU:1, say; default: all of this machine"
     )
+    command.add_argument(
+        "--workers", metavar="N", type=_positive, default=0,
+        help="processes that draw samples, for a machine with more cores than the step takes; default: none but this",
+    )  # fmt: skip
 
 
 def train(args: argparse.Namespace) -> None:
@@ -650,7 +654,7 @@ def train(args: argparse.Namespace) -> None:
     if before:
         return _before(args, chosen)
     with redirect_stdout(sys.stderr):
-        trainer.train(chosen, args.folder, args.data, devices=args.devices)
+        trainer.train(chosen, args.folder, args.data, devices=args.devices, workers=args.workers)
     print(args.folder)
 
 
@@ -705,7 +709,7 @@ def finetune(args: argparse.Namespace) -> None:
         trainer.threads(args.threads)
     how = transfer.finetuning(args.model, args.data, args.replay, args.characters).override(args.set)
     with redirect_stdout(sys.stderr):
-        report = transfer.finetune(how, args.folder, test=args.test, devices=args.devices)
+        report = transfer.finetune(how, args.folder, test=args.test, devices=args.devices, workers=args.workers)
     print(report, end="")
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from recipes import losses, plots
+from recipes import plots
 from recipes.data import augment, corpus, datasets, documents, synthetic
 from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
@@ -58,6 +58,7 @@ class Task:
         if len(self.names) != card.options["classes"]:
             raise ValueError(f"{card.name} has classes={card.options['classes']}; its reading names {len(self.names)}")
         self.turned = self.picture != "character"
+        self.grouped = len(self.names) if self.turned else 1  # steps whose samples are drawn together
         self.real, self.held = map(self._pictures, datasets.train_split(data, recipe.real, recipe.few))
         self.kept, self.held_kept = map(self._pictures, datasets.train_split(data, recipe.replay))
         self.sources = [f"synthetic {self.picture}s", *datasets.sources(data, recipe.real + recipe.replay)]
@@ -121,6 +122,8 @@ class Task:
 
     def loss(self, target: dict, outputs: dict):
         """(B,) cross-entropy of the class."""
+        from recipes import losses  # with a framework, which processes that make batches do without
+
         return losses.classes(target["class"], outputs["logits"], self.recipe.smoothing)
 
     def held_out(self) -> dict[str, list[Sample]]:

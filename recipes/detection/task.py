@@ -48,6 +48,7 @@ class Task:
         self.packed = shards.of(data, recipe.shards, recipe.seed)
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
         self.page = cached(self._page, 2 * PAGES)
+        self.grouped = max(1, PAGES * CROPS // recipe.batch)  # steps whose samples are drawn together
         self.shape = (recipe.batch, *recipe.size, 3)  # of a batch
         self.maps, self.loss = maps, loss
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes import analysis, losses, plots
+from recipes import analysis, plots
 from recipes.data import augment, datasets, shards, synthetic
 from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
@@ -33,6 +33,8 @@ class Task:
         card: of the recognizer: its alphabet, the height of strips and the widths of buckets.
         data: folder of the real data sets; None trains on synthetic words alone.
     """
+
+    grouped = GROUP  # steps whose samples are drawn together
 
     def __init__(self, recipe: Recipe, card: Card, data: Path | None):
         self.recipe, self.charset = recipe, Charset(card.options["charset"])
@@ -167,6 +169,8 @@ class Task:
 
     def loss(self, target: dict, outputs: dict):
         """(B,) CTC loss per character, and that of the steps where the recipe asks for it."""
+        from recipes import losses  # with a framework, which processes that make batches do without
+
         loss = losses.ctc(target, outputs["logits"])
         if self.recipe.aligned:
             loss += self.recipe.aligned * losses.frames(target, outputs["logits"])
@@ -251,6 +255,8 @@ class Attention(Task):
 
     def loss(self, target: dict, outputs: dict):
         """(B,) cross-entropy per character."""
+        from recipes import losses
+
         return losses.attention(target, outputs["logits"], self.recipe.smoothing)
 
 
@@ -271,6 +277,8 @@ class Permuted(Attention):
 
     def loss(self, target: dict, outputs: dict):
         """(B,) cross-entropy per character, over all orders."""
+        from recipes import losses
+
         return losses.permuted(target, outputs["logits"])
 
 
