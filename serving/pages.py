@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from serving.bulk import MODEL, Answer, stream
 from serving.client import Client
 from zoo import image
 from zoo.charset import Reading
-from zoo.image import ImageError, Sheet, Source
+from zoo.image import Sheet, Source
 from zoo.page import Page, assemble
 from zoo.reading import PageError
 
@@ -45,24 +44,13 @@ def read(
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
     """
-    sheets = (sheet for source in sources for sheet in _sheets(source, dpi))
+    sheets = image.every(sources, dpi=dpi)
     for answer in stream(_Sheets(client), sheets, model=model, window=window, convert=_keep):  # type: ignore[arg-type]
         sheet: Sheet = answer.source
         if answer.error is not None:
             yield PageError(sheet.name, sheet.number, f"{sheet.name}: {answer.error}")
         else:
             yield _page(sheet, answer.outputs, min_confidence)
-
-
-def _sheets(source: Source, dpi: float) -> Iterator[Sheet]:
-    try:
-        yield from image.sheets(source, dpi=dpi)
-    except ImageError as error:  # the source as a whole
-        yield Sheet(source if isinstance(source, str) else repr(source)[:80], 1, partial(_fail, error))
-
-
-def _fail(error: ImageError) -> Any:
-    raise error
 
 
 class _Sheets:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from recipes.recipe import Recipe
-    from zoo.image import ImageError, Picture
     from zoo.page import Page
     from zoo.reading import Reader
 
@@ -519,10 +518,12 @@ def segment(args: argparse.Namespace) -> int:
     with _hushed(args.traceback):
         find = segmenter(args.model, args.runtime)
     done = failed = 0
-    for picture in _pictures(args.paths):
-        if isinstance(picture, image.ImageError):
+    for sheet in image.every(args.paths):
+        try:
+            picture = sheet.load()
+        except image.ImageError as error:
             failed += 1
-            print(f"zoo segment: {picture}", file=sys.stderr)
+            print(f"zoo segment: {error}", file=sys.stderr)
             continue
         done += 1
         classes = find(picture.pixels)
@@ -531,21 +532,6 @@ def segment(args: argparse.Namespace) -> int:
         print(json.dumps({"source": picture.name, "page": picture.number, "shares": named}, ensure_ascii=False))
         _paint(args, done, picture.pixels, classes, find.labels)
     return 1 if failed else 0
-
-
-def _pictures(paths: Sequence[str]) -> Iterator[Picture | ImageError]:
-    """The pages of all paths, and why one cannot be had."""
-    from zoo import image
-
-    for path in paths:
-        try:
-            for sheet in image.sheets(path):
-                try:
-                    yield sheet.load()
-                except image.ImageError as error:
-                    yield error
-        except image.ImageError as error:  # the path as a whole
-            yield error
 
 
 def _paint(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,16 @@ def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
             yield from _file_sheets(path, str(path), dpi)
     else:
         raise ImageError(f"a page is a path, URL, bytes or array, not {type(source).__name__}")
+
+
+def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
+    """Yields the pages of several sources as `sheets` does; what it would refuse is a sheet that does not load."""
+    for source in sources:
+        try:
+            yield from sheets(source, dpi=dpi)
+        except ImageError as error:
+            name = source if isinstance(source, str) else repr(source)[:80]
+            yield Sheet(name, 1, partial(_fail, str(error)))
 
 
 def files(path: Path) -> list[Path]:

@@ -480,21 +480,12 @@ class Reader:
 
     def stream_pictures(self, sources: Source | Iterable[Source]) -> Iterator[tuple[Page | PageError, Picture | None]]:
         """Yields what `stream` does, each page with its pixels; nothing of an earlier page is kept."""
-        for source in [sources] if isinstance(sources, Source) else sources:
-            sheets = image.sheets(source, dpi=self.dpi)
-            while True:
-                try:
-                    sheet = next(sheets)
-                except StopIteration:
-                    break
-                except ImageError as error:  # the source as a whole; its generator has ended
-                    yield PageError(source if isinstance(source, str) else repr(source)[:80], 1, str(error)), None
-                    break
-                try:
-                    result: tuple[Page | PageError, Picture | None] = self._timed(sheet)
-                except ImageError as error:
-                    result = PageError(sheet.name, sheet.number, str(error)), None
-                yield result
+        for sheet in image.every([sources] if isinstance(sources, Source) else sources, dpi=self.dpi):
+            try:
+                result: tuple[Page | PageError, Picture | None] = self._timed(sheet)
+            except ImageError as error:
+                result = PageError(sheet.name, sheet.number, str(error)), None
+            yield result
 
     def _timed(self, sheet: Sheet) -> tuple[Page, Picture]:
         start = time.perf_counter()
