@@ -44,6 +44,7 @@ class Workers:
         self._pools = [ProcessPoolExecutor(1, context, _begin, (recipe, card, data)) for _ in range(count)]
         self._grouped, self._ahead = grouped, AHEAD * count * grouped
         self._made: dict[int, Future[Batch]] = {}
+        self._begun = 0  # the first step that none was asked to make
         self._lock = threading.Lock()
 
     def batch(self, step: int) -> Batch:
@@ -54,10 +55,12 @@ class Workers:
         """
         try:
             with self._lock:
-                for number in range(step, step + self._ahead):
-                    if number not in self._made:
-                        pool = self._pools[number // self._grouped % len(self._pools)]
-                        self._made[number] = pool.submit(_batch, number)
+                # Two threads ask out of turn: what was handed over already is not made once more.
+                again = [] if step in self._made or step >= self._begun else [step]
+                for number in (*again, *range(max(step, self._begun), step + self._ahead)):
+                    pool = self._pools[number // self._grouped % len(self._pools)]
+                    self._made[number] = pool.submit(_batch, number)
+                self._begun = max(self._begun, step + self._ahead)
                 for number in [number for number in self._made if number < step - self._ahead]:
                     del self._made[number]  # asked for out of turn, and not again
                 made = self._made.pop(step)

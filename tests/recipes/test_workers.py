@@ -67,6 +67,19 @@ def test_batches_and_losses_are_those_of_this_process(tmp_path):
     assert losses[0] == losses[1] and len(losses[0]) == 3
 
 
+def test_what_was_handed_over_is_not_made_once_more():
+    """Two threads take steps, so that one may be asked for before the one before it."""
+    workers = made(RECOGNIZER, 1)
+    try:
+        for step in (1, 0, 2):
+            workers.batch(step)
+        assert sorted(workers._made) == list(range(3, 2 + workers._ahead))
+        workers.batch(1)  # asked for again, it is made again
+        assert sorted(workers._made) == list(range(3, 2 + workers._ahead))
+    finally:
+        workers.close()
+
+
 def test_a_process_that_was_killed_is_told():
     workers = made(RECOGNIZER, 1)
     try:
