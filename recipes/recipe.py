@@ -47,7 +47,7 @@ class Recipe:
     clip: float = 5.0  # norm to which the gradient is clipped
     smoothing: float = 0.0  # probability that classes and characters of attention share, whatever is true
     ema: float = 0.999  # momentum of the average of the weights; 0 is none
-    precision: str = "float32"  # of the network's layers; or mixed_float16, mixed_bfloat16
+    precision: str = "float32"  # of the layers; or mixed_float16, mixed_bfloat16; onednn_bfloat16 is for processors
     accumulate: int = 1  # parts in which a device goes through its share of a batch, for want of memory
 
     teacher: str = ""  # a card or a run to learn from beside the labels; "" is none

@@ -23,12 +23,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from recipes import fused
 from recipes.data import pipeline
 
 Targets = dict[str, np.ndarray]
 
 
-def make(network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strategy: Any, accumulate: int = 1):
+def make(
+    network: keras.Model,
+    loss: Callable,
+    optimizer: keras.Optimizer,
+    strategy: Any,
+    accumulate: int = 1,
+    rounded: bool = False,
+):
     """The step for the backend that Keras uses.
 
     Args:
@@ -37,9 +45,11 @@ def make(network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strat
         optimizer: built for the trainable variables of the network.
         strategy: what `devices` gave.
         accumulate: parts into which a device divides its share of the batch.
+        rounded: TensorFlow's processors multiply in bfloat16: see `fused.rounded`.
     """
-    kind = {"tensorflow": TensorFlow, "jax": Jax}[keras.backend.backend()]
-    return kind(network, loss, optimizer, strategy, accumulate)
+    if keras.backend.backend() == "jax":
+        return Jax(network, loss, optimizer, strategy, accumulate)
+    return TensorFlow(network, loss, optimizer, strategy, accumulate, rounded)
 
 
 def devices(names: Sequence[str] = ()):
@@ -132,11 +142,13 @@ def on_host(function: Callable, shape: Sequence[int | None], dtype: str, *tensor
 class TensorFlow:
     """A step under a `tf.distribute.Strategy`."""
 
-    def __init__(self, network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strategy, accumulate: int):
+    def __init__(
+        self, network: keras.Model, loss: Callable, optimizer: keras.Optimizer, strategy, accumulate: int, rounded: bool
+    ):
         import tensorflow as tf
 
         self.network, self.loss, self.optimizer = network, loss, optimizer
-        self.strategy, self.accumulate = strategy, accumulate
+        self.strategy, self.accumulate, self.rounded = strategy, accumulate, rounded
         self.replicas = strategy.num_replicas_in_sync
         self.parts: dict[str, float] = {}  # of the last loss, where it has some
         self._step = tf.function(self._replicas)
@@ -166,7 +178,8 @@ class TensorFlow:
 
         iterator = iter(self.strategy.distribute_datasets_from_function(rows))
         for _ in range(start, stop):
-            loss, parts = self._step(iterator)
+            with fused.rounded(self.rounded):
+                loss, parts = self._step(iterator)
             self.parts = {name: float(value) for name, value in parts.items()}
             yield float(loss)
 

@@ -192,7 +192,8 @@ def assemble(
             learner, task = beside.prepare(recipe, card, learner, task, data)
             learner = rounding.prepare(recipe.bits, learner, network)
         optimizer = optimizers.make(recipe, learner, rate)
-    step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate)
+    rounded = recipe.precision == fused.BFLOAT16
+    step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate, rounded)
     if recipe.batch % (step.replicas * recipe.accumulate):
         raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
     tune(network, step.replicas)
@@ -310,9 +311,22 @@ def plan(recipe: Recipe, network: keras.Model, replicas: int) -> str:
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """A block in which layers are made that compute in "float32", "mixed_float16" or "mixed_bfloat16"."""
+    """A block in which layers are made that compute in "float32", "mixed_float16" or "mixed_bfloat16".
+
+    Those of "onednn_bfloat16" are of float32; `fused.rounded` makes the difference.
+
+    Raises:
+        RunError: there is no such precision, or "onednn_bfloat16" where it would be slower.
+    """
+    names = "float32", "mixed_float16", "mixed_bfloat16", fused.BFLOAT16
+    if name not in names:
+        raise RunError(f"precision={name}: give one of {', '.join(names)}")
+    if name == fused.BFLOAT16 and keras.backend.backend() != "tensorflow":
+        raise RunError(f"precision={name} is TensorFlow's; {keras.backend.backend()} takes mixed_bfloat16")
+    if name == fused.BFLOAT16 and not fused.multiplies_bfloat16():
+        raise RunError(f"precision={name}: this processor has neither AVX512_BF16 nor AMX; float32 is quicker on it")
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    keras.config.set_dtype_policy("float32" if name == fused.BFLOAT16 else name)
     try:
         yield
     finally:

@@ -78,3 +78,32 @@ def test_lengths_that_differ_trace_once():
 
     shapes = [tuple(run(tf.zeros((2, steps, 6))).shape) for steps in (3, 8, 5)]
     assert shapes == [(2, 3, 10), (2, 8, 10), (2, 5, 10)] and len(traces) == 1
+
+
+def test_products_are_of_bfloat16_within_the_block_alone_and_channels_by_themselves_stay():
+    """1 + 2⁻⁹ is 1 in bfloat16, so that 36 products of it and 1 add up to 36; depthwise ones are left as they are."""
+    import tensorflow as tf
+
+    x, ones = tf.fill((1, 8, 8, 4), 1 + 2.0**-9), tf.ones((3, 3, 4, 1))
+    conv = tf.function(lambda x: tf.nn.conv2d(x, tf.tile(ones, (1, 1, 1, 2)), 1, "VALID"))
+    deep = tf.function(lambda x: tf.nn.depthwise_conv2d(x, ones, (1, 1, 1, 1), "VALID"))
+    exact = 36 * (1 + 2.0**-9)
+    with fused.rounded():
+        inside = conv(x), deep(x)
+    with fused.rounded(False):
+        outside = conv(x), deep(x)
+    assert inside[0].dtype == tf.float32
+    rounded = 36.0 if fused.multiplies_bfloat16() else pytest.approx(36, abs=0.1)  # elsewhere it may be left alone
+    assert float(inside[0][0, 0, 0, 0]) == rounded
+    assert float(outside[0][0, 0, 0, 0]) == exact
+    assert float(inside[1][0, 0, 0, 0]) == float(outside[1][0, 0, 0, 0]) == exact / 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "able"), [("fpu avx512f avx512_bf16", True), ("avx amx_bf16", True), ("avx512f avx512_bf16x", False)]
+)
+def test_processors_that_multiply_bfloat16(tmp_path, flags, able):
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"model name\t: one\nflags\t\t: {flags}\n\n")
+    assert fused.multiplies_bfloat16(path) == able
+    assert not fused.multiplies_bfloat16(tmp_path / "none")

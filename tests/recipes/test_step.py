@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from recipes import optimizer, step, train
+from recipes import fused, optimizer, step, train
 from recipes.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -43,12 +43,12 @@ class Task:
         return rng.normal(size=(8, 4)).astype("float32"), {"y": rng.normal(size=(8, 3)).astype("float32")}
 
 
-def run(how: Recipe, steps: int = 4) -> tuple[list[float], keras.Model, keras.Optimizer]:
+def run(how: Recipe, steps: int = 4, rounded: bool = False) -> tuple[list[float], keras.Model, keras.Optimizer]:
     """Losses, network and optimizer after some steps from seed 0."""
     keras.utils.set_random_seed(0)
     network = lines()
     adam = optimizer.make(how, network)
-    one = step.make(network, squares, adam, step.devices(), how.accumulate)
+    one = step.make(network, squares, adam, step.devices(), how.accumulate, rounded)
     losses = list(one.losses(Task(), 0, steps))
     one.sync()
     return losses, network, adam
@@ -164,6 +164,22 @@ def test_half_precision_learns_nearly_the_same():
     assert (
         np.abs(np.asarray(network.get_layer("hidden").kernel) - np.asarray(other.get_layer("hidden").kernel)).max() > 0
     )
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
+def test_products_of_bfloat16_learn_nearly_the_same(monkeypatch):
+    """Layers and weights are float32 all the while; a processor that is slower by it is told apart."""
+    losses, _, _ = run(HOW)
+    monkeypatch.setattr(fused, "multiplies_bfloat16", lambda: True)
+    with train.precision(fused.BFLOAT16):
+        rounded, other, _ = run(HOW, rounded=True)
+        assert other.get_layer("hidden").compute_dtype == "float32"
+    np.testing.assert_allclose(rounded, losses, rtol=2e-2)
+    monkeypatch.setattr(fused, "multiplies_bfloat16", lambda: False)
+    with pytest.raises(train.RunError, match="neither AVX512_BF16 nor AMX"), train.precision(fused.BFLOAT16):
+        pass
+    with pytest.raises(train.RunError, match="precision=half: give one of float32, mixed_float16"):
+        train.precision("half").__enter__()
 
 
 def test_a_loss_too_large_for_half_precision_skips_a_step_and_lowers_the_scale():
