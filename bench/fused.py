@@ -1,8 +1,9 @@
-"""How much of a training step do fused layers save? Seconds of a step with Keras' own layers and with the fused ones.
+"""How much of a training step do fused layers save, and products in bfloat16? Seconds of a step by each.
 
     python bench/fused.py [RECIPE …] [--steps 8] [--set KEY=VALUE …]
 
-On one core, the least of some steps on one synthetic batch, forwards and backwards, the two in turn.
+On one core, the least of some steps on one synthetic batch, forwards and backwards: with Keras' own layers, with the
+fused ones, and these with precision=onednn_bfloat16 where the processor can, in turn.
 """
 
 from __future__ import annotations
@@ -37,15 +38,18 @@ def main() -> None:
         how = replace(recipe.find(name).override(args.set), real=())
         with mock.patch.object(fused, "fuse"):
             plain = step(how)
-        calls, least = (plain, step(how)), [float("inf")] * 2
-        for call in calls:
+        calls = {"by Keras": plain, "fused": step(how)}
+        if fused.multiplies_bfloat16():
+            calls["in bfloat16"] = fused.rounded()(step(how))
+        for call in calls.values():
             call()  # traced
+        least = dict.fromkeys(calls, float("inf"))
         for _ in range(args.steps):
-            for i, call in enumerate(calls):
+            for kind, call in calls.items():
                 start = time.perf_counter()
                 call()
-                least[i] = min(least[i], time.perf_counter() - start)
-        print(f"{name}: {least[0]:.3f} s by Keras, {least[1]:.3f} s fused, {least[1] / least[0]:.2f} ×", flush=True)
+                least[kind] = min(least[kind], time.perf_counter() - start)
+        print(f"{name}:", ", ".join(f"{value:.3f} s {kind}" for kind, value in least.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,25 @@ class Sample(NamedTuple):
     label: int
 
 
+# What reads as something after half a turn: by itself, as another of these, or as a mark.
+EITHER_WAY = frozenset("0OoQ8xXzZsSNHIil|169unbqdpMWmw")
+
+
+def tells(text: str) -> bool:
+    """Whether a word shows which way up it is: several characters, among them one that is nothing upside down."""
+    return len(text) > 1 and any(character.isalnum() and character not in EITHER_WAY for character in text)
+
+
+def _word(rng: np.random.Generator) -> np.ndarray:
+    """A synthetic word that tells."""
+    while not tells(text := corpus.word(rng)):
+        pass
+    return synthetic.draw_word(text, rng).image
+
+
 # The pictures that a classifier of turns is shown, upright.
 UPRIGHT: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
-    "word": lambda rng: synthetic.draw_word(corpus.word(rng), rng).image,
+    "word": _word,
     "page": lambda rng: documents.document(rng).image,
 }
 
@@ -163,7 +179,7 @@ class Task:
 
 
 def shown(classify: Classifier, entry: datasets.Entry) -> Iterator[Sample]:
-    """What a classifier is shown of an entry: a character of its alphabet; upright words, wider than high; the page."""
+    """What a classifier is shown of an entry: a character of its alphabet; words that tell, wider than high; the page."""
     if classify.picture == "character":
         if entry.text in classify.labels:
             yield Sample(entry.read(), classify.labels.index(entry.text))
@@ -171,7 +187,7 @@ def shown(classify: Classifier, entry: datasets.Entry) -> Iterator[Sample]:
         if entry.text is None:
             yield Sample(entry.read(), 0)
     else:
-        words = (picture for picture, text in datasets.crops(entry) if len(text) > 1)
+        words = (picture for picture, text in datasets.crops(entry) if tells(text))
         yield from (Sample(word, 0) for word in words if word.shape[1] > word.shape[0])
 
 

@@ -68,6 +68,14 @@ def test_pictures_of_a_batch_differ_and_each_comes_by_all_turns(monkeypatch):
     assert sorted(seen) == [(number, label) for number in range(1, 13) for label in range(4)]
 
 
+@pytest.mark.parametrize(
+    ("text", "tells"), [("NO", False), ("69", False), ("808", False), ("--", False), ("a", False), ("44", True),
+                        ("not", True), ("é.", True), ("WOW!", False), ("12.50", True)],
+)  # fmt: skip
+def test_words_that_show_which_way_up_they_are(text, tells):
+    assert task.tells(text) == tells
+
+
 def test_turned_pictures_keep_their_shape_in_the_middle():
     """60 x 20 pixels in 256 x 256: 256 wide, 85 high, from row 85 on."""
     ours = made("mobilenet_v3_small_crop_orientation")
