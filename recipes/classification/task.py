@@ -179,7 +179,7 @@ class Task:
 
 
 def shown(classify: Classifier, entry: datasets.Entry) -> Iterator[Sample]:
-    """What a classifier is shown of an entry: a character of its alphabet; words that tell, wider than high; the page."""
+    """What a classifier is shown: a character of its alphabet; words that tell, wider than high; the page."""
     if classify.picture == "character":
         if entry.text in classify.labels:
             yield Sample(entry.read(), classify.labels.index(entry.text))
