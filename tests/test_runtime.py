@@ -199,6 +199,32 @@ def test_several_networks_are_opened_together(run_folder, tmp_path, monkeypatch)
         runtime.connect_several([run_folder], "openvino")
 
 
+def test_what_a_run_took_is_kept_for_the_next():
+    """A run of the detector needs some 160 MB: the system hands them out once, not in pages of 4 KB each time anew."""
+    resource = pytest.importorskip("resource")  # of Unix alone
+    run = runtime.onnx_run(runtime.onnx_path(registry.card("db_mobilenet_v3_large")))
+    batch = np.zeros((1, 768, 768, 3), np.uint8)
+    handed = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        run(batch)
+        handed.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert max(handed[1:]) < 2000, handed
+
+
+def test_memory_that_is_shared_already_stays_so(run_folder, monkeypatch):
+    """Whoever uses onnxruntime beside us may have registered an allocator: an older one then refuses another."""
+    import onnxruntime
+
+    def refuse(*args):
+        raise RuntimeError("an allocator of this kind is registered")
+
+    monkeypatch.setattr(onnxruntime, "create_and_register_allocator", refuse)
+    runtime._share_memory.cache_clear()
+    batch = pixels(2, 32, 64, 3)
+    assert runtime.connect(run_folder, "onnxruntime")(batch)["logits"].dtype == np.float32
+
+
 def test_other_weights_have_another_file(run_folder):
     card = registry.card(run_folder)
     before = runtime.onnx_path(card)
