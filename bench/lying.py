@@ -1,8 +1,10 @@
 """The share of pages that are read the right way up, however they lie, and what looking at them again costs.
 
 Each page is given as it is and turned by each quarter; it is right where it was read as it came out of the data set.
+With --orientation the network that is shown the whole page is asked beforehand, as `zoo read --orientation` does, and
+what it tells alone has a line of its own.
 
-    python bench/lying.py DATA/sroie DATA/docbank_pages --split test [--limit 10]
+    python bench/lying.py DATA/sroie DATA/docbank_pages --split test [--limit 10] [--orientation [NAME]]
 """
 
 from __future__ import annotations
@@ -16,34 +18,43 @@ import numpy as np
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", nargs="+", type=Path, help="data sets of pages")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, default=0, help="as many pages of each, spread over it; 0: all")
-    options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     import zoo
     from recipes.data import datasets
     from zoo import righting
+    from zoo.reading import ORIENTATION
 
-    reader = zoo.reader()
-    print(f"{'pages':<24}{'count':>6}" + "".join(f"{90 * turns:>7}°" for turns in range(4)) + "   seconds for it")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folders", nargs="+", type=Path, help="data sets of pages")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, default=0, help="as many pages of each, spread over it; 0: all")
+    parser.add_argument("--orientation", nargs="?", const=ORIENTATION, help=f"a card or a run; alone: {ORIENTATION}")
+    options = parser.parse_args()
+    reader = zoo.reader(orientation=options.orientation)
+    alone = f"{options.orientation or ''} alone"
+    print(f"{'pages':<48}{'count':>6}" + "".join(f"{90 * turns:>7}°" for turns in range(4)) + "   seconds for it")
     for folder in options.folders:
         entries = datasets.spread(datasets.read(folder, options.split), options.limit)
-        right, seconds = np.zeros(4, int), np.zeros(4)
+        right, seconds = np.zeros((2, 4), int), np.zeros((2, 4))
         for entry in entries:
             pixels = entry.read()
             for turns in range(4):
                 lying = np.ascontiguousarray(np.rot90(pixels, turns))
-                boxes, _, readings = reader._words(lying)
                 started = time.perf_counter()
-                found = righting.misread(lying, boxes, readings, reader.detector, reader.recognizer)
-                seconds[turns] += time.perf_counter() - started
-                right[turns] += found == turns
-        shares = "".join(f"{share:>8.3f}" for share in right / max(1, len(entries)))
-        spent = " ".join(f"{value:.2f}" for value in seconds / max(1, len(entries)))
-        print(f"{folder.resolve().name + '/' + options.split:<24}{len(entries):>6}{shares}   {spent}", flush=True)
+                told = reader.turns(lying) if reader.turns else 0
+                seconds[:, turns] += time.perf_counter() - started
+                upright = np.ascontiguousarray(np.rot90(lying, -told))
+                boxes, _, readings = reader._words(upright)
+                started = time.perf_counter()
+                more = righting.misread(upright, boxes, readings, reader.detector, reader.recognizer)
+                seconds[1, turns] += time.perf_counter() - started
+                right[:, turns] += told == turns, (told + more) % 4 == turns
+        name, count = f"{folder.resolve().name}/{options.split}", max(1, len(entries))
+        for who, shares, spent in zip((alone, "as it is read"), right / count, seconds / count, strict=True):
+            if who != alone or options.orientation:
+                figures = "".join(f"{share:>8.3f}" for share in shares) + "   " + " ".join(f"{s:.3f}" for s in spent)
+                print(f"{f'{name}, {who}':<48}{len(entries):>6}{figures}", flush=True)
 
 
 if __name__ == "__main__":
