@@ -22,6 +22,7 @@ from zoo.classifying import Classifier
 from zoo.registry import Card
 
 VALIDATION_SEED = 1_000_003
+PARTS = 0.5  # share of pages of which a part is shown, from closer
 LARGEST = 2  # times the size that the network is given: real pictures are kept no larger
 
 
@@ -100,9 +101,9 @@ class Task:
     def _upright(self, index: int) -> np.ndarray:
         """The picture number `index` of the run, before it is turned."""
         rng = np.random.default_rng((self.recipe.seed, 6, index))
-        if pictures := datasets.chosen(self.real, self.kept, self.recipe.real_share, rng):
-            return vary(datasets.draw(pictures, rng)[1].image, rng)
-        return UPRIGHT[self.picture](rng)
+        pictures = datasets.chosen(self.real, self.kept, self.recipe.real_share, rng)
+        image = vary(datasets.draw(pictures, rng)[1].image, rng) if pictures else UPRIGHT[self.picture](rng)
+        return part(image, rng) if self.picture == "page" and rng.random() < PARTS else image
 
     def sample(self, index: int) -> Sample:
         """The sample number `index` of the run.
@@ -200,6 +201,15 @@ def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A real picture as another camera would have taken it."""
     image, _ = augment.seen(image, rng, 4.0, 0.04)
     return augment.degrade(image, rng, 0.6)
+
+
+def part(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A part of a page, at least two fifths of its sides; the whole where less than half as much is on the part."""
+    height, width = image.shape[:2]
+    share = rng.uniform(0.4, 1)
+    top, left = (int(rng.integers(0, max(1, int((1 - share) * side)))) for side in (height, width))
+    cut = image[top : top + int(share * height), left : left + int(share * width)]
+    return cut if cut.std() > image.std() / 2 else image
 
 
 make = Task

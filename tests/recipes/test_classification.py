@@ -76,6 +76,18 @@ def test_words_that_show_which_way_up_they_are(text, tells):
     assert task.tells(text) == tells
 
 
+def test_parts_of_pages_hold_something():
+    """Of a page whose upper half is blank a part from there is never shown, but the whole page."""
+    page = np.full((200, 100, 3), 250, np.uint8)
+    page[100::4, 10:90] = 20
+    shapes = set()
+    for seed in range(60):
+        shown = task.part(page, np.random.default_rng(seed))
+        assert (shown == 20).any() and min(shown.shape[0] / 200, shown.shape[1] / 100) >= 0.39
+        shapes.add(shown.shape)
+    assert page.shape in shapes and len(shapes) > 20
+
+
 def test_turned_pictures_keep_their_shape_in_the_middle():
     """60 x 20 pixels in 256 x 256: 256 wide, 85 high, from row 85 on."""
     ours = made("mobilenet_v3_small_crop_orientation")
