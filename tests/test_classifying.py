@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from PIL import Image
 from test_reading import blank_page, make_reader, write
 
 from recipes import evaluate
-from zoo import geometry, reading
+from zoo import geometry, image, reading
 from zoo.classifying import Classifier, classifier
 
+SAMPLE = Path(__file__).parents[1] / "samples" / "receipt.jpg"
 ANGLES = (0, -90, 180, 90)  # a quarter turn against the clock is -90
 
 
@@ -75,6 +77,12 @@ def test_characters_are_stretched_and_pages_are_not():
     white = np.full((10, 40, 3), 255, "uint8")
     assert (character.fitted(white) == 255).all()
     assert np.flatnonzero(pages().fitted(white).any((1, 2))).tolist() == list(range(12, 20))
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_the_shipped_network_tells_how_the_sample_lies(turns):
+    picture = np.rot90(next(image.pages(SAMPLE)).pixels, turns)
+    assert reading.turns_by(reading.ORIENTATION)(picture) == turns
 
 
 def test_classes_without_a_meaning_are_refused():
