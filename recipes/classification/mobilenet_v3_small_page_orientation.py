@@ -1,6 +1,6 @@
 """By how many quarter turns a page is turned.
 
-    zoo train classification.mobilenet_v3_small_page_orientation --run runs/turns --data DATA --start crnn_mobilenet_v3_small
+    zoo train classification.mobilenet_v3_small_page_orientation --run RUN --data DATA --start crnn_mobilenet_v3_small
 
 The shipped weights came of two runs of 1500 steps, as docs/experiments.md says, 80 minutes of one core beside other
 work: all of 112 held-out real pages are told; on tests 0.99 of receipts and typescripts, 0.87 to 0.88 of pages of small
