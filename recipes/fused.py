@@ -12,7 +12,6 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest import mock
 
 import keras
 
@@ -175,10 +174,10 @@ def rounded(so: bool = True) -> Iterator[None]:
 
     option = "auto_mixed_precision_onednn_bfloat16"
     before = tf.config.optimizer.get_experimental_options().get(option, False)
-    names = {f"TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_{name}": ",".join(kinds) for name, kinds in LISTS.items()}
-    with mock.patch.dict(os.environ, names):  # TensorFlow has no other way of being told these
-        tf.config.optimizer.set_experimental_options({option: True})
-        try:
-            yield
-        finally:
-            tf.config.optimizer.set_experimental_options({option: before})
+    for name, kinds in LISTS.items():  # TensorFlow is told these by its environment alone; set once, as threads read it
+        os.environ.setdefault(f"TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_{name}", ",".join(kinds))
+    tf.config.optimizer.set_experimental_options({option: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: before})
