@@ -34,6 +34,7 @@ class Table:
             for name, values, kind in (("gains", gains, "int8"), ("following", following, "uint16"))
         ]
         self.columns = np.append(spelling.columns, self.end).astype("int32")  # the blank ends a word as well
+        self.alike = spelling.alike.astype("int64")
 
     def look(self, state: tf.Tensor, column: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The gains of columns in states, and the states that follow."""
@@ -62,7 +63,7 @@ class Said(NamedTuple):
 def spelt(
     table: Table, found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, trust: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """As `graph_text.texts`, by CTC; the score of a text that was in doubt is its share of all texts in the beam.
+    """As `graph_text.texts`, by CTC; the score of a text that was in doubt is its share of the beam, with those like it.
 
     Args:
         trust: (N,) from 0 to 1, how far the table is asked for each owner.
@@ -171,7 +172,7 @@ def stacked(said: Said, rows: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, t
 def search(
     table: Table, classes: tf.Tensor, logs: tf.Tensor, blank: tf.Tensor, weight: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The labels (R, T) of the best text of each row, -1 where a step adds none, and its share of the beam's texts.
+    """The labels (R, T) of the best text of each row, -1 where a step adds none, and the share of those like it.
 
     As `zoo.language.search`, whose names these are.
 
@@ -180,9 +181,9 @@ def search(
         weight: (R,) of the language's gains.
     """
     count, steps, tried = tf.shape(blank)[0], tf.shape(blank)[1], table.tried
-    weight, columns = weight[:, None], tf.constant(table.columns)
+    weight, columns, alike = weight[:, None], tf.constant(table.columns), tf.constant(table.alike)
 
-    def step(number, blanked, written, gained, state, last, name, parents, labels):
+    def step(number, blanked, written, gained, state, last, name, kin, parents, labels):
         label, row = classes[:, number, None], logs[:, number, None]  # (R, 1, k)
         again = last[..., None] == label
         both = _either(blanked, written)
@@ -202,12 +203,14 @@ def search(
         new, place = order >= WIDTH, tf.maximum(order - WIDTH, 0)
         parent = tf.where(new, place // tried, order)
         ways, further, after, longer, label = (tf.gather(x, place, batch_dims=1) for x in flat)
-        held = (*stay, gained, state, name, last)
-        silent, spoken, gained, state, name, last = (tf.gather(x, parent, batch_dims=1) for x in held)
+        held = (*stay, gained, state, name, last, kin)
+        silent, spoken, gained, state, name, last, kin = (tf.gather(x, parent, batch_dims=1) for x in held)
+        added = tf.gather(alike, label)
         return (
             number + 1,
             tf.where(new, NEVER, silent), tf.where(new, ways, spoken), tf.where(new, further, gained),
             tf.where(new, after, state), tf.where(new, label, last), tf.where(new, longer, name),
+            tf.where(new & (added > 0), kin * 1_000_003 + added, kin),
             parents.write(number, parent), labels.write(number, tf.where(new, label, -1)),
         )  # fmt: skip
 
@@ -216,12 +219,16 @@ def search(
     arrays = [tf.TensorArray(tf.int32, steps, element_shape=[None, WIDTH]) for _ in range(2)]
     names = tf.broadcast_to(-tf.range(WIDTH, dtype=tf.int64), shape)
     start = (tf.constant(0), tf.broadcast_to(first, shape), tf.fill(shape, NEVER), tf.zeros(shape))
-    start += (tf.zeros(shape, tf.int32), tf.fill(shape, -1), names, *arrays)
+    start += (tf.zeros(shape, tf.int32), tf.fill(shape, -1), names, tf.zeros(shape, tf.int64), *arrays)
     done = tf.while_loop(lambda number, *_: number < steps, step, start)
-    blanked, written, gained, state = done[1:5]
+    blanked, written, gained, state, kin = *done[1:5], done[7]
     gain, _ = table.look(state, tf.fill(shape, table.end))
     score = _either(blanked, written) + gained + weight * gain
-    return _back(done[7], done[8], tf.argmax(score, 1, tf.int32), steps), tf.reduce_max(tf.nn.softmax(score), 1)
+    best = tf.argmax(score, 1, tf.int32)
+    like = (kin == tf.gather(kin, best, batch_dims=1)[:, None]) & (kin != 0)
+    like |= tf.range(WIDTH) == best[:, None]
+    share = tf.reduce_sum(tf.where(like, tf.nn.softmax(score), 0.0), 1)
+    return _back(done[8], done[9], best, steps), share
 
 
 def _back(parents: tf.TensorArray, labels: tf.TensorArray, best: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:

@@ -84,6 +84,12 @@ class Charset:
     def blank(self) -> int:
         return len(self.characters)
 
+    def alike(self) -> np.ndarray:
+        """(K - 1,) int: a number for each letter and digit, the same for a capital and its small letter, and 0 for marks."""
+        folded = [character.casefold() if character.isalnum() else "" for character in self.characters]
+        numbers = {fold: number for number, fold in enumerate(dict.fromkeys(["", *folded]))}
+        return np.array([numbers[fold] for fold in folded])
+
     def plain(self, text: str) -> str:
         """`text` in this alphabet: NFC, unknown characters replaced by the nearest one or left out."""
         kept = []

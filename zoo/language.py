@@ -160,11 +160,13 @@ class Spelling:
     def __init__(self, language: Language, charset: Charset, weight: float):
         self.language, self.charset, self.weight = language, charset, weight
         self.columns = language.columns(charset.characters)
+        self.alike = charset.alike()
 
     def __call__(
         self, readings: Sequence[Reading], logits: Sequence[np.ndarray], trust: float | None = None
     ) -> list[Reading]:
-        """The readings of one page; the score of one that was in doubt is its share of all texts in the beam.
+        """The readings of one page; the score of one that was in doubt is the share, of all texts in the beam, of those
+        with its letters and digits, whatever their case and the marks beside them.
 
         Args:
             readings: by the best path.
@@ -181,7 +183,7 @@ class Spelling:
         doubted.sort(key=lambda index: len(said[index]))
         for start in range(0, len(doubted), CHUNK):
             part = doubted[start : start + CHUNK]
-            texts, scores = search(stacked([said[i] for i in part]), self.language, self.columns, weight)
+            texts, scores = search(stacked([said[i] for i in part]), self.language, self.columns, self.alike, weight)
             for index, labels, score in zip(part, texts, scores.tolist(), strict=True):
                 result[index] = self._reading(readings[index], labels, score, logits[index])
         return result
@@ -232,14 +234,15 @@ def stacked(strips: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def search(
-    logs: np.ndarray, language: Language, columns: np.ndarray, weight: float
+    logs: np.ndarray, language: Language, columns: np.ndarray, alike: np.ndarray, weight: float
 ) -> tuple[list[list[int]], np.ndarray]:
-    """The labels of the best text of each strip, and (B,) its share of all texts that the beam holds at the end.
+    """The labels of the best text of each strip, and (B,) the share of those like it among all that the beam holds.
 
     Args:
         logs: (B, T, K) float32 logarithms of probabilities, the last class being CTC's blank.
         language: that is asked.
         columns: (K - 1,) of the characters in the language.
+        alike: (K - 1,) as `Charset.alike` has it: texts of marks alone are like no others.
         weight: of its gains.
     """
     count, blank = len(logs), logs.shape[2] - 1
@@ -250,11 +253,12 @@ def search(
     classes, likely = np.take_along_axis(classes, order, -1), np.take_along_axis(likely, order, -1)
 
     # Of each prefix (B, W): ln of the ways that end in a blank, and of those that do not; the language's part; its
-    # state there; the last label; and a number that only equal prefixes share.
+    # state there; the last label; a number that only equal prefixes share, and one that like ones share, too.
     blanked, written = np.full((2, count, WIDTH), NEVER)
     blanked[:, 0] = 0
     gained, state = np.zeros((count, WIDTH), "float32"), np.zeros((count, WIDTH), int)
     last, name = np.full((count, WIDTH), -1), np.broadcast_to(-np.arange(WIDTH), (count, WIDTH))
+    kin = np.zeros((count, WIDTH), int)
     parents, labels = np.zeros((2, logs.shape[1], count, WIDTH), int)
     for step in range(logs.shape[1]):
         label, row = classes[:, step, None], likely[:, step, None]  # (B, 1, k)
@@ -277,16 +281,19 @@ def search(
         new, place = order >= WIDTH, np.maximum(order - WIDTH, 0)
         parent = np.where(new, place // tried, order)
         ways, further, after, longer, label = (np.take_along_axis(x, place, 1) for x in flat)
-        held = (*stay, gained, state, name, last)
-        silent, spoken, gained, state, name, last = (np.take_along_axis(x, parent, 1) for x in held)
+        held = (*stay, gained, state, name, last, kin)
+        silent, spoken, gained, state, name, last, kin = (np.take_along_axis(x, parent, 1) for x in held)
         blanked, written = np.where(new, NEVER, silent), np.where(new, ways, spoken)
         gained, state = np.where(new, further, gained), np.where(new, after, state)
         name, last = np.where(new, longer, name), np.where(new, label, last)
+        kin = np.where(new & (alike[label] > 0), kin * 1_000_003 + alike[label], kin)
         parents[step], labels[step] = parent, np.where(new, label, -1)
 
     score = np.logaddexp(blanked, written) + gained + np.float32(weight) * language.gains[state, language.end]
     best, every = score.argmax(1), np.arange(count)
-    share = 1 / np.exp(score - score[every, best][:, None]).sum(1)
+    power = np.exp(score - score[every, best][:, None])
+    like = (kin == kin[every, best][:, None]) & (kin != 0) | (np.arange(WIDTH) == best[:, None])
+    share = (power * like).sum(1) / power.sum(1)
     texts: list[list[int]] = [[] for _ in every]
     for step in range(logs.shape[1] - 1, -1, -1):
         for index in np.flatnonzero(labels[step, every, best] >= 0):
