@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 import types
 import typing
@@ -12,6 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import recipes
+
+COUNTED = "batch", "steps", "accumulate", "checkpoint_every", "validate_every", "longest", "widest"
+SHARES = (
+    "real_share", "together", "hand", "floor", "smoothing", "ema", "teacher_share", "sparsity", "hidden", "confident",
+    "layer_decay",
+)  # fmt: skip
+OTHERS = (
+    "few", "easy", "warmup", "validation", "patience", "unfreeze_every", "windows", "rate", "decay", "clip", "aligned",
+    "alike", "pull", "adapt_weight", "soften",
+)  # fmt: skip
+RANGES = (  # what fields may be
+    dict.fromkeys(COUNTED, (1, math.inf)) | dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(OTHERS, (0, math.inf))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +47,7 @@ class Recipe:
     easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
-    together: float = 0.0  # share of a recognizer's samples that are neighbouring words; its alphabet has a space then
+    together: float = 0.0  # share of what is read that is neighbouring words; the alphabet has a space then
     hand: float = 0.0  # share of synthetic words in fonts of writing; above 0 real ones are varied as hands differ
     aligned: float = 0.0  # weight of a recognizer's loss on the places of synthetic characters; it learns sooner
     widest: int = 256  # pixels of a recognizer's strips at most
@@ -78,8 +92,16 @@ class Recipe:
     patience: int = 0  # validations in a row without a better score that end a run; 0 is never
 
     def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            if not low <= (value := getattr(self, name)) <= high:  # nor is it a number otherwise
+                bounds = f"from {low} to {high}" if high < math.inf else f"{low} or more"
+                raise ValueError(f"{name}={value}: it is {bounds}")
+        if self.bits not in (0, 8):
+            raise ValueError(f"bits={self.bits}: it is 0 or 8")
         if self.validate_every % self.checkpoint_every:
-            raise ValueError(f"validate_every={self.validate_every} is no multiple of {self.checkpoint_every=}")
+            raise ValueError(
+                f"validate_every={self.validate_every} is no multiple of checkpoint_every={self.checkpoint_every}"
+            )
 
     def override(self, assignments: list[str]) -> Recipe:
         """The recipe with "key=value" assignments applied, each value read as the field's type.

@@ -169,6 +169,7 @@ def stored_recipe(run: Path) -> Recipe:
     if not path.is_file():
         raise ReleaseError(f"{run} holds no {train.RECIPE}; give the folder of a run of zoo train")
     values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    values.pop("data", None)  # where the data sets were
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return Recipe(**fields)
 
@@ -195,7 +196,7 @@ def validate(network: keras.Model, card: Card, how: Recipe) -> float:
 
 def replace_data(how: Recipe) -> Recipe:
     """The recipe without real data, which need not be at hand."""
-    return replace(how, real=())
+    return replace(how, real=(), replay=(), shards=())
 
 
 # ---------------------------------------------------------------- golden outputs

@@ -236,8 +236,9 @@ def train(
         KeyboardInterrupt: SIGINT or SIGTERM asked to stop; the last checkpoint is kept.
     """
     run.mkdir(parents=True, exist_ok=True)
-    _claim(run, recipe)
+    _claim(run, recipe, data)
     card, network, reader, optimizer, task, step, makers = assemble(recipe, data, devices, workers=workers)
+    _write(run, recipe, data)
     checkpoint = Checkpoint(run / CHECKPOINT, step.network, optimizer)
     began, best = checkpoint.restore()
     done = began
@@ -361,18 +362,31 @@ def tune(network: keras.Model, replicas: int) -> None:
             layer.synchronized = True
 
 
-def _claim(run: Path, recipe: Recipe) -> None:
-    """Writes recipe.json, or checks that it says the same."""
-    text = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
+def _claim(run: Path, recipe: Recipe, data: Path | None) -> None:
+    """Raises `RunError` where recipe.json is there and says something else."""
     path = run / RECIPE
-    if path.is_file():
-        new, usual = json.loads(text), json.loads(json.dumps(dataclasses.asdict(Recipe(model="", task=""))))
-        old = usual | json.loads(path.read_text())  # a field that is younger than the run does nothing by default
-        changed = ", ".join(f"{key}={old[key]!r} there" for key in old if old[key] != new.get(key))
-        if changed:
-            raise RunError(f"{run} holds a run of another recipe ({changed}); go on with it or take another folder")
-    with replacing(path) as temporary:
-        Path(temporary).write_text(text)
+    if not path.is_file():
+        return
+    usual = json.loads(json.dumps(dataclasses.asdict(Recipe(model="", task=""))))
+    old = usual | json.loads(path.read_text())  # a field that is younger than the run does nothing by default
+    new = json.loads(_json(recipe, data))
+    there, here = old.pop("data", None), new.pop("data")
+    if changed := ", ".join(f"{key}={old[key]!r} there" for key in old if old[key] != new.get(key)):
+        raise RunError(f"{run} holds a run of another recipe ({changed}); go on with it or take another folder")
+    if there is not None and bool(there) != bool(here):
+        began = f"--data {there}" if there else "no --data"
+        raise RunError(f"{run} holds a run that began with {began}; go on with it likewise or take another folder")
+
+
+def _write(run: Path, recipe: Recipe, data: Path | None) -> None:
+    """Writes recipe.json, once the run can begin: one that was mistyped claims no folder."""
+    with replacing(run / RECIPE) as temporary:
+        Path(temporary).write_text(_json(recipe, data))
+
+
+def _json(recipe: Recipe, data: Path | None) -> str:
+    where = str(data.resolve()) if data else ""
+    return json.dumps({**dataclasses.asdict(recipe), "data": where}, indent=2) + "\n"
 
 
 def _begin(network: keras.Model, start: str, card: registry.Card) -> None:

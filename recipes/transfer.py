@@ -61,8 +61,11 @@ def finetuning(model: str, data: Sequence[Path], replay: Sequence[Path] = (), ch
         known = Charset(registry.card(model).options["charset"]).characters
         added = "".join(character for character in dict.fromkeys(characters) if character not in known)
         base = dataclasses.replace(base, options={**base.options, "charset": known + added})
+    usual = Recipe(model="", task="")
+    of_the_run = ("shards", "few", "adapt", "target", "teacher")  # what it learnt from
     return dataclasses.replace(
         base,
+        **{name: getattr(usual, name) for name in of_the_run},
         start=model,
         real=tuple(str(path.resolve()) for path in data),
         replay=tuple(str(path.resolve()) for path in replay),
@@ -133,7 +136,8 @@ def compare(model: str, run: Path, test: bool = False) -> list[Change]:
     """
     how, cards = recipe_of(str(run)), [registry.card(model), registry.card(run)]
     how = dataclasses.replace(how, options={})
-    tasks = [train.make_task(how, card, data) for card, data in zip(cards, (None, Path(".")), strict=True)]
+    bare = dataclasses.replace(how, real=(), replay=(), together=0)  # of the start, whose alphabet may have no space
+    tasks = [train.make_task(bare, cards[0], None), train.make_task(how, cards[1], Path("."))]
     networks = [registry.load(model), registry.load(run)]
     readers = [task.reader(network) for task, network in zip(tasks, networks, strict=True)]
     sets: dict[str, list[Any]] = dict(tasks[1].held_out())  # the samples of both: the first task has no data

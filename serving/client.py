@@ -134,6 +134,7 @@ _BY_TEXT: list[tuple[str, type[ServingError]]] = [
     ("failed to connect", ConnectError),
     ("connection refused", ConnectError),
     ("name resolution", ConnectError),
+    ("errors resolving", ConnectError),
     ("name or service not known", ConnectError),
     ("dns resolution", ConnectError),
     ("no route to host", ConnectError),

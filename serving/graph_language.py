@@ -63,7 +63,7 @@ class Said(NamedTuple):
 def spelt(
     table: Table, found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, trust: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """As `graph_text.texts`, by CTC; the score of a text that was in doubt is its share of the beam, with those like it.
+    """As `graph_text.texts`, by CTC; the score of one that was in doubt is its share of the beam, with those like it.
 
     Args:
         trust: (N,) from 0 to 1, how far the table is asked for each owner.
@@ -221,7 +221,8 @@ def search(
     start = (tf.constant(0), tf.broadcast_to(first, shape), tf.fill(shape, NEVER), tf.zeros(shape))
     start += (tf.zeros(shape, tf.int32), tf.fill(shape, -1), names, tf.zeros(shape, tf.int64), *arrays)
     done = tf.while_loop(lambda number, *_: number < steps, step, start)
-    blanked, written, gained, state, kin = *done[1:5], done[7]
+    blanked, written, gained, state = done[1:5]
+    kin = done[7]
     gain, _ = table.look(state, tf.fill(shape, table.end))
     score = _either(blanked, written) + gained + weight * gain
     best = tf.argmax(score, 1, tf.int32)

@@ -63,16 +63,18 @@ class RestClient:
         known = self._known.get((model, version)) or self.metadata(model, version=version, timeout=timeout)
         self._known[model, version] = known
         taken = client.chosen(self.address, model, signature, known)
+        names, wanted = sorted(taken.outputs), list(outputs) or sorted(taken.outputs)
+        if unknown := sorted(set(wanted) - set(names)):
+            details = f"{model}, {signature!r}: outputs {unknown} are unknown; it gives {', '.join(names)}"
+            raise client.InvalidRequest(f"{self.address}: {details}", _Code.INVALID_ARGUMENT, details)
         named = client.named(model, signature, taken, inputs)
         body = {
             "signature_name": signature,
             "inputs": {name: _plain(wire.as_array(client.ready(value))) for name, value in named.items()},
         }
         answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout)["outputs"]
-        names = sorted(taken.outputs)
         if len(names) == 1:
             answer = {names[0]: answer}
-        wanted = list(outputs) or names
         return {name: _array(answer[name], taken.outputs[name]) for name in wanted}
 
     def metadata(

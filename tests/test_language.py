@@ -127,7 +127,9 @@ def brute(logs: np.ndarray, small: Language, charset: str, weight: float) -> tup
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), weight=st.sampled_from([0.0, 0.65, 2.0]), charset=st.sampled_from(["ba-", "baA-", "-."]))
+@given(
+    seed=st.integers(0, 10**6), weight=st.sampled_from([0.0, 0.65, 2.0]), charset=st.sampled_from(["ba-", "baA-", "-."])
+)
 def test_the_search_finds_the_best_of_all_texts(small, seed, weight, charset):
     """With more prefixes than there are texts of three steps of so many characters."""
     logits = np.random.default_rng(seed).normal(0, 2, (2, 3, len(charset) + 1)).astype("float32")

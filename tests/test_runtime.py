@@ -142,6 +142,19 @@ def test_a_file_beside_the_weights_answers_as_the_network(name):
     np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
 
 
+def test_the_file_of_a_folder_that_was_renamed_is_found(run_folder):
+    path = run_folder / "tiny.onnx"
+    path.write_bytes(b"network")
+    card = registry.card(run_folder)
+    registry.write_card(replace(card, weights={**card.weights, "onnx": weights.sha256(path)}), run_folder / "card.toml")
+    other = run_folder.rename(run_folder.with_name("renamed"))
+    assert (
+        weights.verified(runtime.onnx_path(registry.card(other)), weights.sha256(other / "tiny.onnx")).name == path.name
+    )
+    (other / "second.onnx").write_bytes(b"")  # which of both?
+    assert runtime.onnx_path(registry.card(other)) == other / "renamed.onnx"
+
+
 def test_a_file_beside_the_weights_that_changed_is_not_run(run_folder):
     card, path = registry.card(run_folder), run_folder / "tiny.onnx"
     path.write_bytes(b"others")

@@ -85,7 +85,7 @@ class Charset:
         return len(self.characters)
 
     def alike(self) -> np.ndarray:
-        """(K - 1,) int: a number for each letter and digit, the same for a capital and its small letter, and 0 for marks."""
+        """(K - 1,) int: of each letter and digit a number, whatever its case; 0 of marks."""
         folded = [character.casefold() if character.isalnum() else "" for character in self.characters]
         numbers = {fold: number for number, fold in enumerate(dict.fromkeys(["", *folded]))}
         return np.array([numbers[fold] for fold in folded])

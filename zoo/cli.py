@@ -639,6 +639,7 @@ def train(args: argparse.Namespace) -> None:
         trainer.threads(args.threads)
     if before:
         return _before(args, chosen)
+    _tell_left_out(chosen, args.data)
     with redirect_stdout(sys.stderr):
         trainer.train(chosen, args.folder, args.data, devices=args.devices, workers=args.workers)
     print(args.folder)
@@ -699,6 +700,12 @@ def finetune(args: argparse.Namespace) -> None:
     print(report, end="")
 
 
+def _tell_left_out(how: Recipe, data: Path | None) -> None:
+    """Says which data sets of a recipe are left out, since nobody said where they are."""
+    if not data and (names := [name for name in how.real + how.replay if not Path(name).is_absolute()]):
+        print(f"zoo: without --data {', '.join(names)} are left out", file=sys.stderr)
+
+
 # ---------------------------------------------------------------- report
 
 
@@ -720,6 +727,7 @@ def report(args: argparse.Namespace) -> None:
         from recipes import report as reports
 
     how, card = release.stored_recipe(args.folder), registry.card(args.folder)
+    _tell_left_out(how, args.data)
     task = train.make_task(how, card, args.data)
     print(reports.write(args.folder, how, task, registry.load(args.folder)))
 

@@ -191,7 +191,9 @@ def onnx_path(card: registry.Card, part: str = "") -> Path:
     from zoo import __version__
 
     if "onnx" in card.weights and not part:
-        return card.folder / f"{card.name}.onnx"
+        path = card.folder / f"{card.name}.onnx"
+        others = [] if path.is_file() or not (card.folder / "card.toml").is_file() else [*card.folder.glob("*.onnx")]
+        return others[0] if len(others) == 1 else path  # of a run's folder that was renamed; its checksum tells
 
     needed = decoding.needed(card.reading)
     known = [EXPORT, __version__, card.builder, card.options, needed, weights.identity(card)]

@@ -15,6 +15,7 @@ Labels of regions are those of `REGIONS`.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import itertools
@@ -30,6 +31,8 @@ import numpy as np
 from recipes.data.documents import LABELS
 from zoo import geometry, joining
 from zoo import image as images
+
+FARTHEST = 1_000_000  # pixels from the corner of a picture to a corner of a polygon
 
 # What the words and regions of DocBank and PubLayNet are called, and which of `documents.LABELS` they are.
 REGIONS = {
@@ -82,10 +85,12 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
         complaints: a list that takes what is wrong with labels; those are then left out instead of raised.
 
     Raises:
-        FileNotFoundError: no label file.
+        FileNotFoundError: no such folder, or no label file in it.
         ValueError: a label that cannot be understood; says which file and line.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no data set {folder}: it is no folder")
     ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", sorted(folder.glob("*.txt"))
     if ours.is_file():
         entries = _each(_ours, folder, ours, complaints)
@@ -123,25 +128,46 @@ def _complain(error: ValueError, complaints: list[str] | None) -> None:
 
 def _parsed(path: Path) -> dict:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        labels = json.loads(_contents(path))
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(labels, dict):
+        raise ValueError(f"{path}: expected an object with a label for each picture, got a {type(labels).__name__}")
+    return labels
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(_contents(path).split("\n"), 1):  # a text may hold other ends of lines
         if line.strip():
             yield number, line
 
 
+def _contents(path: Path) -> str:
+    """What a label file says, with a byte order mark or without."""
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from error
+
+
 def _polygons(values: Iterable) -> np.ndarray:
-    """(N, 4, 2) float32: boxes (4,) become corners, polygons of more points their smallest rectangle."""
+    """(N, 4, 2) float32: boxes (4,) become corners, polygons of more points their smallest rectangle.
+
+    Raises:
+        ValueError: it is no polygon, or leaves every picture.
+    """
     result = []
     for value in values:
         points = np.asarray(value, np.float32)
+        if points.ndim == 1 and len(points) >= 6 and len(points) % 2 == 0:  # x and y one after the other
+            points = points.reshape(-1, 2)
         if points.shape == (4,):
             points = rectangle(*points)
-        elif len(points) != 4:
+        if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+            raise ValueError(f"a polygon is three points or more, [x, y] each, or a box of four numbers, not {value!r}")
+        if not (np.abs(points) <= FARTHEST).all():
+            raise ValueError(f"a polygon lies within {FARTHEST} pixels, not at {value!r}")
+        if len(points) != 4:
             points = cv2.boxPoints(cv2.minAreaRect(points))
             points = np.roll(points, -int(points.sum(1).argmin()), 0)
         result.append(points)
@@ -214,10 +240,12 @@ def _paddle(folder: Path, line: str, where: str) -> Entry:
     name, tab, label = line.partition("\t")
     if not tab:
         raise ValueError(f"{where}: expected a path, a tab and a label, got {line[:60]!r}")
-    if not label.startswith("[{"):
-        return Entry(folder / name, label, _polygons([]))
+    words: Any = None
+    with contextlib.suppress(ValueError):
+        words = json.loads(label) if label.lstrip().startswith("[") else None
+    if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
+        return Entry(folder / name, label, _polygons([]))  # a text, which may begin with a bracket
     try:
-        words = json.loads(label)
         texts = tuple(word["transcription"] for word in words)
         polygons = _polygons(word["points"] for word in words)
     except (ValueError, KeyError, TypeError) as error:
@@ -316,17 +344,34 @@ def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[
     """The `train` splits of data sets, by name: those to train on, and those that choose between checkpoints.
 
     Args:
-        data: folder that holds the data sets; without it there are none.
+        data: folder that holds the data sets; without it there are those alone that are named by whole paths.
         names: of folders in it, or paths.
         few: entries of each at most to train on; 0 is all.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read` does; two of them have one name; or one has nothing of `train`.
     """
-    train, held = {}, {}
-    for name in names if data else ():
-        title = Path(name).name
-        entries = [e for e in read(Path(data or ".") / name, "train") if (title, e.path.name) not in DOUBLES]
+    train: Named = {}
+    held: Named = {}
+    for folder in folders(data, names):
+        title = folder.name
+        if title in train:
+            raise ValueError(f"two of the data sets are named {title!r} ({folder} is one); rename the folder of one")
+        entries = read(folder)
+        if not any(entry.split == "train" for entry in entries):
+            splits = sorted({entry.split for entry in entries})
+            raise ValueError(
+                f"{folder} has nothing of the split 'train'; its splits are: {', '.join(splits) or 'none'}"
+            )
+        entries = [e for e in entries if e.split == "train" and (title, e.path.name) not in DOUBLES]
         train[title] = spread([entry for entry in entries if not held_out(entry)], few)
         held[title] = [entry for entry in entries if held_out(entry)]
     return train, held
+
+
+def folders(data: Path | None, names: Iterable[str]) -> list[Path]:
+    """Where data sets are, of which names are told; without `data` those alone that are named by whole paths."""
+    return [Path(data or ".") / name for name in names if data or Path(name).is_absolute()]
 
 
 def with_parts(sets: Named) -> Named:
@@ -367,7 +412,7 @@ def held_sets(held: Members, kept: Members, count: int, samples: Callable[[str, 
 
 def sources(data: Path | None, names: Iterable[str]) -> list[str]:
     """What a card says of the data sets that a run takes from, each with its licence where its SOURCE.md tells it."""
-    return [f"{Path(name).name}/train{licence(Path(data) / name)}" for name in names] if data else []
+    return [f"{folder.name}/train{licence(folder)}" for folder in folders(data, names)]
 
 
 def licence(folder: Path) -> str:
@@ -402,7 +447,7 @@ def spans(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
 
 
 def _neighbours(entry: Entry, picture: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
-    before, beside = None, ""
+    before, said = None, ""
     for polygon, label, unclear in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
         tokens = label.split()
         if unclear or not tokens:
@@ -415,12 +460,12 @@ def _neighbours(entry: Entry, picture: np.ndarray) -> Iterator[tuple[np.ndarray,
             if not parts and len(tokens) <= 4:
                 yield polygon, " ".join(tokens)
         else:
-            if before is not None and _beside(before, polygon):
-                yield np.stack([before[0], polygon[1], polygon[2], before[3]]), f"{beside} {tokens[0]}"
-            before, beside = polygon, tokens[0]
+            if before is not None and beside(before, polygon):
+                yield np.stack([before[0], polygon[1], polygon[2], before[3]]), f"{said} {tokens[0]}"
+            before, said = polygon, tokens[0]
 
 
-def _beside(left: np.ndarray, right: np.ndarray) -> bool:
+def beside(left: np.ndarray, right: np.ndarray) -> bool:
     """Whether a word's box stands in the line of the one before it, no further away than a line is high."""
     heights = np.linalg.norm(left[3] - left[0]), np.linalg.norm(right[3] - right[0])
     (gap, drop), height = (right[0] + right[3] - left[1] - left[2]) / 2, max(heights)

@@ -10,6 +10,7 @@ records of all shards, so that a run goes on in the middle of one, and workers s
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import sys
@@ -55,7 +56,8 @@ def pack(
         per_shard: entries in a shard.
 
     Raises:
-        ValueError: the data set holds nothing of the split, or the folder the shards of another.
+        ValueError: the data set holds nothing of the split or nothing that can be packed, or the folder the shards of
+            another, or of what these labels were before.
     """
     complaints: list[str] = []
     entries = datasets.read(folder, split, complaints)
@@ -68,13 +70,18 @@ def pack(
         "data": f"{folder.resolve().name}/{split}",
         "words": words,
         "entries": len(entries),
+        "labels": _digest(entries),
         "per_shard": per_shard,
     }
+    for leftover in output.glob(".*.*.tfrecord"):  # of a call that was killed
+        leftover.unlink()
     shards = []
     for number, first in enumerate(range(0, len(entries), per_shard)):
         shards.append(_shard(output / f"{number:05}.tfrecord", entries[first : first + per_shard], source))
     left = [*complaints, *itertools.chain(*(shard.pop("left_out") for shard in shards))]
     counts = {"shards": len(shards), "records": sum(shard["count"] for shard in shards), "left_out": len(left)}
+    if not counts["records"]:
+        raise ValueError(f"nothing of {folder} can be packed: {left[0] if left else 'it holds no words'}")
     manifest = {**source, **counts, "files": shards}
     with replacing(output / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -83,13 +90,26 @@ def pack(
     return manifest
 
 
+def _digest(entries: Sequence[datasets.Entry]) -> str:
+    """Changes with the labels, and with the pictures' names and sizes in bytes."""
+    total = hashlib.sha256()
+    for entry in entries:
+        size = entry.path.stat().st_size if entry.pixels is None and entry.path.is_file() else 0
+        regions = [(label, outline.tolist()) for label, outline in entry.regions]
+        facts = entry.path.name, size, entry.text, entry.texts, entry.illegible, entry.polygons.tolist(), regions
+        total.update(repr(facts).encode())
+    return total.hexdigest()
+
+
 def _shard(path: Path, entries: list[datasets.Entry], source: dict[str, Any]) -> dict[str, Any]:
     """What is known of a shard, which is written unless it is there."""
     index = path.with_suffix(".json")
     if path.is_file() and index.is_file():
         known = json.loads(index.read_text("utf-8"))
         if known.pop("source") != source:
-            raise ValueError(f"{path.parent} holds shards of other data ({index.name}); give another folder")
+            raise ValueError(
+                f"{path.parent} holds shards of other data or of other labels ({index.name}); give another folder"
+            )
         if path.stat().st_size == known["size"]:
             return {key: known[key] for key in ("file", "count", "size", "sha256", "left_out")}
     places, left, at = [], [], 0

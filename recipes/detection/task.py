@@ -43,8 +43,8 @@ class Task:
         loss: Callable = losses.db,
     ):
         self.recipe, self.reading = recipe, card.reading
-        self.real, self.held = map(_filled, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(_filled, datasets.train_split(data, recipe.replay))
+        self.real, self.held = map(_pages, datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = map(_pages, datasets.train_split(data, recipe.replay))
         self.packed = shards.of(data, recipe.shards, recipe.seed)
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
         self.page = cached(self._page, 2 * PAGES)
@@ -147,7 +147,17 @@ def _counts(found: Sequence[np.ndarray], pages: Sequence[Page]) -> np.ndarray:
     return np.array([metrics.matches(boxes, page.polygons, page.ignore) for boxes, page in pairs], int).reshape(-1, 3)
 
 
-def _filled(sets: datasets.Named) -> datasets.Named:
+def _pages(sets: datasets.Named) -> datasets.Named:
+    """The sets that are not empty.
+
+    Raises:
+        ValueError: one is of crops.
+    """
+    for name, entries in sets.items():
+        if any(entry.text is not None for entry in entries):
+            raise ValueError(
+                f"{name} is of crops, from which recognizers learn; this takes pages with polygons of words"
+            )
     return {name: entries for name, entries in sets.items() if entries}
 
 

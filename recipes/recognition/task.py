@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -44,6 +46,8 @@ class Task:
             raise ValueError(f"{recipe.together=} needs an alphabet with a space: --set options=charset:french_lines")
         split = datasets.train_split(data, recipe.real, recipe.few)
         self.real, self.held = map(self._words, split)
+        for name in split[0]:
+            self._tell(name, [*split[0][name], *split[1][name]])
         self.spans = self._spans(split[0]) if recipe.together else {}
         self.kept, self.held_kept = map(self._words, datasets.train_split(data, recipe.replay))
         self.shape = (recipe.batch, self.height, 0, 3)  # of a batch, of any width
@@ -55,6 +59,27 @@ class Task:
         """The words of each data set that has some."""
         words = {name: self.samples(name, entries) for name, entries in sets.items()}
         return {name: samples for name, samples in words.items() if samples}
+
+    def _tell(self, name: str, entries: Sequence[datasets.Entry]) -> None:
+        """Says how many of a data set's words the alphabet cannot write, and are not learnt from.
+
+        Raises:
+            ValueError: nothing of it can be learnt from.
+        """
+        labels = itertools.chain(*(entry.texts if entry.text is None else [entry.text] for entry in entries))
+        words = [word for label in labels for word in label.split()]
+        unknown = [word for word in words if self.charset.plain(word) != word]
+        missing = "".join(sorted(set("".join(unknown)) - set(self.charset.characters)))
+        if entries and name not in self.real and name not in self.held:
+            raise ValueError(
+                f"nothing of {name} can be learnt from: {len(unknown)} of its {len(words)} words are not of the alphabet"
+                + (f", which lacks {missing}" if missing else "")
+            )
+        if unknown:
+            print(
+                f"{name}: {len(unknown)} of {len(words)} words are left out, as the alphabet lacks {missing}",
+                file=sys.stderr,
+            )
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[synthetic.Strip]:
         """The words of a data set's pictures that can be learnt from; of crops those of lines, too."""

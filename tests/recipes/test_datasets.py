@@ -66,6 +66,25 @@ def test_paddle_format(tmp_path):
     page, crop = datasets.read(tmp_path)
     assert (page.path, page.texts, page.illegible) == (tmp_path / "a.png", ("Hi", "###"), (False, True))
     assert (crop.path, crop.text) == (tmp_path / "b.png", "one word")
+    (tmp_path / "train.txt").write_text(f"a.png\t[]\nb.png\t [ {json.dumps(words)[1:]}\nc.png\t[1]\nd.png\t[a\n")
+    empty, page, number, text = datasets.read(tmp_path)
+    assert empty.text is None and len(empty.polygons) == 0 and page.texts == ("Hi", "###")
+    assert (number.text, text.text) == ("[1]", "[a")
+
+
+def test_label_files_as_others_write_them(tmp_path):
+    """With a byte order mark, ends of lines of Windows, and characters that other programs end lines at."""
+    path = tmp_path / "labels.jsonl"
+    rows = [json.dumps({"image": "a.png", "text": text}, ensure_ascii=False) for text in ("é", "a\u2028b\u0085c")]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(rows).encode())
+    assert [entry.text for entry in datasets.read(tmp_path)] == ["é", "a\u2028b\u0085c"]
+    path.write_bytes("é".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"labels.jsonl: not UTF-8 .*; save it as UTF-8"):
+        datasets.read(tmp_path)
+    path.unlink()
+    (tmp_path / "labels.json").write_text("[]")
+    with pytest.raises(ValueError, match="labels.json: expected an object .* got a list"):
+        datasets.read(tmp_path)
 
 
 def test_polygons_of_many_points_become_rectangles(tmp_path):
@@ -73,6 +92,10 @@ def test_polygons_of_many_points_become_rectangles(tmp_path):
     (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": [{"polygon": many, "text": "x"}]}))
     (entry,) = datasets.read(tmp_path)
     np.testing.assert_allclose(entry.polygons[0], [[0, 0], [10, 0], [10, 4], [0, 4]], atol=1e-4)
+    flat = [number for point in SQUARE for number in point]  # as COCO has them
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": [{"polygon": flat, "text": "x"}]}))
+    (entry,) = datasets.read(tmp_path)
+    np.testing.assert_array_equal(entry.polygons, [SQUARE])
 
 
 @pytest.mark.parametrize(
@@ -82,6 +105,9 @@ def test_polygons_of_many_points_become_rectangles(tmp_path):
         ("labels.jsonl", '{"image": "a.png"}\n', "labels.jsonl:1.*words"),
         ("labels.jsonl", '\n\n{"image": "a.png", "text": 7}\n', "labels.jsonl:3.*7 is no text"),
         ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": [[1, 2], [3]]}]}\n', "labels.jsonl:1"),
+        ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": []}]}\n', "labels.jsonl:1.*three points or more"),
+        ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": [1, 2, NaN, 4]}]}\n', "labels.jsonl:1.*within"),
+        ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": [1, 2, 3, 1e9]}]}\n', "labels.jsonl:1.*within"),
         ("gt.txt", "a.png word\n", "gt.txt:1.*a tab"),
         ("gt.txt", 'a.png\tok\na.png\t[{"points": []}]\n', "gt.txt:2.*transcription"),
     ],
@@ -98,6 +124,24 @@ def test_a_broken_label_is_told_with_file_and_line_or_left_out(tmp_path, name, t
 def test_a_folder_without_labels(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no labels.jsonl"):
         datasets.read(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no data set .*gone: it is no folder"):
+        datasets.read(tmp_path / "gone")
+
+
+def test_sets_to_train_on_are_there_and_have_names_of_their_own(tmp_path):
+    for place, split in (("a/mine", "train"), ("b/mine", "train"), ("other", "training")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "labels.jsonl").write_text(lines({"image": "a.png", "text": "x", "split": split}))
+    train, held = datasets.train_split(tmp_path, ["a/mine"])
+    assert len(train["mine"] + held["mine"]) == 1
+    whole = str(tmp_path / "a/mine")
+    train, held = datasets.train_split(None, [whole, "b/mine"])  # nobody says where b is
+    assert [entry.path.parts[-3] for entry in train["mine"] + held["mine"]] == ["a"]
+    assert datasets.sources(None, [whole, "b/mine"]) == ["mine/train"]
+    with pytest.raises(ValueError, match="two of the data sets are named 'mine'"):
+        datasets.train_split(tmp_path, ["a/mine", "b/mine"])
+    with pytest.raises(ValueError, match="other has nothing of the split 'train'; its splits are: training"):
+        datasets.train_split(tmp_path, ["other"])
 
 
 def idx(values: np.ndarray) -> bytes:

@@ -150,6 +150,13 @@ def test_models_must_suit_the_data(models, what, message):
         evaluate.readings(models, crops=what)
 
 
+def test_crops_and_pages_are_scored_apart(tmp_path):
+    rows = {"image": "a.png", "text": "x"}, {"image": "b.png", "page_text": "y"}
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"holds crops \(a.png\) and pages \(b.png\)"):
+        next(evaluate.evaluate(["crnn_mobilenet_v3_small"], tmp_path, "train"))
+
+
 def test_models_that_read_together():
     models = ["crnn_vgg16_bn", "db_resnet50", "crnn_mobilenet_v3_small"]
     assert evaluate.readings([models[0], models[2]], crops=True) == [(models[0],), (models[2],)]

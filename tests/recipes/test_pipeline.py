@@ -129,6 +129,19 @@ def test_strips_and_labels_of_a_batch(reader):
     assert sorted(seen) == sorted(task.sample(index).text for index in range(recognition.GROUP * 4))
 
 
+def test_words_that_the_alphabet_cannot_write_are_told(tmp_path, reader, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (60, 20)).save(tmp_path / "0.png")
+    labels, how = tmp_path / "labels.jsonl", replace(reader().recipe, real=(str(tmp_path),))
+    labels.write_text("\n".join(f'{{"image": "0.png", "text": "{text}"}}' for text in ("one", "two 中", "文")))
+    recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+    assert f"{tmp_path.name}: 2 of 4 words are left out, as the alphabet lacks 中文" in capsys.readouterr().err
+    labels.write_text('{"image": "0.png", "text": "中"}')
+    with pytest.raises(ValueError, match="nothing of .* can be learnt from: 1 of its 1 words .* lacks 中"):
+        recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+
+
 def test_real_words_are_mixed_in_and_some_held_out(tmp_path, reader):
     from PIL import Image
 
@@ -149,6 +162,13 @@ def test_real_words_are_mixed_in_and_some_held_out(tmp_path, reader):
     assert task.sources == ["synthetic words", "mine/train"]
     assert {task.sample(index).text for index in range(30)} <= train
     assert {word.text for word in task.held_out()["real"]} <= held
+
+
+def test_a_detector_does_not_learn_from_crops(tmp_path):
+    (tmp_path / "labels.jsonl").write_text('{"image": "0.png", "text": "one"}')
+    how = replace(recipe.find("detection.db_mobilenet_v3_large"), real=(str(tmp_path),))
+    with pytest.raises(ValueError, match="is of crops, from which recognizers learn"):
+        detection.Task(how, zoo.card(how.model), None)
 
 
 def test_a_detector_sees_the_same_batch_at_a_step_whatever_came_before():

@@ -69,7 +69,14 @@ def test_values_are_read_as_the_type_of_their_field():
         ("size=64", "size is tuple"),
         ("size=64,96,3", "size is tuple"),
         ("size=a,b", "size is tuple"),
-        ("validate_every=301", "no multiple"),
+        ("validate_every=301", "validate_every=301 is no multiple of checkpoint_every="),
+        ("checkpoint_every=0", "checkpoint_every=0: it is 1 or more"),
+        ("batch=0", "batch=0: it is 1 or more"),
+        ("steps=-5", "steps=-5: it is 1 or more"),
+        ("rate=nan", "rate=nan: it is 0 or more"),
+        ("ema=2", "ema=2.0: it is from 0 to 1"),
+        ("few=-1", "few=-1: it is 0 or more"),
+        ("bits=4", "bits=4: it is 0 or 8"),
     ],
 )
 def test_wrong_settings_are_refused(assignment, message, tmp_path, capsys):

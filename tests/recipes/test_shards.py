@@ -142,6 +142,29 @@ def test_what_cannot_be_learnt_from_is_left_out_and_told(crops, tmp_path, capsys
     assert first.name in told and f"{second}: the label is empty" in told and "labels.jsonl:7" in told
 
 
+def test_labels_that_were_corrected_are_not_taken_for_those_packed_before(crops, tmp_path):
+    shards.pack(crops, tmp_path / "packed")
+    labels = crops / "labels.jsonl"
+    labels.write_text(labels.read_text().replace('"2"', '"9"'))
+    with pytest.raises(ValueError, match="of other labels .*; give another folder"):
+        shards.pack(crops, tmp_path / "packed")
+
+
+def test_what_a_killed_call_left_is_cleared_away(crops, tmp_path):
+    (tmp_path / "packed").mkdir()
+    leftover = tmp_path / "packed/.00000.0123abcd.tfrecord"
+    leftover.write_bytes(b"half")
+    shards.pack(crops, tmp_path / "packed")
+    assert not leftover.exists()
+
+
+def test_nothing_that_can_be_packed_is_an_error(crops, tmp_path):
+    for entry in datasets.read(crops):
+        entry.path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="nothing of .*mine can be packed: .*png"):
+        shards.pack(crops, tmp_path / "packed")
+
+
 def test_what_validation_looks_at_stays_out(tmp_path):
     folder = write_crops(tmp_path / "mine", ["1", "2"])
     name = next(f"{k}.png" for k in range(999) if held(f"{k}.png"))

@@ -240,6 +240,21 @@ def test_a_folder_holds_one_recipe(plain, tmp_path):
         train.train(SMALL, tmp_path, verbose=False)
 
 
+def test_a_run_that_cannot_begin_claims_no_folder(plain, tmp_path):
+    with pytest.raises(LookupError, match="crnn_mobilnet"):
+        train.train(replace(SMALL, start="crnn_mobilnet"), tmp_path, verbose=False)
+    train.train(replace(SMALL, steps=1), tmp_path, verbose=False)
+
+
+def test_a_run_goes_on_with_its_data(plain, tmp_path):
+    """Wherever they lie by now; without them its samples would be others."""
+    how = replace(SMALL, steps=1)
+    train.train(how, tmp_path / "run", tmp_path, verbose=False)
+    train.train(how, tmp_path / "run", tmp_path / "elsewhere", verbose=False)
+    with pytest.raises(train.RunError, match=r"began with --data .*elsewhere; go on with it likewise"):
+        train.train(how, tmp_path / "run", verbose=False)
+
+
 def test_a_run_outlives_new_fields_of_recipes(plain, tmp_path):
     """recipe.json of a run from before a field came: it is the same recipe as long as the field has its default."""
     train.train(replace(SMALL, steps=2), tmp_path, verbose=False)

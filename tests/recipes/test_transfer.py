@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
@@ -107,6 +108,18 @@ def test_characters_are_added_once_and_at_the_end(tmp_path):
     how = transfer.finetuning("crnn_mobilenet_v3_small", [tmp_path], characters="ř éřA")
     french = Charset("french").characters
     assert how.options["charset"] == french + "ř "
+
+
+def test_finetuning_learns_from_nothing_that_the_run_learnt_from(tmp_path):
+    how = replace(SMALL, shards=("old",), few=10, adapt="teacher", target="pictures", teacher="large", sparsity=0.5)
+    (tmp_path / "recipe.json").write_text(json.dumps({**asdict(how), "data": "/old"}))
+    further = transfer.finetuning(str(tmp_path), [tmp_path / "mine"])
+    assert (further.shards, further.few, further.adapt, further.target, further.teacher) == ((), 0, "", "", "")
+    assert (
+        transfer.recipe_of(str(tmp_path)) == how
+        and further.sparsity == 0.5
+        and further.real == (str(tmp_path / "mine"),)
+    )
 
 
 def test_finetuning_mixes_the_target_with_what_was_known(tmp_path):

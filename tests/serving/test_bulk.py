@@ -250,6 +250,8 @@ def test_errors_over_rest(server):
         client.predict("no", [[1.0]])
     with pytest.raises(clients.InvalidRequest, match="Unknown image file format"):
         client.predict("toy", [b"no picture"], signature="picture")
+    with pytest.raises(clients.InvalidRequest, match=r"outputs \['zz'\] are unknown; it gives y"):
+        client.predict("toy", [[1.0]], outputs=["zz"])
     with pytest.raises(clients.ConnectError):
         RestClient("http://127.0.0.1:9", retries=0).status("toy")
     with pytest.raises(ValueError, match="is no address; give http://host:port"):

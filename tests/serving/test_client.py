@@ -110,6 +110,7 @@ def test_large_messages_pass(fake):
     [
         ("UNAVAILABLE", "failed to connect to all addresses; last error: UNKNOWN: Connection refused", "ConnectError"),
         ("UNAVAILABLE", "DNS resolution failed for nowhere:1: Domain name not found", "ConnectError"),
+        ("UNAVAILABLE", "errors resolving http://localhost:8500: [unknown scheme]", "ConnectError"),
         ("UNAVAILABLE", "Stream removed (Socket closed)", "ConnectionLost"),
         ("UNAVAILABLE", "Socket closed", "ConnectionLost"),
         ("UNAVAILABLE", "recvmsg:Connection reset by peer", "ConnectionLost"),
