@@ -1,5 +1,7 @@
 """Bands of a page: what is found in them counts once, and their cuts lie between lines."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,3 +62,23 @@ def test_every_word_counts_in_one_band_that_holds_it(count, pitch, height, room,
 def test_a_page_of_one_line_is_cut_where_bands_are_equal():
     found = bands.bands(boxes((0, 100, 500, 160)), (300, 500), 1.0, 40_000)
     assert len(found) == 4 and [band.low for band in found] == pytest.approx([0, 75, 150, 225])
+
+
+def test_pages_of_usual_shapes_are_one_part():
+    for size in ((1000, 700), (700, 1000), (3000, 1000), (2900, 300), (9000, 3000)):
+        assert bands.parts(size) == [(0, max(size), -np.inf, np.inf)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(long=st.integers(3_073, 50_000), short=st.integers(1, 3_000), turned=st.booleans())
+def test_parts_of_a_long_page_cover_it_and_share_what_words_need(long, short, turned):
+    found = bands.parts((short, long) if turned else (long, short))
+    if long <= 3 * short:
+        assert len(found) == 1
+        return
+    assert found[0].start == 0 and found[-1].stop == long and len(found) > 1
+    assert {part.stop - part.start for part in found} == {max(2 * short, 2048)}
+    assert (found[0].low, found[-1].high) == (-np.inf, np.inf)
+    for one, other in itertools.pairwise(found):
+        assert one.high == other.low and one.stop - other.start >= (one.stop - one.start) // 4
+        assert one.stop - one.high >= 256 and other.low - other.start >= 256  # half of what they share

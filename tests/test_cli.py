@@ -184,6 +184,19 @@ def test_a_page_from_standard_input(asked, pages, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Pipe)
     assert cli.main(["read", "-"]) == 0
     assert capsys.readouterr().out == "250 50\n"
+    assert cli.main(["read", "-"]) == 1  # nothing is left in it
+    assert "standard input is empty" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", None)  # closed
+    assert cli.main(["read", "-"]) == 1
+    assert "there is no standard input" in capsys.readouterr().err
+
+
+def test_a_folder_to_write_to_is_refused_before_anything_is_read(asked, pages, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert cli.main(["read", str(pages), "--output", str(tmp_path / "out")]) == 1
+    assert "out is a folder; give a file" in capsys.readouterr().err and asked == []
+    assert cli.main(["read", str(pages), "--least", "0.5"]) == 1
+    assert "give --only, too" in capsys.readouterr().err and asked == []
 
 
 def test_parts_of_pages_are_told_and_painted(pages, tmp_path, capsys, monkeypatch):
@@ -227,7 +240,13 @@ def test_sources_without_a_page(asked, tmp_path, capsys, path, message):
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--format", "xml"], ["--overlay", "x.doc"], ["--min-confidence", "2"], ["--server", "h", "--runtime", "x"]],
+    [
+        ["--format", "xml"],
+        ["--overlay", "x.doc"],
+        ["--min-confidence", "2"],
+        ["--min-confidence", "x"],
+        ["--server", "h", "--runtime", "x"],
+    ],
 )
 def test_wrong_usage_is_told_before_anything_is_read(asked, wrong, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -33,6 +33,13 @@ def test_json_comes_back_whole():
     assert "é" in written
 
 
+def test_names_of_bytes_that_are_no_utf_8_can_be_written_and_come_back():
+    name = b"page-\xff-\xc3\xa9.png".decode("utf-8", "surrogateescape")
+    for written in (formats.as_json(document("é", source=name)), formats.as_jsonl(document("é", source=name))):
+        back = json.loads(written.encode("utf-8"))
+        assert (back["pages"][0]["source"] if "pages" in back else back["image"]) == name and "é" in written
+
+
 def test_json_lines_are_what_the_scores_are_counted_on():
     both = Document((document("a", "b")[0], document()[0]))
     first, second = map(json.loads, formats.as_jsonl(both).splitlines())

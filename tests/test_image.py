@@ -2,10 +2,14 @@
 
 import http.server
 import io
+import os
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor  # noqa: F401  for a process of its own
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +85,19 @@ def test_exif_orientation(colours, form, orientation):
     assert picture.size == expected.shape[:2]
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "RGB"])
+def test_a_turned_tiff_by_its_path(tmp_path, mode):
+    """Uncompressed, which Pillow maps into memory by its path; it then takes the turned page's sides for the file's."""
+    rows = np.arange(0, 240, 10, dtype="uint8").reshape(4, 6)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.fromarray(rows.astype("uint16") * 257) if mode == "I;16" else Image.fromarray(rows).convert(mode)
+    (tmp_path / "turned.tif").write_bytes(encode(picture, "TIFF", exif=exif))
+    seen = only(tmp_path / "turned.tif").pixels
+    assert seen.shape == (6, 4, 3)
+    np.testing.assert_allclose(seen[..., 0].astype(int), np.rot90(rows, -1), atol=2)
+
+
 def test_grey_palette_and_one_bit():
     grey = np.array([[0, 100, 255]], "uint8")
     expected = np.repeat(grey[..., None], 3, 2)
@@ -139,6 +156,50 @@ def test_pdf_pages_at_a_chosen_density(tmp_path):
         assert white.pixels.min() > 250 > 5 > black.pixels.max()
         assert (black.number, black.size) == (2, (50, 100))
     assert only(pdf(9)).pixels.shape == (200, 400, 3)  # 200 dpi
+
+
+def test_a_jpeg_that_speaks_of_pdf_is_a_jpeg():
+    comment = b"made from %PDF-1.4"
+    jpeg = encode(np.zeros((8, 8), "uint8"), "JPEG")
+    told = jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
+    assert only(told).size == (8, 8)
+    assert len(list(image.pages(b"mail header\n" + pdf(0)))) == 1
+
+
+def form(value: str) -> bytes:
+    """A PDF with a field that is filled in, and has no appearance of its own."""
+    parts = [
+        b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [4 0 R] /DA (/Helv 20 Tf 0 g) "
+        b"/DR << /Font << /Helv 5 0 R >> >> /NeedAppearances true >> >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 50] /Annots [4 0 R] >>",
+        b"<< /Type /Annot /Subtype /Widget /FT /Tx /T (name) /V (" + value.encode() + b") /Rect [10 10 190 40] "
+        b"/P 3 0 R /F 4 /DA (/Helv 20 Tf 0 g) >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    data, places = b"%PDF-1.7\n", []
+    for number, part in enumerate(parts, 1):
+        places.append(len(data))
+        data += b"%d 0 obj %s endobj\n" % (number, part)
+    table = b"".join(b"%010d 00000 n \n" % place for place in [*places])
+    start, count = len(data), len(parts) + 1
+    data += b"xref\n0 %d\n0000000000 65535 f \n%s" % (count, table)
+    return data + b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (count, start)
+
+
+def test_what_was_filled_into_a_pdf_is_drawn():
+    assert only(form("")).pixels.min() > 200 > 60 > only(form("FILLED")).pixels.min()
+
+
+def test_pdfs_are_drawn_in_several_threads():
+    """In a process of its own, which PDFium ended when two threads called it at once."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from test_image import form, image, ThreadPoolExecutor\n"
+        "def draw(number): return [page.pixels.shape for page in image.pages(form(str(number)), dpi=72)]\n"
+        "with ThreadPoolExecutor(8) as pool: found = list(pool.map(draw, range(300)))\n"
+        "assert found == [[(50, 200, 3)]] * 300"
+    )
+    subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], check=True, timeout=120)
 
 
 def test_a_huge_pdf_page_is_drawn_coarser(monkeypatch):
@@ -256,12 +317,63 @@ def test_folders(tmp_path):
     assert good.load().size == (1, 1)
 
 
+def test_a_folder_that_may_not_be_looked_into_is_a_page_that_cannot_be_had(tmp_path, monkeypatch):
+    (tmp_path / "barred").mkdir()
+    (tmp_path / "b.png").write_bytes(encode(np.zeros((1, 1), "uint8"), "PNG"))
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "barred":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    good, bad = image.sheets(tmp_path)
+    assert good.load().size == (1, 1)
+    with pytest.raises(ImageError, match="barred: Permission denied"):
+        bad.load()
+    with pytest.raises(PermissionError):
+        image.files(tmp_path)
+    (sheet,) = image.every([tmp_path / "barred"])
+    with pytest.raises(ImageError, match="barred.*Permission denied"):
+        sheet.load()
+
+
+def test_paths_that_are_none_too_long_or_pipes(tmp_path):
+    page = np.zeros((1, 1), "uint8")
+    nothing, long, good = image.every(["", "x" * 300, page])
+    with pytest.raises(ImageError, match="a path of no characters"):
+        nothing.load()
+    with pytest.raises(ImageError, match="x: File name too long|name too long"):
+        long.load()
+    assert good.load().size == (1, 1)
+    os.mkfifo(tmp_path / "pipe")
+    threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[encode(page, "PNG")], daemon=True).start()
+    assert only(tmp_path / "pipe").size == (1, 1)
+
+
 class Pages(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = encode(np.full((3, 4), 9, "uint8"), "PNG")
-        self.send_response(200 if self.path == "/page" else 404)
+        path = self.path.split("?")[0]
+        if path == "/noise":
+            self.wfile.write(b"no HTTP\r\n\r\n")
+            return
+        there = path in ("/page", "/a%20page%20%C3%A9", "/chunks", "/short", "/drops")
+        self.send_response(200 if there else 404)
+        if path == "/chunks":
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"ff\r\nabc"
+        if path == "/short":
+            self.send_header("Content-Length", str(len(body) + 9))
         self.end_headers()
-        self.wfile.write(body if self.path == "/page" else b"")
+        if path == "/drops":
+            for _ in range(20):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.05)
+            return
+        self.wfile.write(body if there else b"")
 
     def log_message(self, *args):
         """Nothing: the test's output stays clean."""
@@ -290,7 +402,30 @@ def test_an_unreachable_url():
         only("http://127.0.0.1:1/page.png")
 
 
+def test_answers_that_break_off_or_never_end(site, monkeypatch):
+    for path, what in (("chunks", "IncompleteRead"), ("short", "IncompleteRead"), ("noise", "cannot be fetched")):
+        bad, good = image.every([f"{site}/{path}", np.zeros((1, 1), "uint8")])
+        with pytest.raises(ImageError, match=what):
+            bad.load()
+        assert good.load().size == (1, 1)
+    monkeypatch.setattr(image, "LONGEST", 0.3)
+    with pytest.raises(ImageError, match=r"bytes came in 0.3 seconds; fetch it"):
+        only(f"{site}/drops")
+
+
+def test_addresses_as_people_write_them(site):
+    assert only(f"{site}/a page é").size == only(f"{site}/a%20page%20%C3%A9?size=1&x=[2]").size == (3, 4)
+
+
 # ---------------------------------------------------------------- very large pages
+
+
+def test_a_large_picture_of_the_caller_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(image, "REDUCE_ABOVE", 10_000)
+    given = Image.open(io.BytesIO(encode(np.full((256, 512, 3), 255, "uint8"), "JPEG")))
+    for _ in range(2):
+        found = only(given)
+        assert (found.size, found.pixels.shape, given.size) == ((256, 512), (64, 128, 3), (512, 256))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])

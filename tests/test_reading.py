@@ -117,6 +117,20 @@ def test_a_detector_with_a_coarser_map():
     assert scores.shape == (1,)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_long_page_is_read_in_parts(wide):
+    """Whole, it would be shrunk until nothing could be read; each word is read once, where it stands."""
+    page, expected = blank_page(*((60, 9000) if wide else (9000, 300))), []
+    for number in range(40):
+        x, y = (220 * number + 20, 20) if wide else (40, 220 * number + 20)
+        expected.append((f"{number:02}", write(page, f"{number:02}", x, y)))
+    (read,) = make_reader(1024).read(page).pages
+    assert [word.text for word in read.words] == [text for text, _ in expected]
+    for word, (_, place) in zip(read.words, expected, strict=True):
+        np.testing.assert_allclose(word.polygon, place, atol=3)
+    assert (read.height, read.width) == page.shape[:2]
+
+
 def test_small_print_is_looked_at_from_closer():
     """At a quarter of its size words 20 pixels apart run together; seen twice as large they do not."""
     page = blank_page(1024, 700)
@@ -410,6 +424,14 @@ def test_wrong_readers_are_refused(connected):
         reading.reader("crnn_vgg16_bn")
     with pytest.raises(LookupError, match="db_resnet50"):
         reading.reader("db_resnet5")
+    with pytest.raises(ValueError, match="min_confidence=65: it is from 0 to 1"):
+        reading.reader(min_confidence=65)
+    with pytest.raises(ValueError, match="dpi=0: a PDF is drawn at"):
+        reading.reader(dpi=0)
+    for wrong in ({"temperature": 0.0}, {"widths": ()}):
+        with pytest.raises(ValueError, match="strips have widths, logits a positive one"):
+            reading.reader(None, **wrong)
+    assert reading.reader(None, only="amount").recognizer.rule is not None  # a name alone
 
 
 def test_a_temperature_makes_readings_less_sure_and_no_other():

@@ -18,6 +18,7 @@ import numpy as np
 MOST = 2.0  # times as close as at first
 MARGIN = 4.0  # around the boxes of the first look, in their heights
 OVERLAP = 2.0  # of bands, in the same, above and below
+LONG, PART = 3.0, 2048  # length over width from which a page is looked at in parts; pixels of a part at least
 STRAY = 0.25  # how far a cut may lie from where bands would be equal, parts of a band
 
 
@@ -35,6 +36,31 @@ class Band(NamedTuple):
     bottom: int
     low: float
     high: float
+
+
+class Part(NamedTuple):
+    """A part of a long page, along its longer side, in its pixels: what is looked at, and what of it counts."""
+
+    start: int
+    stop: int
+    low: float
+    high: float
+
+
+def parts(size: tuple[int, int]) -> list[Part]:
+    """The parts in which a page of (height, width) is looked at: one, unless it is long beyond measure.
+
+    They overlap by a quarter, and boxes count in the part in whose share their middles lie.
+    """
+    long, short = max(size), min(size)
+    length = max(2 * short, PART)
+    if long <= max(LONG * short, 1.5 * PART):
+        return [Part(0, long, -math.inf, math.inf)]
+    count = math.ceil((long - length // 4) / (length - length // 4))
+    starts = [round(number * (long - length) / (count - 1)) for number in range(count)]
+    cuts = [(before + length + after) / 2 for before, after in itertools.pairwise(starts)]
+    edges = [-math.inf, *cuts, math.inf]
+    return [Part(start, start + length, *share) for start, share in zip(starts, itertools.pairwise(edges), strict=True)]
 
 
 def height(boxes: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 import json
 import logging
 import os
@@ -305,9 +306,12 @@ def _picture(text: str) -> Path:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text} is no number between 0 and 1")
     return value
 
 
@@ -318,7 +322,11 @@ def read(args: argparse.Namespace) -> int:
         return _on_cluster(args)
     if args.format == "parquet" or args.workers:
         raise ValueError("--format parquet and --workers are for --engine ray")
-    sources = [sys.stdin.buffer.read() if path == "-" else path for path in args.paths]
+    sources = [_standard_input() if path == "-" else path for path in args.paths]
+    if args.output and args.output.is_dir():
+        raise ValueError(f"--output {args.output} is a folder; give a file")
+    if args.least is not None and not args.only:
+        raise ValueError("--least is for texts of a form; give --only, too")
     results: Iterator[tuple[Any, Any]]
     if args.graph:
         results = _by_graph(args, sources)
@@ -340,6 +348,14 @@ def read(args: argparse.Namespace) -> int:
     if failed and done:
         print(f"zoo read: {done} read, {failed} not", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise ValueError("there is no standard input to read -")
+    if not (data := sys.stdin.buffer.read()):
+        raise ValueError("standard input is empty; - takes a page from it, once")
+    return data
 
 
 def _on_cluster(args: argparse.Namespace) -> int:
@@ -436,6 +452,10 @@ def _hushed(off: bool) -> Iterator[None]:
 def _output(path: Path | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears when all is written."""
     if path is None:
+        if sys.stdout is None:
+            raise ValueError("there is no standard output; give --output FILE")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # whatever the terminal's language
         yield sys.stdout
         return
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:

@@ -204,7 +204,10 @@ def _one(name: str) -> Constraint:
         case "chars":
             return Characters(value)
         case "words":
-            return Words(Path(value).read_text("utf-8").split())
+            try:
+                return Words(Path(value).read_text("utf-8").split())
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{value}: not UTF-8 ({error}); save it as UTF-8") from None
         case "regex":
             return Pattern(value)
     raise ValueError(f"{name!r} is no constraint; there are: {', '.join(NAMED)}, chars:…, words:FILE, regex:…")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from html import escape
@@ -11,6 +12,8 @@ import cv2
 import numpy as np
 
 from zoo.page import Block, Document, Line, Page, Word
+
+LONE = re.compile("[\ud800-\udfff]")  # halves of a character, by which Python names bytes that are no UTF-8
 
 # ---------------------------------------------------------------- text
 
@@ -22,7 +25,7 @@ def as_text(document: Document) -> str:
 
 def as_json(document: Document) -> str:
     """All that is known, as one JSON object; `Document.from_dict` takes it back."""
-    return json.dumps(document.to_dict(), ensure_ascii=False, indent=1) + "\n"
+    return _whole(json.dumps(document.to_dict(), ensure_ascii=False, indent=1)) + "\n"
 
 
 def as_jsonl(document: Document) -> str:
@@ -30,7 +33,12 @@ def as_jsonl(document: Document) -> str:
 
     {"image", "page", "width", "height", "words": [{"polygon", "text", "confidence"}], "seconds"}
     """
-    return "".join(json.dumps(record(page), ensure_ascii=False) + "\n" for page in document.pages)
+    return "".join(_whole(json.dumps(record(page), ensure_ascii=False)) + "\n" for page in document.pages)
+
+
+def _whole(text: str) -> str:
+    """JSON that can be written as UTF-8: bytes of a file's name that are no UTF-8 are escaped, and come back so."""
+    return LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def record(page: Page) -> dict:

@@ -9,12 +9,15 @@ Coordinates are continuous: pixel (0, 0) covers [0, 1) by [0, 1), so a polygon's
 from __future__ import annotations
 
 import io
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,12 +26,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 300_000_000  # a picture with more is refused
 REDUCE_ABOVE = 32_000_000  # a picture with more is decoded at a half, a quarter … of its sides; A4 at 600 dpi has 35
 MAX_BYTES = 200_000_000  # of a download
-TIMEOUT = 30  # seconds, of a download
+TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
+WRITTEN = "!#$%&'()*+,/:;=?@[]~"  # characters that an address may hold besides letters, digits and -._
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
 SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2", ".pdf",
 )  # fmt: skip
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II", b"MM", b"RIFF", b"BM", b"GIF8", b"\0\0\0\x0cjP")  # of pictures
 READABLE = "JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, JPEG 2000 and PDF"
 
 Source = str | Path | bytes | np.ndarray | Image.Image
@@ -92,6 +97,7 @@ def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
 
     Raises:
         ImageError: the source does not exist, is a folder without pages, or is of a type that holds no page.
+        OSError: a path that cannot be looked at.
     """
     if isinstance(source, np.ndarray):
         yield Sheet("array", 1, partial(_array_picture, source))
@@ -102,8 +108,13 @@ def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         yield from _url_sheets(source, dpi)
     elif isinstance(source, (str, Path)):
-        for path in files(Path(source)):
+        if not str(source).strip():
+            raise ImageError("a path of no characters; the folder in which this runs is .")
+        barred: list[OSError] = []
+        for path in files(Path(source), barred):
             yield from _file_sheets(path, str(path), dpi)
+        for error in barred:
+            yield Sheet(str(error.filename), 1, partial(_fail, f"{error.filename}: {error.strerror}"))
     else:
         raise ImageError(f"a page is a path, URL, bytes or array, not {type(source).__name__}")
 
@@ -113,19 +124,37 @@ def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
     for source in sources:
         try:
             yield from sheets(source, dpi=dpi)
-        except ImageError as error:
+        except (ImageError, OSError) as error:
             name = source if isinstance(source, str) else repr(source)[:80]
-            yield Sheet(name, 1, partial(_fail, str(error)))
+            message = str(error)
+            yield Sheet(name, 1, partial(_fail, message if name in message else f"{name}: {message}"))
 
 
-def files(path: Path) -> list[Path]:
-    """The file itself, or the files of a folder that look like pages, sorted by path."""
+def files(path: Path, barred: list[OSError] | None = None) -> list[Path]:
+    """The file itself, or the files of a folder that look like pages, sorted by path.
+
+    Args:
+        path: of either.
+        barred: takes the folders inside that cannot be looked into; without it the first of them is raised.
+
+    Raises:
+        ImageError: there is no such path, or no page in the folder.
+        OSError: the path cannot be looked at.
+    """
     if not path.is_dir():
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder")
         return [path]
-    inside = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
-    found = sorted(p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())
+    refused: list[OSError] = []
+    found = []
+    for folder, folders, names in os.walk(path, onerror=refused.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    found = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
+    if refused and (barred is None or not found):
+        raise refused[0]
+    if barred is not None:
+        barred += refused
     if not found:
         raise ImageError(f"{path}: no page in this folder; it would take files that end in {' '.join(SUFFIXES)}")
     return found
@@ -141,13 +170,21 @@ def _url_sheets(url: str, dpi: float) -> Iterator[Sheet]:
 
 
 def _download(url: str) -> bytes:
+    import http.client
     import urllib.request  # which brings HTTP and mail, and most pages are files
+    from urllib.parse import quote
 
+    data, end = b"", time.monotonic() + LONGEST
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            data = answer.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # URLError and HTTPError are OSErrors
-        raise ImageError(f"{url}: cannot be fetched: {error}") from None
+        with urllib.request.urlopen(quote(url, safe=WRITTEN), timeout=TIMEOUT) as answer:
+            while len(data) <= MAX_BYTES and (more := answer.read1(1 << 20)):
+                data += more
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{len(data)} bytes came in {LONGEST} seconds; fetch it and give its path")
+            if answer.length and len(data) <= MAX_BYTES:  # what should have come yet
+                raise http.client.IncompleteRead(data, answer.length)
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError and HTTPError are OSErrors
+        raise ImageError(f"{url}: cannot be fetched: {str(error) or type(error).__name__}") from None
     if len(data) > MAX_BYTES:
         raise ImageError(f"{url}: more than {MAX_BYTES // 1_000_000} MB; fetch it and give its path")
     return data
@@ -155,10 +192,13 @@ def _download(url: str) -> bytes:
 
 def _file_sheets(data: bytes | Path, name: str, dpi: float) -> Iterator[Sheet]:
     try:
+        if isinstance(data, Path) and not data.is_file():  # a pipe, which can be read once
+            data = data.read_bytes()
         head = data[:1024] if isinstance(data, bytes) else _head(data)
         if not head:
             raise ImageError(f"{name}: empty, 0 bytes; a page is a file of {READABLE}")
-        found = _pdf_sheets(data, name, dpi) if b"%PDF-" in head else _image_sheets(data, name)
+        pdf = b"%PDF-" in head and not head.startswith(BEGINNINGS)  # some have other bytes before it
+        found = _pdf_sheets(data, name, dpi) if pdf else _image_sheets(data, name)
     except (ImageError, OSError) as error:
         message = str(error)
         found = [Sheet(name, 1, partial(_fail, message if name in message else f"{name}: {message}"))]
@@ -176,15 +216,33 @@ def _fail(message: str) -> Picture:
 
 # ---------------------------------------------------------------- PDF
 
+_PDFIUM = threading.RLock()  # it is not made for threads
+
+
+class _Document:
+    """An open PDF, which is closed when nothing refers to it any more, and no other thread draws."""
+
+    def __init__(self, data: bytes | Path):
+        import pypdfium2
+
+        self.pages = pypdfium2.PdfDocument(data)
+
+    def __del__(self):
+        if hasattr(self, "pages") and not sys.is_finalizing():
+            with _PDFIUM:
+                self.pages.close()
+
 
 def _pdf_sheets(data: bytes | Path, name: str, dpi: float) -> list[Sheet]:
     import pypdfium2
 
-    try:
-        document = pypdfium2.PdfDocument(data)
-        count = len(document)
-    except pypdfium2.PdfiumError as error:
-        raise ImageError(f"{name}: not a PDF that can be opened: {error}") from None
+    with _PDFIUM:
+        try:
+            document = _Document(data)
+            count = len(document.pages)
+            document.pages.init_forms()  # what was filled in is drawn, too
+        except pypdfium2.PdfiumError as error:
+            raise ImageError(f"{name}: not a PDF that can be opened: {error}") from None
     if not count:
         raise ImageError(f"{name}: a PDF without pages")
     return [Sheet(name, number, partial(_pdf_picture, document, name, number, dpi)) for number in range(1, count + 1)]
@@ -195,14 +253,17 @@ def _pdf_picture(document, name: str, number: int, dpi: float) -> Picture:
     import pypdfium2
 
     try:
-        page = document[number - 1]
-        width, height = (max(1, round(side * dpi / 72)) for side in page.get_size())
-        coarser = min(1.0, (REDUCE_ABOVE / (width * height)) ** 0.5)
-        pixels = page.render(scale=dpi / 72 * coarser, rev_byteorder=True).to_numpy()
-        page.close()
+        with _PDFIUM:
+            page = document.pages[number - 1]
+            width, height = (max(1, round(side * dpi / 72)) for side in page.get_size())
+            coarser = min(1.0, (REDUCE_ABOVE / (width * height)) ** 0.5)
+            bitmap = page.render(scale=dpi / 72 * coarser, rev_byteorder=True)
+            pixels = from_array(bitmap.to_numpy()).copy()  # of its own
+            bitmap.close()
+            page.close()
     except (pypdfium2.PdfiumError, ValueError, MemoryError) as error:
         raise ImageError(f"{name}: page {number} cannot be drawn: {error}") from None
-    return Picture(name, number, from_array(pixels), (height, width) if coarser < 1 else pixels.shape[:2])
+    return Picture(name, number, pixels, (height, width) if coarser < 1 else pixels.shape[:2])
 
 
 # ---------------------------------------------------------------- images
@@ -222,10 +283,17 @@ def _own_limit():
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _open(data: bytes | Path, name: str, number: int) -> Image.Image:
+@contextmanager
+def _open(data: bytes | Path, name: str, number: int):
+    # An open file: where Pillow has its path it maps uncompressed pixels, and those of a turned page wrongly.
+    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file:
+        yield _opened(file, name, number)
+
+
+def _opened(file: BinaryIO, name: str, number: int) -> Image.Image:
     with _own_limit():
         try:
-            image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
+            image = Image.open(file, formats=FORMATS)
             if number > 1:
                 image.seek(number - 1)
         except UnidentifiedImageError:
@@ -256,7 +324,7 @@ def _pillow_picture(image: Image.Image, name: str, number: int) -> Picture:
         limit = MAX_PIXELS // 1_000_000
         raise ImageError(f"{name}: {width} by {height} pixels; up to {limit} million are read, so make it smaller")
     try:
-        pixels = _decode(image, _reduction(width * height))
+        pixels = _decode(image, _reduction(width * height), own=name != "picture")
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except Exception as error:  # as above: a damaged file may raise anything
@@ -273,10 +341,10 @@ def _reduction(pixels: int) -> int:
     return factor
 
 
-def _decode(image: Image.Image, factor: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB at 1 / factor of the size, upright, alpha laid over white."""
+def _decode(image: Image.Image, factor: int, own: bool) -> np.ndarray:
+    """(H, W, 3) uint8 RGB at 1 / factor of the size, upright, alpha laid over white; a caller's stays as it is."""
     width, height = image.size
-    if factor > 1:
+    if factor > 1 and own:
         image.draft(None, (max(1, width // factor), max(1, height // factor)))  # JPEG: decodes fewer pixels
     image.load()
     factor = max(1, factor // round(width / image.size[0]))  # what is left to do
@@ -332,6 +400,8 @@ def from_array(array: np.ndarray) -> np.ndarray:
 
 
 def _eight_bits(array: np.ndarray) -> np.ndarray:
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.bool_:

@@ -119,7 +119,18 @@ class Detector:
         return np.concatenate(boxes), np.concatenate(scores)
 
     def looks(self, pixels: np.ndarray) -> Iterator[Look]:
-        """What is seen of an image at once, or in one band of it after the other, from closer."""
+        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts."""
+        axis = int(pixels.shape[1] > pixels.shape[0])
+        for part in bands.parts(pixels.shape[:2]):
+            corner = np.roll(np.array([0, part.start], "float32"), axis)  # across, down
+            shown = pixels[:, part.start : part.stop] if axis else pixels[part.start : part.stop]
+            for look in self._looks(np.ascontiguousarray(shown)):
+                along = look.boxes.astype(float).mean(1)[:, 1 - axis] + part.start
+                counts = (part.low <= along) & (along < part.high)
+                boxes = look.boxes[counts] + corner
+                yield look._replace(boxes=boxes, scores=look.scores[counts], corner=look.corner + corner)
+
+    def _looks(self, pixels: np.ndarray) -> Iterator[Look]:
         first = self._look(pixels, *image.letterbox(pixels, self.size, self.multiple))
         boxes, scale = first.boxes, float(first.scale[1])
         height = bands.height(boxes) if self.small and len(boxes) else np.inf
@@ -207,7 +218,9 @@ class Recognizer:
         again: float = 0.0,
     ):
         if only:
-            beam = beam or SEARCHED
+            beam, only = beam or SEARCHED, (only,) if isinstance(only, str) else only
+        if not widths or not temperature > 0:
+            raise ValueError(f"widths={widths}, temperature={temperature}: strips have widths, logits a positive one")
         if decoding not in ("ctc", "attention"):
             raise ValueError(f'logits are decoded by "ctc" or "attention", not {decoding!r}')
         if beam and decoding != "ctc":
@@ -599,12 +612,16 @@ def reader(
 
     Raises:
         LookupError: there is no such card.
-        ValueError: a card is of another task, or there is no such runtime.
+        ValueError: a card is of another task, there is no such runtime, or a value makes no sense.
         TypeError: an unknown option.
     """
     from zoo import registry
     from zoo import runtime as runtimes
 
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise ValueError(f"min_confidence={min_confidence}: it is from 0 to 1")
+    if not 0 < dpi < np.inf:
+        raise ValueError(f"dpi={dpi}: a PDF is drawn at so many dots per inch, more than 0")
     if detection is not None and registry.card(detection).task == "spotting":
         if server:
             raise ValueError(f"{detection} is served as one graph: zoo read --server {server} --graph {detection}")

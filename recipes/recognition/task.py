@@ -72,7 +72,7 @@ class Task:
         missing = "".join(sorted(set("".join(unknown)) - set(self.charset.characters)))
         if entries and name not in self.real and name not in self.held:
             raise ValueError(
-                f"nothing of {name} can be learnt from: {len(unknown)} of its {len(words)} words are not of the alphabet"
+                f"nothing of {name} can be learnt from: {len(unknown)} of {len(words)} words are not of the alphabet"
                 + (f", which lacks {missing}" if missing else "")
             )
         if unknown:
