@@ -191,6 +191,12 @@ def test_a_page_from_standard_input(asked, pages, capsys, monkeypatch):
     assert "there is no standard input" in capsys.readouterr().err
 
 
+def test_a_spotter_is_not_asked_for_what_it_cannot_do(asked, pages, capsys):
+    command = ["read", str(pages), "--detection", "ocrnet_mobilenet_v3_large", "--recognition", "crnn_vgg16_bn"]
+    assert cli.main([*command, "--only", "date"]) == 1
+    assert "finds and reads by itself, without --recognition and --only" in capsys.readouterr().err and asked == []
+
+
 def test_a_folder_to_write_to_is_refused_before_anything_is_read(asked, pages, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     assert cli.main(["read", str(pages), "--output", str(tmp_path / "out")]) == 1

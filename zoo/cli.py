@@ -409,6 +409,10 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
     """The models, and what is asked of them."""
     given = {"detection": args.detection, "recognition": args.recognition}
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
+    if args.detection in registry.names("spotting"):
+        unfit = ("recognition", "recognize_only", "only", "beam", "upright")
+        if wrong := [f"--{name.replace('_', '-')}" for name in unfit if getattr(args, name)]:
+            raise ValueError(f"{args.detection} finds and reads by itself, without {' and '.join(wrong)}")
     if args.recognize_only:
         chosen["detection"] = None
     if args.orientation:
