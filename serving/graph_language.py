@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving import graph_text
-from zoo.language import BLANK, DOUBT, FOREIGN, KNOWN, NEVER, PRIOR, STEP, SURE, TELLING, TRIED, WIDTH, Spelling
+from zoo.language import BLANK, DOUBT, EASED, FOREIGN, KNOWN, NEVER, PRIOR, STEP, SURE, TELLING, TRIED, WIDTH, Spelling
 
 
 class Table:
@@ -228,7 +228,7 @@ def search(
     best = tf.argmax(score, 1, tf.int32)
     like = (kin == tf.gather(kin, best, batch_dims=1)[:, None]) & (kin != 0)
     like |= tf.range(WIDTH) == best[:, None]
-    share = tf.reduce_sum(tf.where(like, tf.nn.softmax(score), 0.0), 1)
+    share = tf.reduce_sum(tf.where(like, tf.nn.softmax(score / EASED), 0.0), 1)
     return _back(done[8], done[9], best, steps), share
 
 

@@ -122,6 +122,7 @@ def brute(logs: np.ndarray, small: Language, charset: str, weight: float) -> tup
     def letters(text: tuple[int, ...]) -> str:
         return "".join(charset[label] for label in text if charset[label].isalnum()).casefold()
 
+    scores = {text: score / languages.EASED for text, score in scores.items()}
     like = [scores[text] for text in scores if text == best or (letters(best) and letters(text) == letters(best))]
     return list(best), float(np.exp(np.logaddexp.reduce(like) - np.logaddexp.reduce(list(scores.values()))))
 

@@ -30,6 +30,7 @@ WIDTH, TRIED = 8, 6  # prefixes that are kept, and the likeliest classes of a st
 BLANK = 0.995  # probability of the blank from which a step says nothing, after another such
 DOUBT = 0.003  # least probability of another character in a step
 SURE = 0.9  # least score of each character of a text that is not in doubt
+EASED = 1.5  # by which scores are divided for shares: the beam holds few of all texts, and is too sure of them
 CHUNK = 64  # strips that are searched at once
 NEVER = np.float32(-1e9)
 
@@ -291,7 +292,7 @@ def search(
 
     score = np.logaddexp(blanked, written) + gained + np.float32(weight) * language.gains[state, language.end]
     best, every = score.argmax(1), np.arange(count)
-    power = np.exp(score - score[every, best][:, None])
+    power = np.exp((score - score[every, best][:, None]) / np.float32(EASED))
     like = (kin == kin[every, best][:, None]) & (kin != 0) | (np.arange(WIDTH) == best[:, None])
     share = (power * like).sum(1) / power.sum(1)
     texts: list[list[int]] = [[] for _ in every]

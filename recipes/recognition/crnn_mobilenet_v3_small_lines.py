@@ -6,7 +6,8 @@ zoo train recognition.crnn_mobilenet_v3_small_lines --run runs/lines --data DATA
 The second set are the words of the first in the case that its print shows, and pairs of them. A space is a new row of
 the last layer; all else goes on from the weights that it starts from. The shipped weights came of 3500 steps with the
 cased words and no space (of 14,000 at a rate of 1.2e-3; "rec_s9" on the card), and of 9500 steps of this, of which
-that of 7500 was the best, 1.9 hours on one of two busy cores.
+that of 7500 was the best, 1.9 hours on one of two busy cores; and of 9000 more (another seed, rate=1.2e-3,
+precision=onednn_bfloat16), whose weights and those before were put together, six parts and four.
 """
 
 from dataclasses import replace
