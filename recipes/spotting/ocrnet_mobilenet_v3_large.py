@@ -12,6 +12,7 @@ RECIPE = Recipe(
     real_share=0.4,
     size=(320, 320),
     longest=20,
+    together=0.15,
     widest=128,
     batch=4,
     steps=20_000,

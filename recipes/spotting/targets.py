@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from recipes.data import datasets
 from recipes.data.pages import Page
 from recipes.detection.targets import pixels
 from recipes.recognition.targets import align
@@ -21,11 +23,13 @@ UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 
 
 class Word(NamedTuple):
-    """A word to be read: its quadrilateral (4, 2), text, and the middles of its characters (L, 2) or (0, 2)."""
+    """What is to be read, a word or neighbours: its quadrilateral (4, 2), text, the middles of its characters (L, 2) or
+    (0, 2), and its number on the page."""
 
     quad: np.ndarray
     text: str
     middles: np.ndarray
+    number: int = 0
 
 
 def words(page: Page, charset: Charset, longest: int, smallest: float = 6.0) -> list[Word]:
@@ -44,8 +48,24 @@ def words(page: Page, charset: Charset, longest: int, smallest: float = 6.0) -> 
         inside = (quad > -2).all() and (quad < limit + 2).all()
         large = np.linalg.norm(np.roll(quad, -1, 0) - quad, axis=1).min() >= smallest
         if inside and large and not skipped and 0 < len(text) <= longest and charset.plain(text) == text:
-            found.append(Word(quad, text, page.middles[index] if page.middles else none))
+            found.append(Word(quad, text, page.middles[index] if page.middles else none, index))
     return found
+
+
+def spans(found: Sequence[Word], longest: int) -> list[Word]:
+    """Each two words (`words`) that stand beside each other in a line, as one of at most `longest` characters."""
+    pairs = []
+    for left, right in itertools.pairwise(found):
+        text = f"{left.text} {right.text}"
+        if right.number != left.number + 1 or len(text) > longest or not datasets.beside(left.quad, right.quad):
+            continue
+        middles = np.zeros((0, 2), np.float32)
+        if len(left.middles) and len(right.middles):
+            space = (left.quad[[1, 2]].mean(0) + right.quad[[0, 3]].mean(0)) / 2
+            middles = np.concatenate([left.middles, space[None], right.middles])
+        quad = np.stack([left.quad[0], right.quad[1], right.quad[2], left.quad[3]])
+        pairs.append(Word(quad, text, middles, left.number))
+    return pairs
 
 
 def moved(quad: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -41,6 +41,8 @@ class Task(detection.Task):
     def __init__(self, recipe: Recipe, card: Card, data: Path | None):
         super().__init__(recipe, card, data, loss=weighted)
         self.card, self.charset = card, Charset(card.options["charset"])
+        if recipe.together and " " not in self.charset.characters:
+            raise ValueError(f"{recipe.together=} needs an alphabet with a space: --set options=charset:french_lines")
         self.told = ("words", "columns")
         self.errors = np.zeros((0, 4, 2), np.float32)  # of boxes that the network found
         self._probe: Spotter | None = None
@@ -83,6 +85,8 @@ class Task(detection.Task):
     def words(self, page: Page, rng: np.random.Generator, share: float) -> dict[str, np.ndarray]:
         """The words of a crop that are read in a step, as `targets.strips` has them; few ones come several times.
 
+        Some of them, as many as the recipe's `together` says, are two neighbours with a space between them.
+
         Args:
             page: the crop.
             rng: draws them.
@@ -90,6 +94,10 @@ class Task(detection.Task):
         """
         every = targets.words(page, self.charset, self.recipe.longest)
         chosen = [every[i % len(every)] for i in rng.permutation(max(WORDS, len(every)))[:WORDS]] if every else []
+        if pairs := targets.spans(every, self.recipe.longest) if self.recipe.together else []:
+            chosen = [
+                pairs[int(rng.integers(len(pairs)))] if rng.random() < self.recipe.together else word for word in chosen
+            ]
         quads = [targets.moved(word.quad, self._error(rng, share)) for word in chosen]
         return targets.strips(chosen, quads, self.charset, WORDS, self.recipe.widest)
 

@@ -17,6 +17,7 @@ from zoo import registry
 from zoo.charset import Charset
 
 DIGITS = Charset("digits")
+LETTERS = Charset("0123456789 ")
 SMALL = recipe.find("spotting.ocrnet_mobilenet_v3_large")
 RNG = np.random.default_rng(4)
 
@@ -85,6 +86,38 @@ def test_characters_at_pixels():
     assert (drawn[5, 5], drawn[5, 10]) == (1, 2) and drawn[0, 0] == DIGITS.blank
     assert (drawn[10:14, 14:22] == targets.UNKNOWN).all()  # a word of which no middles are known
     assert (drawn == targets.UNKNOWN).sum() == 5 * 9 and ((drawn >= 0) & (drawn < 10)).sum() == 2
+
+
+def test_neighbours_are_one_text_with_a_space():
+    """Of 12 and 7, which stand 10 pixels apart; 345 is too far away, and 6 stands in another line."""
+    quads = box(9, 10, 50, 30), box(60, 10, 75, 30), box(140, 10, 180, 30), box(140, 40, 155, 60)
+    given = page(*zip(quads, ("12", "7", "345", "6"), strict=True), size=(64, 200))
+    given.middles[1].resize((1, 2), refcheck=False)
+    given.middles[1][:] = 67, 20
+    (span,) = targets.spans(targets.words(given, LETTERS, 5), 5)
+    assert span.text == "12 7" and span.quad.tolist() == box(9, 10, 75, 30).tolist()
+    assert span.middles.tolist() == [[20, 20], [40, 20], [55, 20], [67, 20]]
+    assert targets.spans(targets.words(given, LETTERS, 5), 3) == []  # four characters
+    got = targets.strips([span], [span.quad], LETTERS, count=1, widest=64)  # 53 columns for 66 pixels
+    assert got["ids"][0, :4].tolist() == [1, 2, LETTERS.characters.index(" "), 7]
+    assert np.flatnonzero(got["frames"][0] != LETTERS.blank).tolist() == [4, 12, 18, 23]
+
+    between = page((quads[0], "12"), (box(51, 10, 59, 30), "!"), (quads[1], "7"))  # is of no alphabet here
+    assert [word.text for word in targets.words(between, LETTERS, 5)] == ["12", "7"]
+    assert targets.spans(targets.words(between, LETTERS, 5), 5) == []
+
+
+def test_a_share_of_what_is_read_is_neighbours():
+    given = page((box(10, 10, 50, 30), "12"), (box(60, 10, 75, 30), "7"))
+    for share in (0.0, 0.25, 1.0):
+        own = small_task(together=share)
+        drawn = [own.words(given, np.random.default_rng(seed), 0.0) for seed in range(10)]
+        of_both = np.mean([found["length"] == 4 for found in drawn])
+        assert share - 0.1 < of_both < share + 0.1 if 0 < share < 1 else of_both == share
+    with pytest.raises(ValueError, match="needs an alphabet with a space"):
+        task.make(
+            replace(SMALL, together=0.1), replace(own.card, options=own.card.options | {"charset": "digits"}), None
+        )
 
 
 def small_task(**changes) -> task.Task:

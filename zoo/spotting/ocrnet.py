@@ -16,7 +16,7 @@
                (B, H, W, 1), as DB's                       (B, H/4, W/4, L)         "detail" (B, H/2, W/2, E)
                                                                                               │ words seen straight on
                                                                                               ▼ (B·N, 16, w, D + E)
-                                                                        convolutions ─► LSTM ─► "text" (B, N, w/2, L)
+                                                                       convolutions ─► LSTMs ─► "text" (B, N, w/2, L)
 
 The text of a word is read from the features on which it was found: the pixels are looked at once. Which words there are
 says "words" (B, N, 4, 2), quadrilaterals in pixels of the image, and "columns" (B, N, w), how wide each is seen: in
@@ -40,7 +40,7 @@ from zoo.backbones import backbone
 from zoo.charset import Charset
 from zoo.detection.db import MEAN, STD, head, levels
 from zoo.detection.dbpp import fusion
-from zoo.layers import Upsample, cbam, conv, conv_bn, normalize
+from zoo.layers import Upsample, cbam, conv, conv_bn, depthwise_conv, norm, normalize
 from zoo.recognition.crnn import recurrent, sequence
 from zoo.sampling import Rectify
 from zoo.segmentation.ocrnet import context as object_context
@@ -92,12 +92,24 @@ def strips(features, detail, words, columns):
     return layers.Concatenate(name="views")(views)
 
 
+def bottleneck(x, name: str):
+    """What is added to maps (B, h, w, C): Sandler et al. 2018, https://arxiv.org/abs/1801.04381. At first it is 0."""
+    channels = x.shape[-1]
+    wide = conv_bn(x, 2 * channels, 1, f"{name}_expand")
+    wide = norm(depthwise_conv(wide, 3, f"{name}_depthwise_conv"), f"{name}_depthwise_norm")
+    wide = layers.Activation("relu", name=f"{name}_depthwise_relu")(wide)
+    return conv_bn(wide, channels, 1, f"{name}_project", activation=None, gamma_initializer="zeros")
+
+
 def text(x, words, units: int, classes: int):
     """(B, N, W/2, classes) float32: CTC's logits of views (B·N, 16, W, C)."""
     x = conv_bn(x, 64, 3, "word_1", stride=(2, 1))
     x = conv_bn(x, 96, 3, "word_2", stride=(2, 2))
     x = conv_bn(x, 96, 3, "word_3")
+    for name in ("word_4", "word_5"):
+        x = layers.Add(name=f"{name}_add")([x, bottleneck(x, name)])
     x = recurrent(sequence(x), "lstm", units, "both", "recurrent1")
+    x = layers.Add(name="recurrent_add")([x, recurrent(x, "lstm", units, "both", "recurrent2")])
     x = layers.Dense(classes, dtype="float32", name="word_logits")(x)
     return ByPage(dtype="float32", name="text")([x, words])
 
