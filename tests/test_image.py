@@ -315,6 +315,9 @@ def test_folders(tmp_path):
     with pytest.raises(ImageError, match="empty"):
         bad.load()
     assert good.load().size == (1, 1)
+    (tmp_path / "b.png").unlink()  # by now
+    with pytest.raises(ImageError, match="b.png: No such file"):
+        good.load()
 
 
 def test_a_folder_that_may_not_be_looked_into_is_a_page_that_cannot_be_had(tmp_path, monkeypatch):

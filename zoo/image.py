@@ -286,7 +286,11 @@ def _own_limit():
 @contextmanager
 def _open(data: bytes | Path, name: str, number: int):
     # An open file: where Pillow has its path it maps uncompressed pixels, and those of a turned page wrongly.
-    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file:
+    try:
+        file = io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
+    except OSError as error:
+        raise ImageError(f"{name}: {error.strerror or error}") from None
+    with file:
         yield _opened(file, name, number)
 
 
