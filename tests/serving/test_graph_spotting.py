@@ -22,6 +22,7 @@ from zoo import geometry, runtime
 from zoo.charset import Charset
 from zoo.reading import Reader, Spotter
 
+LETTERS = "0123456789 "  # of the card's options for tests
 VALUES = {
     "size": [256, 256], "multiple": 64, "threshold": 0.5, "box_threshold": 0.6, "unclip": 1.0, "widths": [16, 48, 128],
 }  # fmt: skip
@@ -39,14 +40,14 @@ def spotting() -> graph_spotting.Spotting:
     divided = runtime.parts(card, network)
     shared = {name: divided.locate.output[name] for name in ("features", "detail")}
     locator = keras.Model(divided.locate.input, {"logits": dark()(divided.locate.input)["logits"], **shared})
-    return graph_spotting.Spotting(locator, divided.read, VALUES, Charset("digits"))
+    return graph_spotting.Spotting(locator, divided.read, VALUES, Charset(LETTERS))
 
 
 def reader_of(spotting: graph_spotting.Spotting) -> Reader:
     def call(network):
         return lambda given: {key: value.numpy() for key, value in network(given, training=False).items()}
 
-    return Reader(Spotter(call(spotting.locator), call(spotting.reader), "digits", **spotting.reading), None)
+    return Reader(Spotter(call(spotting.locator), call(spotting.reader), LETTERS, **spotting.reading), None)
 
 
 @pytest.fixture(scope="module")
