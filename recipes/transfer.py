@@ -18,7 +18,7 @@ import numpy as np
 from recipes import recipe, train
 from recipes.data import datasets
 from recipes.recipe import Recipe
-from recipes.release import stored_recipe
+from recipes.release import replace_data, stored_recipe
 from zoo import registry
 from zoo.charset import Charset
 from zoo.files import replacing
@@ -136,7 +136,7 @@ def compare(model: str, run: Path, test: bool = False) -> list[Change]:
     """
     how, cards = recipe_of(str(run)), [registry.card(model), registry.card(run)]
     how = dataclasses.replace(how, options={})
-    bare = dataclasses.replace(how, real=(), replay=(), together=0)  # of the start, whose alphabet may have no space
+    bare = dataclasses.replace(replace_data(how), together=0)  # of the start, whose alphabet may have no space
     tasks = [train.make_task(bare, cards[0], None), train.make_task(how, cards[1], Path("."))]
     networks = [registry.load(model), registry.load(run)]
     readers = [task.reader(network) for task, network in zip(tasks, networks, strict=True)]

@@ -102,7 +102,7 @@ def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
     if isinstance(source, np.ndarray):
         yield Sheet("array", 1, partial(_array_picture, source))
     elif isinstance(source, Image.Image):
-        yield Sheet("picture", 1, partial(_pillow_picture, source, "picture", 1))
+        yield Sheet("picture", 1, partial(_pillow_picture, source, "picture", 1, own=False))
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield from _file_sheets(bytes(source), "bytes", dpi)
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
@@ -322,13 +322,13 @@ def _image_picture(data: bytes | Path, name: str, number: int) -> Picture:
         return _pillow_picture(image, name, number)
 
 
-def _pillow_picture(image: Image.Image, name: str, number: int) -> Picture:
+def _pillow_picture(image: Image.Image, name: str, number: int, own: bool = True) -> Picture:
     width, height = image.size
     if width * height > MAX_PIXELS:
         limit = MAX_PIXELS // 1_000_000
         raise ImageError(f"{name}: {width} by {height} pixels; up to {limit} million are read, so make it smaller")
     try:
-        pixels = _decode(image, _reduction(width * height), own=name != "picture")
+        pixels = _decode(image, _reduction(width * height), own)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except Exception as error:  # as above: a damaged file may raise anything

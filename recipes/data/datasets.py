@@ -461,8 +461,13 @@ def _neighbours(entry: Entry, picture: np.ndarray) -> Iterator[tuple[np.ndarray,
                 yield polygon, " ".join(tokens)
         else:
             if before is not None and beside(before, polygon):
-                yield np.stack([before[0], polygon[1], polygon[2], before[3]]), f"{said} {tokens[0]}"
+                yield spanned(before, polygon), f"{said} {tokens[0]}"
             before, said = polygon, tokens[0]
+
+
+def spanned(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(4, 2) around two words' boxes, from the left end of the one to the right end of the other."""
+    return np.stack([left[0], right[1], right[2], left[3]])
 
 
 def beside(left: np.ndarray, right: np.ndarray) -> bool:

@@ -63,8 +63,7 @@ def spans(found: Sequence[Word], longest: int) -> list[Word]:
         if len(left.middles) and len(right.middles):
             space = (left.quad[[1, 2]].mean(0) + right.quad[[0, 3]].mean(0)) / 2
             middles = np.concatenate([left.middles, space[None], right.middles])
-        quad = np.stack([left.quad[0], right.quad[1], right.quad[2], left.quad[3]])
-        pairs.append(Word(quad, text, middles, left.number))
+        pairs.append(Word(datasets.spanned(left.quad, right.quad), text, middles, left.number))
     return pairs
 
 
