@@ -316,7 +316,8 @@ def looked(
         kinds, shapes: of that.
     """
     size, multiple = values["size"], int(values.get("multiple", 256))
-    small, wanted = (values.get(key, usual) for key, usual in (("small", 0.0), ("wanted", 18.0)))
+    usual = {"small": 0.0, "wanted": 18.0, "most": MOST, "room": 0}
+    small, wanted, most, room = (values.get(key, value) for key, value in usual.items())
 
     def look(part: tf.Tensor, batch: tf.Tensor, inner: tf.Tensor) -> Look:
         given = find(batch[None])
@@ -331,8 +332,8 @@ def looked(
     scale, height = tf.cast(tf.shape(page)[0] / inner[0], tf.float32), graph_bands.height(first.polygons)
 
     def closer() -> tuple[tf.Tensor, ...]:
-        factor = tf.minimum(wanted / tf.cast(height, tf.float64), MOST / tf.cast(scale, tf.float64))
-        every = graph_bands.bands(first.polygons, tf.shape(page)[:2], factor, size[0] * size[1])
+        factor = tf.minimum(wanted / tf.cast(height, tf.float64), most / tf.cast(scale, tf.float64))
+        every = graph_bands.bands(first.polygons, tf.shape(page)[:2], factor, room or size[0] * size[1])
 
         def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             begin, end, low, high = graph_bands.rows(every, number)

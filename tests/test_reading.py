@@ -148,6 +148,24 @@ def test_small_print_is_looked_at_from_closer():
             assert run.shapes == [(1, 256, 192, 3)]
 
 
+def test_how_close_and_how_large_a_closer_look_is():
+    """After a look at a quarter of the size twice or four times as close, in bands of as many pixels or all at once."""
+    page = blank_page(1024, 700)
+    for y in range(60, 960, 80):
+        write(page, "01234567", 60, y)
+    shown = []
+    for most, room in ((2.0, 0), (4.0, 0), (4.0, 1024 * 1024)):
+        run = Recorder(dark)
+        Detector(run, size=(256, 256), multiple=64, unclip=0, small=99.0, wanted=99.0, most=most, room=room)(page)
+        assert run.shapes[0] == (1, 256, 192, 3)
+        shown.append([(high, wide) for _, high, wide, _ in run.shapes[1:]])
+    twice, often, whole = shown
+    assert whole == [(1024, 384)]  # of 1024 × 700, what holds text
+    assert len(often) > len(twice) > 1
+    assert {wide for _, wide in twice} == {192} and {wide for _, wide in often} == {384}
+    assert max(high * wide for high, wide in twice + often) < 2 * 256 * 256
+
+
 def test_a_closer_look_at_nothing_is_none():
     run = Recorder(dark)
     boxes, scores = Detector(run, size=(64, 64), multiple=64, unclip=0, small=50.0)(blank_page(90, 90))

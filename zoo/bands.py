@@ -4,7 +4,7 @@
 
 A detector sees a page fitted into a square; fine print is then a few pixels high, and words run into each other. Seen
 from closer the page has more pixels than the network should hold at once, so it is cut into bands of about as many as
-the first look had. `serving.graph_bands` cuts the same bands in TensorFlow.
+the first look had, or as a card says. `serving.graph_bands` cuts the same bands in TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST = 2.0  # times as close as at first
+MOST = 2.0  # times as close as at first, where a card says nothing else
 MARGIN = 4.0  # around the boxes of the first look, in their heights
 OVERLAP = 2.0  # of bands, in the same, above and below
 LONG, PART = 3.0, 2048  # length over width from which a page is looked at in parts; pixels of a part at least

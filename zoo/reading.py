@@ -85,7 +85,9 @@ class Detector:
             1024, the other 256, 512, 768 or 1024. Bands (see `small`) have shapes of their own.
         small: median height of a page's boxes, in pixels of what `run` is given, below which the part of the page that
             holds text is looked at once more, from closer, in `bands`; 0 is never.
-        wanted: the median height to which they are brought then, from up to `bands.MOST` times as close.
+        wanted: the median height to which they are brought then, from up to `most` times as close.
+        most: see `wanted`.
+        room: pixels that a band may have, but for overlaps; 0: as many as `size`.
         decode: what makes boxes of the outputs, or its dotted name: see `zoo.decoding`. By default regions of "logits".
         **options: keyword arguments of `decode`.
 
@@ -102,12 +104,15 @@ class Detector:
         multiple: int = 256,
         small: float = 0.0,
         wanted: float = 18.0,
+        most: float = bands.MOST,
+        room: int = 0,
         decode: str | Callable = decoding.DEFAULT,
         **options: Any,
     ):
         self.run = run
         self.size = (int(size[0]), int(size[1]))
-        self.small, self.wanted = small, wanted
+        self.small, self.wanted, self.most = small, wanted, most
+        self.room = room or self.size[0] * self.size[1]
         self.multiple = multiple
         self.decode = decoding.checked(decode, options, "boxes")
         self.outputs = decoding.outputs(self.decode)
@@ -138,8 +143,8 @@ class Detector:
             yield first
             return
         del first  # its features are many
-        factor = min(self.wanted / height, bands.MOST / scale)
-        for band in bands.bands(boxes, pixels.shape[:2], factor, self.size[0] * self.size[1]):
+        factor = min(self.wanted / height, self.most / scale)
+        for band in bands.bands(boxes, pixels.shape[:2], factor, self.room):
             part = pixels[band.top : band.bottom, band.left : band.right]
             look = self._look(part, *image.canvas(part, factor, self.multiple))
             corner = np.array([band.left, band.top], "float32")

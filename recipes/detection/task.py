@@ -72,7 +72,7 @@ class Task:
 
     def _resized(self, page: Page, rng: np.random.Generator) -> Page:
         """The page with its longer side as the card's size, more or less, and up to that of its closest look."""
-        most = bands.MOST if self.reading.get("small") else 1.5
+        most = self.reading.get("most", bands.MOST) if self.reading.get("small") else 1.5
         scale = max(self.reading["size"]) * np.exp(rng.uniform(np.log(0.6), np.log(most))) / max(page.image.shape[:2])
         return scaled(page, min(scale, 2.0))
 

@@ -322,9 +322,9 @@ def test_pages_are_read_as_by_the_reader(served, reader):
     assert set(empty.tolist()) <= {b""}
 
 
-@pytest.mark.parametrize("small", [0.0, 30.0])
-def test_small_print_is_looked_at_from_closer_as_by_the_reader(networks, reader, small):
-    options = {**OPTIONS, "small": small, "wanted": 2 * small}
+@pytest.mark.parametrize(("small", "closer"), [(0.0, {}), (30.0, {}), (30.0, {"most": 1.5, "room": 1 << 16})])
+def test_small_print_is_looked_at_from_closer_as_by_the_reader(networks, reader, small, closer):
+    options = {**OPTIONS, "small": small, "wanted": 2 * small, **closer}
     detector = Detector(reader.detector.run, **options)
     pages = [page(), np.full((50, 60, 3), 255, "uint8"), np.rot90(page())]
     answer = graph.detect(replace(networks, detection=options), tf.constant([encoded(pixels) for pixels in pages]))
