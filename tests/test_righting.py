@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from zoo import geometry, righting
-from zoo.charset import Reading
-from zoo.reading import Reader
+from zoo import geometry, image, righting
+from zoo.charset import Charset, Reading
+from zoo.reading import Reader, Spotter
 
 WORDS = [(x, y) for y in range(40, 400, 40) for x in (40, 160)]  # top left corners of bars of 80 by 16 pixels
 
@@ -64,6 +64,42 @@ def test_a_page_is_read_however_it_lies(turns):
     assert (read.width, read.height) == lying.shape[1::-1]
     if turns == 0:
         assert recognizer.given == len(WORDS)  # nothing is looked at twice
+
+
+LETTERS = Charset("wordpJmi")
+
+
+def spotter() -> Spotter:
+    """Finds the bars and reads each from the features that it saw, the page itself, as `Recognizer.one` would."""
+
+    def locate(batch):
+        return {"logits": np.where(batch[..., :1] < 200, 9.0, -9.0).astype("float32"), "features": batch}
+
+    def read(given):
+        words = [Recognizer.one(image.crop(given["features"][0], quad)) for quad in given["words"][0]]
+        text = np.full((1, len(words), 8, len(LETTERS) + 1), -30.0, "float32")
+        for row, word in zip(text[0], words, strict=True):
+            row[:, LETTERS.blank] = 0
+            for place, (letter, sure) in enumerate(zip(word.text, word.characters, strict=True)):
+                row[2 * place, [LETTERS.characters.index(letter), LETTERS.blank]] = np.log([sure, 1 - sure])
+        return {"text": text}
+
+    return Spotter(locate, read, LETTERS, size=(480, 480), multiple=32, unclip=0, wanted=16)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_spotters_page_is_read_however_it_lies(turns):
+    whole, read = page(), Reader(spotter(), None).read(np.ascontiguousarray(np.rot90(page(), turns))).pages[0]
+    assert [word.text for word in read.words] == ["word"] * len(WORDS)
+    true = geometry.turned(np.array([[x, y] for x, y in WORDS], "float32"), whole.shape[:2], turns)
+    np.testing.assert_allclose(sorted(word.polygon[0].tolist() for word in read.words), sorted(true.tolist()), atol=2)
+
+
+def test_a_spotter_reads_crops_of_any_sizes():
+    pixels = page()
+    crops = [pixels[40:56, 40:120], np.repeat(pixels[40:56, 40:120], 3, 0)[:, :64], pixels[40:56, 40:120][::-1]]
+    assert [reading.text for reading in spotter().recognize(crops)] == ["word", "i", "pJom"]
+    assert spotter().recognize([]) == []
 
 
 def test_pages_that_are_said_to_be_upright_are_read_as_they_come():

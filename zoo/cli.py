@@ -410,7 +410,7 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
     given = {"detection": args.detection, "recognition": args.recognition}
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
     if args.detection in registry.names("spotting"):
-        unfit = ("recognition", "recognize_only", "only", "beam", "upright")
+        unfit = ("recognition", "recognize_only", "only", "beam")
         if wrong := [f"--{name.replace('_', '-')}" for name in unfit if getattr(args, name)]:
             raise ValueError(f"{args.detection} finds and reads by itself, without {' and '.join(wrong)}")
     if args.recognize_only:

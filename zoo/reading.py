@@ -407,8 +407,7 @@ class Spotter:
         for look in self.detector.looks(pixels):
             both = [np.roll(look.boxes[i], roll, axis=0) for i in _tall(look.boxes) for roll in (1, -1)]
             every = np.concatenate([look.boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
-            shared = {name: value for name, value in look.given.items() if name not in self.detector.outputs}
-            found = self._read(shared, (every / look.scale).astype("float32"))
+            found = self._read(self._shared(look.given), (every / look.scale).astype("float32"))
             plain, turned = plain + found[: len(look.boxes)], turned + found[len(look.boxes) :]
             looks.append(look._replace(given={}))  # features of one band at a time are enough
         boxes, scores = np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
@@ -417,6 +416,26 @@ class Spotter:
             readings = self.spelling(readings, [logits for _, logits in plain + turned])
         boxes, readings = uprighted(boxes, readings, _tall(boxes))
         return boxes, scores, readings
+
+    def recognize(self, crops: Sequence[np.ndarray]) -> list[Reading]:
+        """What stands in each crop (h, w, 3) uint8 of a page, seen one below the other with their edges drawn out."""
+        if not crops:
+            return []
+        high = round(self.detector.wanted)
+        wide = [min(image.strip_width(crop, high), high * self.widths[-1] // self.height) for crop in crops]
+        edge = ((high // 2, high // 2), (high // 2, high // 2), (0, 0))
+        rows = [np.pad(image.resize(crop, high, width), edge, "edge") for crop, width in zip(crops, wide, strict=True)]
+        sheet = np.full((2 * high * len(rows), max(wide) + high, 3), 255, "uint8")
+        for number, row in enumerate(rows):
+            sheet[2 * high * number : 2 * high * number + len(row), : row.shape[1]] = row
+        given = self.detector.run(image.canvas(sheet, 1.0, self.detector.multiple)[0][None])
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], "float32")
+        quads = [corners * (width, high) + (high // 2, 2 * high * i + high // 2) for i, width in enumerate(wide)]
+        return [reading for reading, _ in self._read(self._shared(given), np.array(quads, "float32"))]
+
+    def _shared(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The features of a look, of all that the network gave."""
+        return {name: value for name, value in given.items() if name not in self.detector.outputs}
 
     def _read(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
         """Of each quadrilateral (N, 4, 2), in pixels that the network saw, the reading and its logits (T, K)."""
@@ -460,7 +479,7 @@ class Reader:
         recognizer: from crops to readings; a spotter needs none.
         turns: from pixels to the number of quarter turns against the clock by which a page lies; by default none.
         upright: pages are read as they come. Otherwise one that reads badly is turned, if that reads clearly better:
-            see `zoo.righting`. A spotter's pages are not.
+            see `zoo.righting`.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
     """
@@ -538,9 +557,11 @@ class Reader:
         return getattr(self.recognizer or self.detector, "spelling", None)
 
     def _misread(self, pixels: np.ndarray, boxes: np.ndarray, readings: list[Reading]) -> int:
-        if self.upright or self.detector is None or self.recognizer is None:
+        if self.upright or self.detector is None:
             return 0
-        return righting.misread(pixels, boxes, readings, self._find, self.recognizer)
+        if isinstance(self.detector, Spotter):
+            return righting.misread(pixels, boxes, readings, self.detector.detector, self.detector.recognize)
+        return righting.misread(pixels, boxes, readings, self.detector, self.recognizer)  # type: ignore[arg-type]
 
     def _words(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
         if isinstance(self.detector, Spotter):
@@ -632,7 +653,7 @@ def reader(
             raise ValueError(f"{detection} is served as one graph: zoo read --server {server} --graph {detection}")
         least = usual_confidence(detection) if min_confidence is None else min_confidence
         return Reader(
-            spotter(detection, runtime, **options), None, turns=turns_by(orientation, runtime),
+            spotter(detection, runtime, **options), None, turns=turns_by(orientation, runtime), upright=upright,
             min_confidence=least, dpi=dpi,
         )  # fmt: skip
     own = {kind: _keywords(kind) for kind in (Detector, Recognizer)}

@@ -58,7 +58,8 @@ def misread(
         count = min(len(others), SAMPLE) if len(others) >= FEWEST else 0
         others = others[np.linspace(0, len(others), count, endpoint=False).astype(int)]
         crops = [image.crop(band, box) for box in others]
-        there, over = (sure(recognize(some)) for some in (crops, [np.rot90(crop, 2) for crop in crops]))
+        both = recognize([*crops, *(np.rot90(crop, 2) for crop in crops)])
+        there, over = sure(both[:count]), sure(both[count:])
         if max(there, over) > max(ENOUGH, len(others) * max(ASIDE, CLEARLY * each)):
             return 3 if there > over else 1
     return 2 if len(boxes) >= FEWEST and _upside_down(pixels, boxes, readings, recognize) else 0

@@ -47,7 +47,8 @@ def reader_of(spotting: graph_spotting.Spotting) -> Reader:
     def call(network):
         return lambda given: {key: value.numpy() for key, value in network(given, training=False).items()}
 
-    return Reader(Spotter(call(spotting.locator), call(spotting.reader), LETTERS, **spotting.reading), None)
+    spotter = Spotter(call(spotting.locator), call(spotting.reader), LETTERS, **spotting.reading)
+    return Reader(spotter, None, upright=True)
 
 
 @pytest.fixture(scope="module")
