@@ -5,6 +5,7 @@ With --orientation the network that is shown the whole page is asked beforehand,
 what it tells alone has a line of its own.
 
     python bench/lying.py DATA/sroie DATA/docbank_pages --split test [--limit 10] [--orientation [NAME]]
+        [--detection ocrnet_mobilenet_v3_large]
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ def main() -> None:
 
     import zoo
     from recipes.data import datasets
-    from zoo import righting
-    from zoo.reading import ORIENTATION
+    from zoo.reading import DETECTOR, ORIENTATION
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, help="data sets of pages")
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=0, help="as many pages of each, spread over it; 0: all")
+    parser.add_argument("--detection", default=DETECTOR, help="a detector, or a spotter, by name or run")
     parser.add_argument("--orientation", nargs="?", const=ORIENTATION, help=f"a card or a run; alone: {ORIENTATION}")
     options = parser.parse_args()
-    reader = zoo.reader(orientation=options.orientation)
+    reader = zoo.reader(options.detection, orientation=options.orientation)
     alone = f"{options.orientation or ''} alone"
     print(f"{'pages':<48}{'count':>6}" + "".join(f"{90 * turns:>7}°" for turns in range(4)) + "   seconds for it")
     for folder in options.folders:
@@ -47,7 +48,7 @@ def main() -> None:
                 upright = np.ascontiguousarray(np.rot90(lying, -told))
                 boxes, _, readings = reader._words(upright)
                 started = time.perf_counter()
-                more = righting.misread(upright, boxes, readings, reader.detector, reader.recognizer)
+                more = reader._misread(upright, boxes, readings)
                 seconds[1, turns] += time.perf_counter() - started
                 right[:, turns] += told == turns, (told + more) % 4 == turns
         name, count = f"{folder.resolve().name}/{options.split}", max(1, len(entries))
