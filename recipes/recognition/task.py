@@ -125,7 +125,7 @@ class Task:
             how = self.charset, self.recipe.seed, index, self.recipe.longest, difficulty, self.recipe.together
             return synthetic.word_at(*how, self.recipe.hand)
         _, word = datasets.draw(words, rng)
-        image = augment.another_hand(word.image, rng) if self.recipe.hand else word.image
+        image = augment.another_hand(word.image, rng) if rng.random() < self.recipe.hand else word.image
         return synthetic.Strip(vary(image, rng), word.text)
 
     def batch(self, step: int) -> Batch:
