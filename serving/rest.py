@@ -270,6 +270,11 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.running:
             return self.server.rest.answer(self.command, path, body, time.monotonic() - started)
 
+    def handle_expect_100(self) -> bool:
+        taken = super().handle_expect_100()
+        self.wfile.flush()  # else "100 Continue" stays in the buffer, and who waits for it sends no body
+        return taken
+
     do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = _handle
 
     def do_OPTIONS(self) -> None:

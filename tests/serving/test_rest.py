@@ -292,6 +292,16 @@ def test_packed_and_chunked_bodies(server):
     assert ask(server, MODEL + ":predict", b"no gzip", headers={"Content-Encoding": "gzip"})[0] == 400
 
 
+def test_a_body_is_sent_once_it_is_asked_for(server):
+    body = json.dumps({"instances": [[2.0]]}).encode()
+    with socket.create_connection(("127.0.0.1", server.rest_port), 10) as raw:
+        head = "POST /v1/models/toy:predict HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        raw.sendall((head % len(body)).encode())
+        assert raw.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"  # curl asks so for 1 MB and more
+        raw.sendall(body)
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200")
+
+
 def test_requests_from_other_origins(server):
     assert ask(server, MODEL, method="OPTIONS", headers={"Origin": "https://example.org"})[0] == 200
     assert ask(server, MODEL, method="OPTIONS")[0] == 400
