@@ -15,7 +15,7 @@ import socketserver
 import threading
 import time
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -246,6 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
         started = time.monotonic()
         if not self.server.slots.acquire(blocking=False):
             self.close_connection = True
+            with suppress(ValueError):
+                self._unread = self._length()
+                self._drain()
             message = f"more than {self.server.limit} requests at the same time; try again later"
             self._send(Answer(429, json_tensors.error_answer(message)))
             return
@@ -301,7 +304,7 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
             body = b"".join(pieces)
         else:
-            length = self._unread = self._allowed(int(self.headers.get("Content-Length") or 0))
+            length = self._unread = self._length()
             held.enter_context(memory.hold(length))
             body = self.rfile.read(length)
             self._unread = 0
@@ -317,6 +320,9 @@ class _Handler(BaseHTTPRequestHandler):
         left = min(self._unread, DRAINED)
         while left > 0 and (piece := self.rfile.read(min(left, 65_536))):
             left -= len(piece)
+
+    def _length(self) -> int:
+        return self._allowed(int(self.headers.get("Content-Length") or 0))
 
     @staticmethod
     def _allowed(size: int) -> int:

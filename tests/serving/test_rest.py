@@ -374,6 +374,17 @@ def test_more_requests_than_are_allowed_are_refused(toys):
         assert ask(server, MODEL)[0] == 200
 
 
+def test_a_refusal_is_heard_by_who_still_sends(server):
+    taken = 0
+    while server._http.slots.acquire(blocking=False):
+        taken += 1
+    try:
+        status, answer = ask(server, MODEL + ":predict", b" " * 8_000_000)
+    finally:
+        server._http.slots.release(taken)
+    assert status == 429 and "requests at the same time" in answer["error"]
+
+
 def test_requests_beyond_the_threads_wait_and_time_counts(toys):
     options = {"rest_threads": 1, "rest_timeout": 0.3}
     with Server({"toy": toys}, "127.0.0.1:0", rest="127.0.0.1:0", **options) as server:
