@@ -31,6 +31,8 @@ INTEGERS = {  # the least and the greatest number that the field of a type holds
     "DT_UINT64": (0, 2**64 - 1),
 }  # fmt: skip
 FLOATS = {"DT_FLOAT", "DT_DOUBLE"}
+TOO_BIG = "JSON Parse error: Number too big to be stored in double. at offset: 0"
+ESCAPES = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|(u[dD][89a-fA-F])|.)")  # group 1: an unpaired surrogate
 # What Python's parser says, and RapidJSON's words for it.
 PARSE_ERRORS = {
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
@@ -72,13 +74,19 @@ def parse(body: bytes) -> dict[str, Any]:
         raise _invalid("JSON Parse error: The document is empty")
     try:
         text = body.decode("utf-8-sig")
-        value, _ = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
+        value, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
     except UnicodeDecodeError as error:
         raise _invalid("JSON Parse error: Invalid encoding in string. at offset: ", error.start) from None
     except json.JSONDecodeError as error:
         raise _invalid("JSON Parse error: ", _words(error), " at offset: ", error.pos) from None
     except RecursionError:
         raise _invalid("JSON Parse error: Terminate parsing due to Handler error. at offset: 0") from None
+    except ValueError:  # an integer of thousands of digits
+        raise _invalid(TOO_BIG) from None
+    if "\\u" in text:
+        for escape in ESCAPES.finditer(text, 0, end):
+            if escape[1]:  # half a character, which no UTF-8 can say
+                raise _invalid("JSON Parse error: The surrogate pair in string is invalid. at offset: ", escape.start())
     if not isinstance(value, dict):
         raise _invalid("JSON Value: ", quoted(value), " Is not object")
     return value
@@ -219,7 +227,10 @@ def _array(value: Any, dtype: Any, booleans: bool) -> np.ndarray:
     result = np.empty(len(flat), kind)
     with np.errstate(over="ignore"):
         result[:] = flat
-    return result.reshape(shape)
+    try:
+        return result.reshape(shape)
+    except ValueError as error:  # lists in lists in lists, deeper than arrays go
+        raise _invalid(error) from None
 
 
 def _fast(value: Any, dtype: Any, booleans: bool) -> np.ndarray:
@@ -280,7 +291,16 @@ def _scalar(value: Any, dtype: Any) -> Any:
         raise _invalid("JSON Value: ", quoted(value), text)
     if name in INTEGERS:
         return int(np.array(value).astype(dtype.numpy))  # a byte out of range wraps, as there
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    if name in FLOATS:
+        return _double(value)
+    return value.encode() if isinstance(value, str) else value
+
+
+def _double(value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise _invalid(TOO_BIG) from None
 
 
 def short(name: str) -> str:
@@ -361,14 +381,14 @@ def _add_feature(feature: Any, name: str, value: Any) -> None:
     if value is None or isinstance(value, list) or _is_object(value):
         text = f"Feature: {name} has element with unexpected JSON type: {_kind(value)}"
         raise _invalid(text)
-    if isinstance(value, int):
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
         field, item = "int64_list", int(value)
         if value > 2**63 - 1:
             raise _invalid("Feature: ", name, " has uint64_t element. Only int64_t is supported.")
-    elif isinstance(value, float):
-        field, item = "float_list", value
+    elif isinstance(value, int | float):  # integers beyond those are doubles there
+        field, item = "float_list", _double(value)
     else:
-        item = from_base64(value) if isinstance(value, dict) else value.encode("utf-8", "surrogatepass")
+        item = from_base64(value) if isinstance(value, dict) else value.encode()
     other = next((key for key in fields if key != field and feature.HasField(key)), None)
     if other:
         raise _invalid("Unexpected element type in feature: ", name, " expecting type: ", fields[other])

@@ -71,6 +71,7 @@ B64 = {"b64": base64.b64encode(b"\x00hi\xff").decode()}
             {"results": [[["small", 3.75], ["great", 3.25]], [["small", 3.0], ["great", 4.0]]]},
         ),
         (":regress", {"signature_name": "regress", "examples": [{"x": 2.0}, {"x": 0.2}]}, {"results": [4.0, 3.1]}),
+        (":regress", {"signature_name": "regress", "examples": [{"x": -(10**20)}]}, {"results": [-5e19]}),
         (
             ":regress",
             {"signature_name": "regress", "context": {"x": 4.0}, "examples": [{"y": 1}, {"x": 2.0}]},
@@ -130,6 +131,31 @@ def test_answers(server, path, body, expected):
         (MODEL + ":predict", b"", 400, "JSON Parse error: The document is empty"),
         (MODEL + ":predict", b"{", 400, "JSON Parse error: Missing a name for object member. at offset: 1"),
         (MODEL + ":predict", b"[1]", 400, "JSON Value: [1] Is not object"),
+        (
+            MODEL + ":predict",
+            b'{"instances": [["\\ud83d\\ude00 \\\\ud800 \\ud800"]]}',
+            400,
+            "JSON Parse error: The surrogate pair in string is invalid. at offset: 38",
+        ),
+        (
+            MODEL + ":predict",
+            b'{"instances": [[1%s]]}' % (b"0" * 400),
+            400,
+            "Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: JSON Parse error: Number too "
+            "big to be stored in double. at offset: 0",
+        ),
+        (
+            MODEL + ":predict",
+            b'{"instances": [[1%s]]}' % (b"0" * 5000),
+            400,
+            "JSON Parse error: Number too big to be stored in double. at offset: 0",
+        ),
+        (
+            MODEL + ":predict",
+            b'{"inputs": %s1%s}' % (b"[" * 70, b"]" * 70),
+            400,
+            "maximum supported dimension for an ndarray is currently 64, found 70",
+        ),
         (
             MODEL + ":predict",
             {"instances": [["a"]]},
