@@ -393,15 +393,19 @@ def _models_of(flags: argparse.Namespace) -> Any:
 
 
 def follow(server: Server, path: str | os.PathLike, seconds: float) -> None:
-    """Serves what a file of a ModelServerConfig says, read again and again; an invalid one changes nothing."""
+    """Serves what a file of a ModelServerConfig says, read again and again; an invalid one changes nothing.
+
+    Nor does an empty one, as that of TensorFlow Serving: a file that is written anew is empty for a moment.
+    """
 
     def look() -> None:
         while not server.wait(seconds):
             try:
                 config = read_config(path, wire.ModelServerConfig)
-                server.models.configure(list(config.model_config_list.config))
-            except (OSError, StatusError, text_format.ParseError) as error:
-                log.error("%s", error)
+                if config.HasField("model_config_list"):
+                    server.models.configure(list(config.model_config_list.config))
+            except Exception as error:  # whatever is wrong with the file, it is looked into again
+                log.error("%s: %s", path, error)
 
     threading.Thread(target=look, name="follow", daemon=True).start()
 

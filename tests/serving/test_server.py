@@ -32,7 +32,7 @@ from toys import LOCAL, publish
 from serving import client as clients
 from serving import wire
 from serving.client import Client
-from serving.server import Server, ServerError
+from serving.server import Server, ServerError, follow
 
 Code = grpc.StatusCode
 
@@ -521,6 +521,22 @@ def test_the_configuration_is_replaced(models, toys):
         assert text == (
             "Request to assign label to version 55 of model toy, which is not currently available for inference"
         )
+
+
+def test_a_file_that_is_written_anew_takes_no_model_away(models, toys, tmp_path):
+    file = tmp_path / "models.config"
+    entry = 'model_config_list { config { name: "%s" base_path: "%s" model_platform: "tensorflow" } }'
+    with Server({"toy": models / "toy"}, "127.0.0.1:0") as server:
+        file.write_text("")
+        follow(server, file, 0.02)
+        time.sleep(0.3)
+        assert server.models.available() == {"toy": [1]}
+        file.write_bytes(b"model_config_list { # \xff")  # cut within a letter
+        time.sleep(0.3)
+        file.write_text(entry % ("other", toys))
+        until(lambda: server.models.available() == {"other": [2]})
+        file.write_text("model_config_list {}")
+        until(lambda: server.models.available() == {})
 
 
 # --- start and end ---------------------------------------------------------------------------------------------------
