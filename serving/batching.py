@@ -145,8 +145,7 @@ class Batcher:
         self._open: dict[tuple, _Batch] = {}
         self._waiting: deque[_Batch] = deque()  # open and closed ones, the oldest first
         self._ended = False
-        for number in range(parameters.threads):
-            threading.Thread(target=self._work, name=f"{parameters.name}-{number}", daemon=True).start()
+        self._running = 0  # threads; they begin with the first request
 
     def run(
         self,
@@ -179,7 +178,7 @@ class Batcher:
         return task.arrays
 
     def close(self) -> None:
-        """Ends the threads once what waits has been run."""
+        """Ends the threads once what waits has been run; a request that comes still begins them anew."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -202,6 +201,11 @@ class Batcher:
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def _add(self, task: _Task, servable: Servable, key: tuple, fetches: list[Any]) -> None:
+        self._ended = False
+        while self._running < self.parameters.threads:
+            name = f"{self.parameters.name}-{self._running}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+            self._running += 1
         batch = self._open.get(key)
         if batch and batch.rows + task.rows > self.parameters.max_batch_size:
             batch.closed, batch = True, None
@@ -223,6 +227,7 @@ class Batcher:
                 for task in batch.tasks:
                     if not task.done.is_set():
                         task.finish([], error)
+            del batch  # while nothing else comes, it would keep a version that has been dropped
 
     def _next(self) -> _Batch | None:
         """The oldest batch that is full or has waited long enough; None at the end."""
@@ -236,6 +241,7 @@ class Batcher:
                             del self._open[batch.key]
                         return batch
                 if self._ended:
+                    self._running -= 1
                     return None
                 oldest = min((batch.opened for batch in self._waiting), default=None)
                 self._changed.wait(None if oldest is None else oldest + self.parameters.timeout - now)

@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -145,6 +146,8 @@ class Server:
             servable: Servable = TfLite(folder, batcher, name=name)
         else:
             servable = Servable(folder, batcher, self.options.tags, name, self.options.session)
+        if batcher and batcher is not self._batcher:
+            weakref.finalize(servable, batcher.close)  # its threads end with the last request of the version
         started, status = time.perf_counter(), "OK"
         try:
             return servable, servable.warm_up(self._replay(servable)) if self.options.warm_up else 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from toys import LOCAL
+from toys import LOCAL, publish
 
 from serving import client as clients
 from serving import wire
@@ -114,6 +116,19 @@ def test_what_nobody_waits_for_is_not_run():
     assert [run.tolist() for run in engine.runs] == [[1]]
 
 
+def test_a_request_after_the_end_is_answered():
+    batcher = Batcher(Parameters(threads=2, name="again"))
+    answers: list = []
+    for count in (1, 2):  # a server that was stopped may be started again
+        thread = threading.Thread(target=lambda: answers.append(ask(batcher, Doubling(), [1, 2])), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert len(answers) == count and answers[-1][0].tolist() == [2, 4]
+        batcher.close()
+        while any(thread.name.startswith("again-") for thread in threading.enumerate()):
+            time.sleep(0.01)
+
+
 def test_refusals_of_batches():
     batcher, engine = Batcher(Parameters(max_batch_size=2, threads=1)), Doubling()
     with pytest.raises(StatusError, match="Task size 3 is larger than maximum input batch size 2"):
@@ -157,6 +172,22 @@ def test_a_damaged_picture_among_good_ones(toys):
         assert isinstance(sums.pop(3), clients.InvalidRequest)
         assert sums == [value * 48 for value in (0, 1, 2, 4, 5, 6, 7)]
         assert server.metrics.runs[()] >= 2 and ":batching_session:queuing_latency_count" in server.metrics.page()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_dropped_version_leaves_neither_memory_nor_threads(models, toys, own):
+    if own:
+        (models / "toy" / "1" / "batching_params.pbtxt").write_text(TEXT + 'thread_pool_name { value: "own" }')
+    chosen = {"batching": Parameters(threads=1, name="all"), "own_batching": own, "poll": 0.05}
+    with Server(models, "127.0.0.1:0", **chosen) as server, Client(f"127.0.0.1:{server.port}", options=LOCAL) as client:
+        assert client.predict("toy", {"x": np.float32([[2]])})["y"].tolist() == [[3]]
+        first = weakref.ref(server.models.lookup(wire.ModelSpec(name="toy"))[0])
+        publish(toys / "2", models / "toy" / "2")
+        end = time.monotonic() + 20
+        while (first() or any(t.name.startswith("own-") for t in threading.enumerate())) and time.monotonic() < end:
+            gc.collect()
+            time.sleep(0.05)
+        assert first() is None and not any(thread.name.startswith("own-") for thread in threading.enumerate())
 
 
 def test_batches_are_counted():
