@@ -244,12 +244,13 @@ class Models:
 
 
 def version_numbers(folder: str | os.PathLike) -> dict[int, Path]:
-    """The versions in a model's folder: its children that are named by a number.
+    """The versions in a model's folder: its children that are named by a number, as far as messages can tell it.
 
     Raises:
         OSError: there is no such folder.
     """
-    return {int(path.name): path for path in Path(folder).iterdir() if re.fullmatch(r"[0-9]+", path.name)}
+    named = [path for path in Path(folder).iterdir() if re.fullmatch(r"[0-9]{1,999}", path.name)]
+    return {number: path for path in named if (number := int(path.name)) < 2**63}
 
 
 def model_config(name: str, base_path: str | os.PathLike) -> Any:
@@ -258,8 +259,11 @@ def model_config(name: str, base_path: str | os.PathLike) -> Any:
 
 
 def models_in(folder: str | os.PathLike) -> list[Any]:
-    """The configurations of all models in a folder: its children in which a version lies."""
-    children = sorted(path for path in Path(folder).iterdir() if path.is_dir())
+    """The configurations of all models in a folder: its children in which a version lies.
+
+    Those that this user may not look into are none of them: at the top of a disk lies lost+found.
+    """
+    children = sorted(path for path in Path(folder).iterdir() if path.is_dir() and os.access(path, os.R_OK | os.X_OK))
     return [model_config(path.name, path.absolute()) for path in children if version_numbers(path)]
 
 

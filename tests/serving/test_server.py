@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import shutil
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import grpc
 import ml_dtypes
@@ -478,6 +480,23 @@ def test_new_models_are_found_in_the_folder(models, toys):
         assert client.predict("second", X)["y"].tolist() == [[4]]
         shutil.rmtree(models / "second")
         until(lambda: server.models.available() == {"toy": [1]})
+
+
+def test_folders_that_are_no_models_are_passed_over(models, monkeypatch):
+    (models / "lost+found").mkdir()
+    (models / "toy" / str(2**63)).mkdir()  # TensorFlow Serving's numbers end before it
+    allowed, listed = os.access, Path.iterdir
+    barred = models / "lost+found"
+
+    def iterdir(path):
+        if path == barred:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: path != barred and allowed(path, mode))
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with Server(models, "127.0.0.1:0") as server, connect(server) as client:
+        assert server.models.available() == {"toy": [1]} and offset(client) == 2
 
 
 def test_the_configuration_is_replaced(models, toys):
