@@ -210,21 +210,23 @@ class Server:
                 *self.options.channel,
             ],
         )
-        try:
-            if self.address:
-                self.port = self._listen(self.address)
-            if self.socket:
-                Path(self.socket).unlink(missing_ok=True)  # of a server that was killed
-                self._listen(f"unix:{self.socket}")
-        except RuntimeError:
-            raise ServerError(_taken(self.address or self.socket)) from None
+        if self.address:
+            self.port = self._listen(self.address)
+        if self.socket:
+            Path(self.socket).unlink(missing_ok=True)  # of a server that was killed
+            self._listen(f"unix:{self.socket}")
         self._grpc.start()
 
     def _listen(self, address: str) -> int:
         assert self._grpc
-        if self.options.credentials is None:
-            return self._grpc.add_insecure_port(address)
-        return self._grpc.add_secure_port(address, self.options.credentials)
+        try:
+            if self.options.credentials is None:
+                return self._grpc.add_insecure_port(address)
+            return self._grpc.add_secure_port(address, self.options.credentials)
+        except RuntimeError:
+            tls = self.options.credentials is not None
+            hint = ". With TLS: are the key and the certificate whole, and do they belong together?" if tls else ""
+            raise ServerError(_taken(address) + hint) from None
 
     def _start_rest(self) -> None:
         host, _, port = self.rest_address.rpartition(":")

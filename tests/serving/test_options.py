@@ -203,6 +203,15 @@ def test_a_certificate_that_has_expired(toys, certificates):
         assert time.monotonic() - started < 10  # it is not tried again
 
 
+def test_a_key_of_another_certificate(toys, certificates, tmp_path):
+    texts = {"server_key": "client.key", "server_cert": "server.pem"}
+    lines = [f"{key}: {json.dumps((certificates / file).read_text())}" for key, file in texts.items()]
+    (tmp_path / "ssl").write_text("\n".join(lines))
+    credentials = options.credentials(tmp_path / "ssl")
+    with pytest.raises(ServerError, match="do they belong together"):
+        Server({"toy": toys}, "localhost:0", credentials=credentials).start()
+
+
 def test_clients_with_certificates(toys, certificates):
     credentials = options.credentials(ssl_config(certificates, verify=True))
     with Server({"toy": toys}, "localhost:0", credentials=credentials) as server:
