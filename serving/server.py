@@ -181,6 +181,8 @@ class Server:
         """
         for address in filter(None, (self.address, self.rest_address)):
             _check_free(address)
+        if self.socket:
+            _check_unheard(self.socket)
         try:
             self.models.poll()
             self.models.require_all()
@@ -213,7 +215,6 @@ class Server:
         if self.address:
             self.port = self._listen(self.address)
         if self.socket:
-            Path(self.socket).unlink(missing_ok=True)  # of a server that was killed
             self._listen(f"unix:{self.socket}")
         self._grpc.start()
 
@@ -319,8 +320,19 @@ def _check_free(address: str) -> None:
         raise ServerError(f"{_taken(address)} ({error.strerror or error})") from None
 
 
+def _check_unheard(path: str) -> None:
+    """Passes if nobody listens at a unix socket: gRPC would take it away from a server that runs."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:  # there is none, or a killed server left it, or it is no socket, which gRPC refuses
+            return
+    raise ServerError(_taken(path))
+
+
 def _taken(address: str) -> str:
-    return f"cannot listen at {address}: is another server running there? Give another port"
+    other = "path" if "/" in address else "port"
+    return f"cannot listen at {address}: is another server running there? Give another {other}"
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

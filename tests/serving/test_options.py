@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 
@@ -233,6 +234,17 @@ def test_a_file_of_paths_in_place_of_texts(tmp_path):
 
 def test_a_unix_socket(toys, tmp_path):
     path = tmp_path / "socket"
-    path.write_text("left over")
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
     with Server({"toy": toys}, "", socket=str(path)), Client(f"unix:{path}", options=LOCAL) as client:
+        with pytest.raises(ServerError, match=f"cannot listen at {path}: is another server running there"):
+            Server({"toy": toys}, "", socket=str(path)).start()
         assert client.predict("toy", X)["y"].item() == 5
+
+
+def test_a_file_in_the_place_of_a_unix_socket(toys, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("of value")
+    with pytest.raises(ServerError, match=f"cannot listen at unix:{path}"):
+        Server({"toy": toys}, "", socket=str(path)).start()
+    assert path.read_text() == "of value"
