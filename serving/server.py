@@ -253,6 +253,15 @@ class Server:
             except Exception:
                 log.exception("looking for models failed; what is loaded stays")
 
+    @property
+    def places(self) -> list[str]:
+        """Where it listens: gRPC's addresses, then that of REST."""
+        grpc_at = [f"{self.address.rpartition(':')[0]}:{self.port}"] if self.address else []
+        grpc_at += [f"unix:{self.socket}"] if self.socket else []
+        return grpc_at + (
+            [f"http://{self.rest_address.rpartition(':')[0]}:{self.rest_port}"] if self.rest_address else []
+        )
+
     def wait(self, seconds: float | None = None) -> bool:
         """True once the server has stopped, False after that many seconds."""
         return self._stopped.wait(seconds)
@@ -306,6 +315,11 @@ def _source(models: Any) -> Callable[[], list[Any]]:
     return lambda: configs
 
 
+def address_of(host: str, port: int) -> str:
+    """Both as one text; an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
 def _check_free(address: str) -> None:
     """Passes if the port can be bound: models take long to load, and the error should not."""
     host, _, port = address.rpartition(":")
@@ -356,7 +370,7 @@ def serve(server: Server, grace: float = 10.0) -> None:
         server.start()
         if not server.models.available():
             log.warning("no model yet; `zoo export NAME` makes one, and it is found while this runs")
-        log.info("listening at %s:%d", server.address.rpartition(":")[0], server.port)
+        log.info("listening at %s", ", ".join(server.places))
         while not asked.wait(0.5):
             pass
         log.info("stopping; requests that run may end")
@@ -383,8 +397,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         server = Server(
             _models_of(flags),
-            f"{flags.host}:{flags.port}" if flags.port else "",
-            rest=f"{flags.host}:{flags.rest_api_port}" if flags.rest_api_port else "",
+            address_of(flags.host, flags.port) if flags.port else "",
+            rest=address_of(flags.host, flags.rest_api_port) if flags.rest_api_port else "",
             socket=flags.grpc_socket_path,
             options=options_of(flags),
         )

@@ -1092,13 +1092,13 @@ def serve(args: argparse.Namespace) -> None:
     import logging
 
     from serving.options import batching_parameters
-    from serving.server import Server
+    from serving.server import Server, address_of
     from serving.server import serve as run
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    rest = "" if args.rest_port is None else f"{args.host}:{args.rest_port}"
+    rest = "" if args.rest_port is None else address_of(args.host, args.rest_port)
     batching = batching_parameters(args.batching) if args.batching else None
-    run(Server(args.models, f"{args.host}:{args.port}", rest=rest, batching=batching))
+    run(Server(args.models, address_of(args.host, args.port), rest=rest, batching=batching))
 
 
 # ---------------------------------------------------------------- compress

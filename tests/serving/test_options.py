@@ -17,7 +17,7 @@ from serving import client as clients
 from serving import options
 from serving.client import Client
 from serving.options import Options, ServerError
-from serving.server import Server
+from serving.server import Server, address_of
 
 X = np.float32([[4]])
 
@@ -115,6 +115,15 @@ def test_flags_become_options(tmp_path):
 def test_flags_that_contradict_each_other(flags, text):
     with pytest.raises(ServerError, match=text):
         chosen(*flags)
+
+
+def test_where_it_listens(toys, tmp_path):
+    assert [address_of(host, 1) for host in ("::1", "[::1]", "localhost")] == ["[::1]:1", "[::1]:1", "localhost:1"]
+    path = tmp_path / "socket"
+    with Server({"toy": toys}, address_of("127.0.0.1", 0), rest="localhost:0", socket=str(path)) as server:
+        first, second, third = server.places
+    assert first == f"127.0.0.1:{server.port}" and second == f"unix:{path}"
+    assert third == f"http://localhost:{server.rest_port}" and not first.endswith(":0") and not third.endswith(":0")
 
 
 def test_a_file_that_is_none(tmp_path):
