@@ -58,8 +58,9 @@ class AsyncClient:
         started = time.monotonic()
         timeout = self.timeout if timeout is None else timeout
         if not isinstance(inputs, Mapping):
-            known = self._known.get((model, version)) or await self.metadata(model, version=version, timeout=timeout)
-            self._known[model, version] = known
+            known = self._known.get((model, version), {})
+            if signature not in known:  # perhaps another version is served by now
+                known = self._known[model, version] = await self.metadata(model, version=version, timeout=timeout)
             taken = client.chosen(self.address, model, signature, known)
             inputs = client.named(model, signature, taken, inputs)
         request = client.predict_request(model, inputs, signature, version, outputs)

@@ -252,7 +252,7 @@ class Client:
     ) -> Signature:
         with self._lock:
             known = self._known.get((model, version))
-        if known is None or fresh:
+        if known is None or fresh or signature not in known:  # perhaps another version is served by now
             known = self.metadata(model, version=version, timeout=timeout)
             with self._lock:
                 self._known[model, version] = known

@@ -13,7 +13,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -21,7 +21,7 @@ import grpc
 import numpy as np
 
 from serving import client, wire
-from serving.client import RETRIED, SIGNATURE, ServingError, Signature, Tensor, VersionStatus
+from serving.client import RETRIED, SIGNATURE, Overloaded, ServingError, Signature, Tensor, VersionStatus
 
 _Code = grpc.StatusCode
 CODES = {
@@ -57,25 +57,35 @@ class RestClient:
         version: int | str | None = None,
         outputs: Iterable[str] = (),
         timeout: float | None = None,
-        overloaded: Any = None,
+        overloaded: Callable[[], object] | None = None,
     ) -> dict[str, np.ndarray]:
         """As `serving.client.Client.predict`."""
-        known = self._known.get((model, version)) or self.metadata(model, version=version, timeout=timeout)
-        self._known[model, version] = known
-        taken = client.chosen(self.address, model, signature, known)
-        names, wanted = sorted(taken.outputs), list(outputs) or sorted(taken.outputs)
-        if unknown := sorted(set(wanted) - set(names)):
-            details = f"{model}, {signature!r}: outputs {unknown} are unknown; it gives {', '.join(names)}"
-            raise client.InvalidRequest(f"{self.address}: {details}", _Code.INVALID_ARGUMENT, details)
-        named = client.named(model, signature, taken, inputs)
-        body = {
-            "signature_name": signature,
-            "inputs": {name: _plain(wire.as_array(client.ready(value))) for name, value in named.items()},
-        }
-        answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout)["outputs"]
-        if len(names) == 1:
-            answer = {names[0]: answer}
-        return {name: _array(answer[name], taken.outputs[name]) for name in wanted}
+        wanted = list(outputs)
+        for fresh in (False, True):
+            taken = self._signature(model, signature, version, timeout, fresh)
+            if unknown := sorted(set(wanted) - set(taken.outputs)):
+                details = f"{model}, {signature!r}: outputs {unknown} are unknown; it gives "
+                details += ", ".join(sorted(taken.outputs))
+                raise client.InvalidRequest(f"{self.address}: {details}", _Code.INVALID_ARGUMENT, details)
+            named = client.named(model, signature, taken, inputs)
+            body = {
+                "signature_name": signature,
+                "inputs": {name: _plain(wire.as_array(client.ready(value))) for name, value in named.items()},
+            }
+            answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout, overloaded)
+            found = _by_name(answer["outputs"], taken.outputs)
+            if found is not None:
+                return {name: _array(found[name], taken.outputs[name]) for name in wanted or sorted(found)}
+        details = f"{model}, {signature!r} gives other outputs than its metadata say"
+        raise client.InternalError(f"{self.address}: {details}", _Code.INTERNAL, details)
+
+    def _signature(
+        self, model: str, signature: str, version: int | str | None, timeout: float | None, fresh: bool
+    ) -> Signature:
+        known = self._known.get((model, version), {})
+        if fresh or signature not in known:  # perhaps another version is served by now
+            known = self._known[model, version] = self.metadata(model, version=version, timeout=timeout)
+        return client.chosen(self.address, model, signature, known)
 
     def metadata(
         self, model: str, *, version: int | str | None = None, timeout: float | None = None
@@ -97,13 +107,23 @@ class RestClient:
             for entry in answer["model_version_status"]
         ]
 
-    def _call(self, method: str, path: str, model: str, body: Any, timeout: float | None) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        model: str,
+        body: Any,
+        timeout: float | None,
+        overloaded: Callable[[], object] | None = None,
+    ) -> Any:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         for attempt in range(self.retries + 1):
             try:
                 return self._ask(method, path, model, body, max(0.001, deadline - time.monotonic()))
             except ServingError as error:
                 failure = error
+            if overloaded and isinstance(failure, Overloaded):
+                overloaded()
             pause = client.pause_after(attempt)
             if not isinstance(failure, RETRIED) or attempt == self.retries or time.monotonic() + pause >= deadline:
                 raise failure
@@ -155,6 +175,13 @@ def _place(model: str, version: int | str | None) -> str:
     if isinstance(version, str):
         return f"{place}/labels/{quote(version, safe='')}"
     return place if version is None else f"{place}/versions/{version}"
+
+
+def _by_name(answer: Any, outputs: Mapping[str, Tensor]) -> Mapping[str, Any] | None:
+    """The values of these outputs, of which a single one comes without its name; None if others came."""
+    if len(outputs) == 1 and not (isinstance(answer, Mapping) and set(answer) != {"b64"}):
+        return {next(iter(outputs)): answer}
+    return answer if isinstance(answer, Mapping) and set(answer) == set(outputs) else None
 
 
 def _plain(array: np.ndarray) -> Any:

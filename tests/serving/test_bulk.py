@@ -244,6 +244,42 @@ def test_the_client_over_rest(server):
     assert client.metadata("toy")["two"].outputs["sum"] == clients.Tensor("DT_INT32", (None,))
 
 
+def test_what_was_known_of_an_earlier_version(server):
+    """Clients outlive the versions that they asked about first."""
+    known = Client(f"127.0.0.1:{server.port}", options=LOCAL).metadata("toy")
+    earlier = {"serving_default": known["serving_default"]}
+    with Client(f"127.0.0.1:{server.port}", options=LOCAL) as client:
+        client._known["toy", None] = earlier
+        assert client.predict("toy", [picture(3)], signature="picture")["sum"].tolist() == [36]
+
+    async def use():
+        async with AsyncClient(f"127.0.0.1:{server.port}", options=LOCAL) as client:
+            client._known["toy", None] = earlier
+            return await client.predict("toy", [picture(3)], signature="picture")
+
+    assert asyncio.run(use())["sum"].tolist() == [36]
+    rest = RestClient(f"http://127.0.0.1:{server.rest_port}")
+    rest._known["toy", None] = earlier
+    assert rest.predict("toy", [picture(3)], signature="picture")["sum"].tolist() == [36]
+    for name, outputs in (("text", "serving_default"), ("picture", "text")):  # of one output, and of two
+        rest._known["toy", None] = {name: known[name]._replace(outputs=known[outputs].outputs)}
+        assert set(rest.predict("toy", [picture(3)], signature=name)) == set(known[name].outputs)
+
+
+def test_who_asks_over_rest_hears_of_too_much_to_do(server):
+    heard, taken = [], 0
+    client = RestClient(f"http://127.0.0.1:{server.rest_port}", retries=1)
+    client.predict("toy", [[1.0]])  # from here on it knows the model
+    while server._http.slots.acquire(blocking=False):
+        taken += 1
+    try:
+        with pytest.raises(clients.Overloaded, match="requests at the same time"):
+            client.predict("toy", [[1.0]], overloaded=lambda: heard.append(1))
+    finally:
+        server._http.slots.release(taken)
+    assert len(heard) == 2  # once for each attempt
+
+
 def test_errors_over_rest(server):
     client = RestClient(f"http://127.0.0.1:{server.rest_port}", retries=0)
     with pytest.raises(clients.NotFound, match="Latest\\(no\\)"):
