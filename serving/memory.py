@@ -7,6 +7,7 @@ them stays out of this; it runs one page after another.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import threading
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from serving import wire
 from serving.servable import Code, StatusError
 
 # Bytes of a pixel: of most pictures three, and as many of a copy while they are turned; of PNGs that may have alpha,
@@ -80,9 +82,18 @@ def half_of_machine() -> int:
 
 
 def weight(request: Any, inputs: Mapping[str, Any] | None = None) -> int:
-    """Bytes that a request needs: those of the message, and of the pictures in these inputs, decoded."""
-    pictures = (data for tensor in (inputs or {}).values() for data in tensor.string_val)
-    return request.ByteSize() + sum(map(decoded, pictures))
+    """Bytes that a request needs: those of the message, and of these inputs unfolded, their pictures decoded."""
+    return request.ByteSize() + sum(map(_unfolded, (inputs or {}).values()))
+
+
+def _unfolded(tensor: Any) -> int:
+    """Bytes that a tensor needs beyond its message, in which one value may stand for any number."""
+    count = max(0, math.prod(dim.size for dim in tensor.tensor_shape.dim))
+    dtype = wire.DTYPES.get(tensor.dtype, wire.STRING)
+    pictures = list(map(decoded, tensor.string_val[:count]))
+    if pictures:
+        pictures.append((count - len(pictures)) * pictures[-1])
+    return max(0, count * wire.size_of(dtype) - tensor.ByteSize()) + sum(pictures)
 
 
 def decoded(data: bytes) -> int:

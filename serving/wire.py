@@ -254,8 +254,16 @@ _TYPES = [
 ]
 DTYPES = {dtype.number: dtype for dtype in _TYPES}
 STRING, BFLOAT16 = DTYPES[7], DTYPES[14]
+POINTER = 8  # bytes of an element that is a string, which lies elsewhere
 _BY_NUMPY = {dtype.numpy: dtype for dtype in _TYPES if dtype.numpy}
 _BYTES_FIELDS = {"float_val", "double_val", "scomplex_val", "dcomplex_val"}
+
+
+def size_of(dtype: DType) -> int:
+    """Bytes of an element in an array."""
+    if dtype is STRING:
+        return POINTER
+    return dtype.numpy.itemsize if dtype.numpy else 2
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -353,7 +361,7 @@ def _shape(tensor: Any, dtype: DType) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise ValueError(f"a tensor must have a known shape, not {shape or 'an unknown rank'}")
-    if math.prod(shape) * (dtype.numpy.itemsize if dtype.numpy else 2) > LIMIT:
+    if math.prod(shape) * size_of(dtype) > LIMIT:
         raise ValueError(f"a tensor of shape {shape} has more than {LIMIT} bytes")
     return shape
 

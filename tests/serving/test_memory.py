@@ -62,6 +62,18 @@ def test_a_request_weighs_its_bytes_and_its_pictures():
     assert memory.weight(request) == request.ByteSize()
 
 
+def test_one_value_that_stands_for_many_weighs_as_many():
+    request, image = wire.PredictRequest(), picture("PNG")
+    request.inputs["image"].CopyFrom(wire.encode([image]))
+    request.inputs["image"].tensor_shape.dim[0].size = 1000  # TensorFlow repeats the last one
+    assert memory.weight(request, request.inputs) >= 1000 * 17 * 31 * memory.DECODED
+    request.inputs["image"].CopyFrom(wire.encode(np.zeros(1, "float32"), content=False))
+    request.inputs["image"].tensor_shape.dim[0].size = 2**28
+    assert memory.weight(request, request.inputs) >= 2**30
+    request.inputs["image"].tensor_shape.dim[0].size = -1
+    assert memory.weight(request, request.inputs) == request.ByteSize()
+
+
 @pytest.mark.parametrize(("mode", "each"), [("L", 6), ("RGB", 6), ("LA", 28), ("RGBA", 28), ("P", 28)])
 def test_alpha_weighs_more(mode, each):
     file = io.BytesIO()
