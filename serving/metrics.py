@@ -90,7 +90,7 @@ class Histogram:
             sums = list(accumulate(counts))
             buckets = zip(limits, sums, strict=True)
             lines += [f'{self.name}_bucket{{{labels}{comma}le="{limit}"}} {count}' for limit, count in buckets]
-            lines += [f"{self.name}_sum{{{labels}}} {total:g}", f"{self.name}_count{{{labels}}} {sums[-1]}"]
+            lines += [f"{self.name}_sum{{{labels}}} {total!r}", f"{self.name}_count{{{labels}}} {sums[-1]}"]
         return lines
 
 

@@ -365,6 +365,10 @@ def test_histograms_by_hand():
         't_sum{who="a\\"b"} 103.5',
         't_count{who="a\\"b"} 4',
     ]
+    long = Histogram("t", limits=())
+    for value in (2e9, 1.5):  # six digits would lose the second
+        long.add(value=value)
+    assert "t_sum{} 2000000001.5" in long.lines()
     count = Counter("n")
     count.add()
     count.add(by=2)
