@@ -89,6 +89,23 @@ def test_a_part_read_twice_at_once_is_the_same_part(folder, tmp_path):
     assert len(other.reader.widths) == 0 and len(lines(tmp_path / "out")) == 12
 
 
+@pytest.mark.parametrize("form", cluster.FORMATS)
+def test_a_name_that_is_no_utf8(tmp_path, form):
+    name = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / name).write_bytes(cv2.imencode(".png", np.full((40, 100, 3), 255, "uint8"))[1].tobytes())
+    source = str(tmp_path / name)
+    cluster.prepare([source], tmp_path / "out", form)
+    assert run(tmp_path / "out", Counting())[0]["pages"] == 1
+    assert cluster.prepare([source], tmp_path / "out", form)["sources"] == [source]
+    if form == "jsonl":
+        assert lines(tmp_path / "out")[0]["image"] == source
+    else:
+        from pyarrow import parquet
+
+        (image,) = parquet.read_table(tmp_path / "out" / "part-00000.parquet")["image"].to_pylist()
+        assert image == f"{tmp_path}/caf\\xe9.png"
+
+
 def test_a_page_that_ends_its_workers_is_left_out(folder, tmp_path):
     class Deadly(Counting):
         def page(self, picture, start=None):

@@ -120,7 +120,7 @@ def _mark(folder: Path, number: int) -> Path:
 
 def _write_json(path: Path, value: Any) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_text(formats.whole(json.dumps(value, indent=1, ensure_ascii=False)) + "\n", "utf-8")
 
 
 # ---------------------------------------------------------------- a worker
@@ -199,7 +199,7 @@ def _fetched(address: str) -> bytes:
 
 
 def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    text = "".join(formats.whole(json.dumps(record, ensure_ascii=False)) + "\n" for record in records)
     path.write_text(text, "utf-8")
 
 
@@ -207,7 +207,13 @@ def _write_parquet(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.Table.from_pylist(list(records), schema=_schema()), path)
+    rows = [{key: _utf8(value) for key, value in record.items()} for record in records]
+    parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()), path)
+
+
+def _utf8(value: Any) -> Any:
+    """The value; of a text the bytes of a file's name that are no UTF-8 as \\xe9, say."""
+    return os.fsencode(value).decode("utf-8", "backslashreplace") if isinstance(value, str) else value
 
 
 def _schema() -> pyarrow.Schema:

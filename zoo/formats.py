@@ -25,7 +25,7 @@ def as_text(document: Document) -> str:
 
 def as_json(document: Document) -> str:
     """All that is known, as one JSON object; `Document.from_dict` takes it back."""
-    return _whole(json.dumps(document.to_dict(), ensure_ascii=False, indent=1)) + "\n"
+    return whole(json.dumps(document.to_dict(), ensure_ascii=False, indent=1)) + "\n"
 
 
 def as_jsonl(document: Document) -> str:
@@ -33,10 +33,10 @@ def as_jsonl(document: Document) -> str:
 
     {"image", "page", "width", "height", "words": [{"polygon", "text", "confidence"}], "seconds"}
     """
-    return "".join(_whole(json.dumps(record(page), ensure_ascii=False)) + "\n" for page in document.pages)
+    return "".join(whole(json.dumps(record(page), ensure_ascii=False)) + "\n" for page in document.pages)
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """JSON that can be written as UTF-8: bytes of a file's name that are no UTF-8 are escaped, and come back so."""
     return LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
