@@ -352,8 +352,14 @@ def test_a_network_alone_is_exported_without_a_language(capsys):
     assert "--spelling is for models that read pages; crnn_mobilenet_v3_small answers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("names", [["ocr"], ["crnn_mobilenet_v3_small", "db_resnet50"]])
+def test_weights_are_of_one_network(names, capsys):
+    assert cli.main(["export", *names, "--weights", "w.safetensors"]) == 1
+    assert "--weights is for one network alone" in capsys.readouterr().err
+
+
 def test_a_graph_is_not_asked_for_what_it_cannot_do(pages, capsys):
     asked = ["read", str(pages), "--server", "localhost:1", "--graph", "ocr"]
-    for option in (["--beam", "8"], ["--only", "date"], ["--spelling", "none"]):
+    for option in (["--beam", "8"], ["--only", "date"], ["--spelling", "none"], ["--recognize-only"]):
         assert cli.main([*asked, *option]) == 1
         assert f"{option[0]} is for networks" in capsys.readouterr().err

@@ -386,8 +386,10 @@ def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, An
     if args.overlay or args.orientation:
         wrong = "--overlay" if args.overlay else "--orientation"
         raise ValueError(f"{wrong} needs the pixels of pages, which --graph leaves to the server")
-    if wrong := next((name for name in ("only", "beam", "spelling") if getattr(args, name)), ""):
-        raise ValueError(f"--{wrong} is for networks that are asked one by one; a graph reads as it was exported")
+    if wrong := next((name for name in ("recognize_only", "only", "beam", "spelling") if getattr(args, name)), ""):
+        raise ValueError(
+            f"--{wrong.replace('_', '-')} is for networks that are asked one by one; a graph reads as it was exported"
+        )
     from serving import client, pages
     from zoo.reading import RECOGNIZER, usual_confidence
 
@@ -1060,6 +1062,8 @@ def export(args: argparse.Namespace) -> None:
     chosen = {key: name for key, name in (("detection", args.det), ("recognition", args.rec)) if name}
     if chosen and "ocr" not in args.names:
         raise ValueError("--det and --rec choose what `zoo export ocr` puts together")
+    if args.weights != "default" and (len(args.names) > 1 or "ocr" in args.names):
+        raise ValueError("--weights is for one network alone; of ocr give the folders of runs as --det and --rec")
     spelling = "" if args.spelling == "none" else args.spelling
     for name in args.names:
         if name == "ocr":
