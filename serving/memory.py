@@ -23,7 +23,7 @@ from serving.servable import Code, StatusError
 # floats while they are laid over white (measured on 100 megapixels through `serving.graph_strips`: 4.4, and 27).
 DECODED, LAID_OVER = 6, 28
 GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
-PNG, GIF, BMP, JPEG = b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8"
+PNG, GIF, BMP, JPEG, RIFF = b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8", b"RIFF"
 # Marks of a JPEG: frames, which tell the size; those without a length.
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 BARE = {0x01, *range(0xD0, 0xD9)}
@@ -120,9 +120,23 @@ def _sides(data: bytes) -> tuple[int, int]:
         width, height = struct.unpack_from("<ii", data, 18)
     elif data.startswith(JPEG):
         height, width = _jpeg_sides(data)
+    elif data.startswith(RIFF) and data[8:12] == b"WEBP":
+        height, width = _webp_sides(data)
     else:
         return 0, 0
     return abs(height), abs(width)  # rows of a BMP that begin at the top are counted below zero
+
+
+def _webp_sides(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return height & 0x3FFF, width & 0x3FFF  # above them stand two bits of a scale
+    if kind == b"VP8L":  # without loss: 14 bits of either, less one
+        (sides,) = struct.unpack_from("<I", data, 21)
+        return (sides >> 14 & 0x3FFF) + 1, (sides & 0x3FFF) + 1
+    low_width, high_width, low_height, high_height = struct.unpack_from("<HBHB", data, 24)  # VP8X, the extended form
+    return (high_height << 16 | low_height) + 1, (high_width << 16 | low_width) + 1
 
 
 def _jpeg_sides(data: bytes) -> tuple[int, int]:

@@ -41,8 +41,8 @@ def with_thumbnail() -> bytes:
 @pytest.mark.parametrize(
     "data",
     [picture("PNG"), picture("GIF"), picture("BMP"), picture("JPEG"), picture("JPEG", progressive=True),
-     with_thumbnail()],
-    ids=["PNG", "GIF", "BMP", "JPEG", "progressive", "thumbnail"],
+     with_thumbnail(), picture("WEBP"), picture("WEBP", lossless=True), picture("WEBP", exif=b"Exif\0\0MM")],
+    ids=["PNG", "GIF", "BMP", "JPEG", "progressive", "thumbnail", "WebP", "WebP without loss", "extended WebP"],
 )  # fmt: skip
 def test_headers_tell_the_pixels(data):
     assert memory.pixels(data) == 17 * 31
