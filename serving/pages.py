@@ -1,7 +1,7 @@
 """Pages read by a server that holds the whole reading path: one request for each page, see `serving.graph`.
 
-JPEG and PNG files go as they are; pages of PDF and TIFF files, and pictures of other formats, as PNG. The words that
-come back are laid out here, by the code that lays out what `zoo.read` reads.
+JPEG and plain PNG files go as they are; pages of PDF and TIFF files, and pictures of other formats, as PNG. The words
+that come back are laid out here, by the code that lays out what `zoo.read` reads.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from zoo.page import Page, assemble
 from zoo.reading import PageError
 
 AS_THEY_ARE = (b"\xff\xd8\xff", b"\x89PNG\r\n")
+# Chunks of a PNG that `zoo.image` heeds and TensorFlow does not: which way is up, and a colour that is transparent.
+OTHERWISE = (b"eXIf", b"tRNS")
 
 
 def read(
@@ -72,7 +74,7 @@ def encoded(sheet: Sheet) -> bytes:
     path = Path(sheet.name)
     if sheet.number == 1 and path.is_file():
         data = path.read_bytes()
-        if data.startswith(AS_THEY_ARE):
+        if data.startswith(AS_THEY_ARE) and not any(chunk in data for chunk in OTHERWISE):
             return data
     file = io.BytesIO()
     Image.fromarray(sheet.load().pixels).save(file, "PNG", compress_level=1)

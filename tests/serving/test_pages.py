@@ -54,6 +54,17 @@ def test_pages_of_all_kinds_of_files(folder):
     assert client.sent[1].startswith(b"\x89PNG")
 
 
+def test_a_png_that_tensorflow_would_read_otherwise(tmp_path):
+    image, exif = Image.new("RGB", (90, 60), (1, 2, 3)), Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    image.save(tmp_path / "a.png", exif=exif)
+    image.save(tmp_path / "b.png", transparency=(1, 2, 3))
+    client = Fake()
+    first, second = pages.read(client, [str(tmp_path)], window=1)
+    assert (first.width, first.height, second.width, second.height) == (60, 90, 90, 60)
+    assert (np.asarray(Image.open(io.BytesIO(client.sent[1]))) == 255).all()  # laid over white
+
+
 def test_unsure_words_and_sources_that_are_not_there(folder):
     first, second = pages.read(Fake(), [str(folder / "a.jpg"), str(folder / "no.jpg")], min_confidence=0.5)
     assert first.text == "größer"
