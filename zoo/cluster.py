@@ -68,7 +68,7 @@ def prepare(
         "version": __version__,
     }
     if (folder / "plan.json").exists():
-        plan = json.loads((folder / "plan.json").read_text())
+        plan = json.loads((folder / "plan.json").read_bytes())
         other = sorted(key for key, value in asked.items() if plan[key] != json.loads(json.dumps(value)))
         if other:
             text = f"{folder} was begun with other {', '.join(other)}; give another folder, or what it was begun with"
@@ -136,7 +136,7 @@ class Worker:
 
     def __init__(self, output: str, reader: Reader | None = None):
         self.folder = Path(output)
-        self.plan = json.loads((self.folder / "plan.json").read_text())
+        self.plan = json.loads((self.folder / "plan.json").read_bytes())
         self.reader = reader or _reader(self.plan["options"])
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class Worker:
             errors = sum("error" in record for record in records)
             pages, digest = len(records) - errors, sha256(self.folder / name)
             _write_json(mark, {"part": number, "file": name, "pages": pages, "errors": errors, "sha256": digest})
-        return json.loads(mark.read_text())
+        return json.loads(mark.read_bytes())
 
     def _files(self, number: int) -> list[str]:
         first, size = number * self.plan["part"], self.plan["part"]
@@ -255,7 +255,7 @@ def read(
     started = time.monotonic()
     if todo:
         _on_ray(output, todo, workers)
-    marks = [json.loads(_mark(Path(output), number).read_text()) for number in range(plan["parts"])]
+    marks = [json.loads(_mark(Path(output), number).read_bytes()) for number in range(plan["parts"])]
     totals = {key: sum(mark[key] for mark in marks) for key in ("pages", "errors")}
     manifest = {**plan, **totals, "seconds": round(time.monotonic() - started, 1), "done": marks}
     _write_json(Path(output) / "manifest.json", manifest)
@@ -284,5 +284,5 @@ def _on_ray(output: str, todo: Sequence[int], workers: int | None) -> None:
         for _ in done.iter_rows():
             pass
     except RayError as error:
-        left = len(remaining(output, json.loads((Path(output) / "plan.json").read_text())))
+        left = len(remaining(output, json.loads((Path(output) / "plan.json").read_bytes())))
         raise ClusterError(f"{left} parts are left: the same command reads them. {error}") from error
