@@ -814,8 +814,10 @@ def _scored(args: argparse.Namespace, models: Sequence[str]) -> str:
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
-    cells = [[f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
-    return _grid([list(rows[0]), *cells])
+    heads = list(dict.fromkeys(key for row in rows for key in row))  # models of several tasks have different scores
+    values = [[row.get(head, "") for head in heads] for row in rows]
+    cells = [[f"{value:.4f}" if isinstance(value, float) else str(value) for value in row] for row in values]
+    return _grid([heads, *cells])
 
 
 # ---------------------------------------------------------------- calibrate

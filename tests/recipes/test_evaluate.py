@@ -190,6 +190,20 @@ def test_a_table_and_a_failure(told, crops, capsys):
     assert "zoo evaluate: " in err and "3.png" in err
 
 
+def test_scores_of_several_tasks_stand_in_one_table(told, pages, monkeypatch, capsys):
+    """What one of the models is not asked for stays empty."""
+    monkeypatch.setattr(evaluate, "class_scores", lambda *given: {"accuracy": 0.5, "seconds": 0.25})
+    monkeypatch.setattr(evaluate, "classifier", lambda *given: None)
+    models = ["mobilenet_v3_small_page_orientation", "db_resnet50", "crnn_vgg16_bn"]
+    assert cli.main(["evaluate", *models, "--data", str(pages)]) == 0
+    heads, first, second = capsys.readouterr().out.splitlines()
+    assert heads.split()[:5] == ["models", "data", "accuracy", "seconds", "pages"]
+    assert first.split() == [models[0], "receipts/test", "0.5000", "0.2500"]
+    place = heads.index("accuracy")
+    assert second[:place].split() == [models[1], "+", models[2], "receipts/test"]
+    assert second[place : heads.index("seconds")].isspace() and second.split()[5] == "2"
+
+
 def test_scores_are_recorded_in_the_cards(told, pages, cards, tmp_path, capsys):
     command = ["evaluate", "db_resnet50", "crnn_vgg16_bn", "--data", str(pages), "--limit", "1", "--json", "--write"]
     assert cli.main([*command, "--predictions", str(tmp_path / "read.jsonl")]) == 0
