@@ -64,6 +64,13 @@ def test_words_of_a_file_and_several_forms(tmp_path):
     assert [text for text in ("Tax", "109", "Tax1", "1T") if goes(both, text)] == ["Tax", "109"]
 
 
+def test_words_of_a_file_from_elsewhere(tmp_path):
+    """With the mark that Windows writes first, and letters whose accents stand apart."""
+    (tmp_path / "words.txt").write_bytes("\ufeffTotal\r\ncafe\u0301\r\n".encode())
+    rule = constraint(f"words:{tmp_path / 'words.txt'}")
+    assert goes(rule, "Total") and goes(rule, "café") and not goes(rule, "\ufeffTotal")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

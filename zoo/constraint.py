@@ -15,6 +15,7 @@ the texts that there may be, and does not only throw away what may not.
 from __future__ import annotations
 
 import datetime
+import unicodedata
 from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -204,8 +205,8 @@ def _one(name: str) -> Constraint:
         case "chars":
             return Characters(value)
         case "words":
-            try:
-                return Words(Path(value).read_text("utf-8").split())
+            try:  # Windows begins a file with a mark; macOS and others write a letter and its accent apart
+                return Words(unicodedata.normalize("NFC", Path(value).read_text("utf-8-sig")).split())
             except UnicodeDecodeError as error:
                 raise ValueError(f"{value}: not UTF-8 ({error}); save it as UTF-8") from None
         case "regex":
