@@ -77,6 +77,7 @@ def test_words_of_a_file_from_elsewhere(tmp_path):
         ("price", "'price' is no constraint; there are: amount, date"),
         ("chars:", "names no characters"),
         ("regex:(", "no regular expression"),
+        ("regex:", "'regex:' is no constraint"),
         ("date:x", "no constraint"),
     ],
 )

@@ -209,6 +209,6 @@ def _one(name: str) -> Constraint:
                 return Words(unicodedata.normalize("NFC", Path(value).read_text("utf-8-sig")).split())
             except UnicodeDecodeError as error:
                 raise ValueError(f"{value}: not UTF-8 ({error}); save it as UTF-8") from None
-        case "regex":
+        case "regex" if value:
             return Pattern(value)
     raise ValueError(f"{name!r} is no constraint; there are: {', '.join(NAMED)}, chars:…, words:FILE, regex:…")
