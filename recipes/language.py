@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -60,7 +61,8 @@ def _seen(texts: Iterable[str]) -> Counter[str]:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in WORD.findall(text.casefold()) if len(word) <= LONGEST_WORD]
+    plain = unicodedata.normalize("NFC", text).casefold()  # an accent that stands apart is no letter, and parts words
+    return [word for word in WORD.findall(plain) if len(word) <= LONGEST_WORD]
 
 
 def count(weights: Mapping[str, float], path: Path, states: int = STATES) -> tuple[int, int]:

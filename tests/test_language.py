@@ -87,6 +87,9 @@ def test_words_are_weighed_alike_in_a_list_and_by_how_often_in_a_text(tmp_path):
     listed.write_text("Haus\nMaus\nl'eau\n")
     text.write_text("die Maus, die Katze\nund die Maus 12a\n")
     assert counting.words(listed) == dict.fromkeys(["haus", "maus", "l", "eau"], counting.LISTED / 4)
+    apart = tmp_path / "apart.txt"
+    apart.write_text("Cafe\u0301\nrue\n", encoding="utf-8")  # as macOS writes it
+    assert set(counting.words(apart)) == {"café", "rue"}
     found = counting.words(text)
     assert found["die"] == pytest.approx(counting.SEEN * 3**0.5) and found["a"] == counting.SEEN
     (tmp_path / "raw.txt").write_bytes(b"\xff\xfe\x00")
