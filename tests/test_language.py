@@ -267,5 +267,9 @@ def test_a_language_of_ones_own_words_is_counted_and_asked(tmp_path, capsys):
     assert cli.main(["language", f"{words}:2", str(words), "--letters", "abt", "--output", str(made)]) == 0
     assert capsys.readouterr().out.strip() == f"{made}: 2 words, 3 letters, {len(language(made).gains)} pasts"
     assert language(made).letters == "abt" and language(made) is language(str(made))
+    assert cli.main(["language", str(words), "--letters", "ABT", "--output", str(tmp_path / "large.npz")]) == 0
+    assert language(tmp_path / "large.npz").letters == "abt"  # words have no case here
+    assert cli.main(["language", f"{words}:inf", "--output", str(made)]) == 1  # no number of times
+    assert "words.txt:inf" in capsys.readouterr().err
     assert cli.main(["language", str(tmp_path / "none.txt"), "--output", str(made)]) == 1
     assert "none.txt" in capsys.readouterr().err

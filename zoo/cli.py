@@ -16,6 +16,7 @@ import ast
 import io
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -886,7 +887,7 @@ def count_language(args: argparse.Namespace) -> None:
         name, _, times = given.rpartition(":")
         path, times = (name, float(times)) if name and _number(times) else (given, 1.0)
         for word, weight in language.words(Path(path)).items():
-            if not args.letters or set(word) <= set(args.letters):
+            if not args.letters or set(word) <= set(args.letters.casefold()):
                 weights[word] = weights.get(word, 0.0) + times * weight
     letters, states = language.count(weights, args.output)
     print(f"{args.output}: {len(weights):,} words, {letters} letters, {states:,} pasts")
@@ -894,7 +895,7 @@ def count_language(args: argparse.Namespace) -> None:
 
 def _number(text: str) -> bool:
     try:
-        return float(text) > 0
+        return 0 < float(text) < math.inf
     except ValueError:
         return False
 
