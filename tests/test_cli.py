@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 import zoo
+from recipes.recipe import find
 from zoo import cli, registry, weights
 from zoo.charset import Reading
 from zoo.reading import Reader
@@ -119,6 +121,9 @@ def test_card_tells_all(capsys):
     drawn = "  image (B, H, W, 3) → "
     for part in ("1911.08947", "4 183 858 trainable", "features  mobilenet_v3_large", "768, 768", drawn, "21748dd0"):
         assert part in out
+    assert cli.main(["card", "crnn_mobilenet_v3_small.french_handwriting"]) == 0
+    found = re.search(r"zoo train (\S+) --run", capsys.readouterr().out)
+    assert found and find(found[1]).model == "crnn_mobilenet_v3_small.french_handwriting"
     assert cli.main(["card", "db_mobilenet_v3_large", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["options"] == {"features": "mobilenet_v3_large", "channels": 256}
 

@@ -165,6 +165,8 @@ def test_without_released_weights_the_error_says_what_helps(tmp_path):
         weights.obtain(released(tmp_path))
     for remedy in ("weights=None", "weights=PATH", "mirror folder", "zoo train recognition.mine"):
         assert remedy in str(caught.value)
+    with pytest.raises(WeightsError, match=r"zoo train recognition\.mine_own --run"):  # as its recipe is called
+        weights.obtain(replace(released(tmp_path), name="mine.own"))
 
 
 # ---------------------------------------------------------------- network

@@ -215,7 +215,7 @@ def _lines(card: Card) -> Iterator[str]:
     for title, table in parts.items():
         yield from ("", title)
         none = "none were released" + ("; those published below are taken" if card.published else "")
-        yield from _pairs(table or {"": f"{none}; zoo train {card.task}.{card.name} --run DIR trains them"})
+        yield from _pairs(table or {"": f"{none}; zoo train {card.recipe} --run DIR trains them"})
     for title, scores in card.results.items():
         yield from ("", f"results on {title}")
         yield from _pairs(scores)

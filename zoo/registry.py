@@ -95,6 +95,11 @@ class Card:
     published: dict[str, dict[str, str]] = field(default_factory=dict)  # project → keys of PUBLISHED
     gflops: float = 0.0  # for one picture of the size in `reading`, 10⁹ additions and multiplications; 0 is unknown
 
+    @property
+    def recipe(self) -> str:
+        """What `zoo train` calls the recipe of this name, if there is one: a module has no dot in its own."""
+        return f"{self.task}.{self.name.replace('.', '_')}"
+
 
 # The keys of the file and their types, and which of them may be missing.
 PLAIN: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int)}

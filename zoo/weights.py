@@ -200,7 +200,7 @@ def _remedies(card: Card, file: str = "") -> str:
     return (
         f"What would do: zoo.load({card.name!r}, weights=None) gives the network with random ones; "
         f"zoo.load({card.name!r}, weights=PATH) takes a file or a run's folder{mirror}; "
-        f"zoo train {card.task}.{card.name} --run DIR trains them by their recipe, if zoo recipes lists one"
+        f"zoo train {card.recipe} --run DIR trains them by their recipe, if zoo recipes lists one"
     )
 
 
