@@ -14,14 +14,14 @@ from typing import Any
 
 import recipes
 
-COUNTED = "batch", "steps", "accumulate", "checkpoint_every", "validate_every", "longest", "widest"
+COUNTED = "batch", "steps", "accumulate", "checkpoint_every", "validate_every", "longest", "widest", "windows"
 SHARES = (
     "real_share", "together", "hand", "floor", "smoothing", "ema", "teacher_share", "sparsity", "hidden", "confident",
     "layer_decay",
 )  # fmt: skip
 OTHERS = (
-    "few", "easy", "warmup", "validation", "patience", "unfreeze_every", "windows", "rate", "decay", "clip", "aligned",
-    "alike", "pull", "adapt_weight", "soften",
+    "few", "easy", "warmup", "validation", "patience", "unfreeze_every", "rate", "decay", "clip", "aligned", "alike",
+    "pull", "adapt_weight",
 )  # fmt: skip
 RANGES = (  # what fields may be
     dict.fromkeys(COUNTED, (1, math.inf)) | dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(OTHERS, (0, math.inf))
@@ -96,6 +96,12 @@ class Recipe:
             if not low <= (value := getattr(self, name)) <= high:  # nor is it a number otherwise
                 bounds = f"from {low} to {high}" if high < math.inf else f"{low} or more"
                 raise ValueError(f"{name}={value}: it is {bounds}")
+        for name in ("soften", "temperature"):
+            if not (value := getattr(self, name)) > 0:
+                raise ValueError(f"{name}={value}: it is above 0, as one divides by it")
+        for name in ("size", "patch"):
+            if min(sides := getattr(self, name)) < 1:
+                raise ValueError(f"{name}={sides}: height and width are 1 or more")
         if self.bits not in (0, 8):
             raise ValueError(f"bits={self.bits}: it is 0 or 8")
         if self.validate_every % self.checkpoint_every:

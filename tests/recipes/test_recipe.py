@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -77,10 +78,15 @@ def test_values_are_read_as_the_type_of_their_field():
         ("ema=2", "ema=2.0: it is from 0 to 1"),
         ("few=-1", "few=-1: it is 0 or more"),
         ("bits=4", "bits=4: it is 0 or 8"),
+        ("windows=0", "windows=0: it is 1 or more"),
+        ("soften=0", "soften=0.0: it is above 0"),
+        ("temperature=nan", "temperature=nan: it is above 0"),
+        ("size=0,64", "size=(0, 64): height and width are 1 or more"),
+        ("patch=8,-8", "patch=(8, -8): height and width are 1 or more"),
     ],
 )
 def test_wrong_settings_are_refused(assignment, message, tmp_path, capsys):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         SMALL.override([assignment])
     command = ["train", "recognition.crnn_mobilenet_v3_small", "--run", str(tmp_path / "run"), "--set", assignment]
     assert cli.main(command) == 1
