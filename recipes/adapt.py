@@ -120,6 +120,7 @@ class Discrepancy(Lesson):
     """The discrepancy of the features of both domains; of a device's part of the batch."""
 
     pictures = ("unlabelled",)
+    compares = True
 
     def arrays(self, step: int, pixels: np.ndarray, unlabelled: np.ndarray) -> dict[str, np.ndarray]:
         return {"unlabelled": unlabelled}

@@ -50,11 +50,13 @@ class Lesson(keras.layers.Layer):
         pictures: names of the arrays (B, H, W, 3) that go through the network with the task's pictures.
         told: names of further arrays that the lesson is told.
         reads_features: whether it looks at what the backbone ends in.
+        compares: whether it compares the pictures of a device's part of the batch with each other.
     """
 
     pictures: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     reads_features = True
+    compares = False
 
     def __init__(self, recipe: Recipe, card: Card, network: keras.Model):
         super().__init__(name="lesson")

@@ -118,6 +118,7 @@ class Contrastive(Lesson):
     """Two views of a picture are alike and unlike all others of the device's part of the batch, window by window."""
 
     pictures = ("one", "other")
+    compares = True
 
     def __init__(self, recipe: Recipe, card: Card, network: keras.Model):
         super().__init__(recipe, card, network)

@@ -167,8 +167,9 @@ def assemble(
         workers: see `train`.
 
     Raises:
-        RunError: the batch cannot be shared by the devices, the weights to start with cannot be had, or batches depend
-            on what was learnt, so that no other process can make them.
+        RunError: the batch cannot be shared by the devices, or leaves each a single picture where pictures are
+            compared; the weights to start with cannot be had; or batches depend on what was learnt, so that no other
+            process can make them.
     """
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
@@ -196,8 +197,17 @@ def assemble(
     step = steps.make(learner, task.loss, optimizer, strategy, recipe.accumulate, rounded)
     if recipe.batch % (step.replicas * recipe.accumulate):
         raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
+    if recipe.batch == step.replicas * recipe.accumulate and (compared := _compared(recipe)):
+        raise RunError(f"{compared} compares the pictures of a part of the batch, which has one: raise batch")
     tune(network, step.replicas)
     return Parts(card, network, reader, optimizer, task, step, makers)
+
+
+def _compared(recipe: Recipe) -> str:
+    """What of a recipe compares pictures with each other, "adapt=mmd" or "alike=1.0"; "" where nothing does."""
+    if recipe.adapt and beside.lesson(recipe.adapt).compares:
+        return f"adapt={recipe.adapt}"
+    return f"alike={recipe.alike}" if recipe.teacher and recipe.alike else ""
 
 
 def _workers(recipe: Recipe, card: registry.Card, data: Path | None, task: Any, count: int) -> Workers:

@@ -305,6 +305,28 @@ def test_what_cannot_be_taught_says_why(card):
         beside.prepare(replace(HOW, adapt="mmd"), card, told, Shifted(), None)
 
 
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"adapt": "mmd", "batch": 1}, "adapt=mmd"),
+        ({"adapt": "contrastive", "batch": 4, "accumulate": 4}, "adapt=contrastive"),
+        ({"adapt": "", "teacher": "crnn_mobilenet_v3_small", "alike": 2.0, "batch": 1}, "alike=2.0"),
+    ],
+)
+def test_a_picture_alone_is_compared_with_none(tmp_path, monkeypatch, given, what):
+    """Of one picture in a part the discrepancy is nan, and all others are nothing to be unlike."""
+    folders.write_words(tmp_path / "theirs", 5, 2, "digits", 4)
+    monkeypatch.setattr(registry, "build", toy)
+    monkeypatch.setattr(registry, "load", toy)
+    monkeypatch.setattr(beside, "trunk", lambda network, card: network.get_layer("hidden").output)
+    how = replace(
+        HOW, model="crnn_mobilenet_v3_small", task="recipes.recognition.task", options={"charset": "digits"}, **given
+    )
+    with pytest.raises(train.RunError, match=f"{what} compares the pictures"):
+        train.assemble(how, tmp_path)
+    train.assemble(replace(how, batch=2 * how.batch), tmp_path)
+
+
 def test_pictures_are_found_without_their_labels(tmp_path):
     from PIL import Image
 
