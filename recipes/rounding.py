@@ -57,7 +57,7 @@ class Rounded(keras.Model):
     def __init__(self, learner: keras.Model, network: keras.Model):
         super().__init__(name=learner.name)
         self.learner, self.learning = learner, False
-        kept = {"trainable": False, "aggregation": "mean"}
+        kept = {"trainable": False, "aggregation": "mean", "autocast": False}
         for layer in network.layers:
             if isinstance(layer, ROUNDED):
                 name = f"{layer.name}_range"  # lowest, highest, batches seen
@@ -78,10 +78,10 @@ class Rounded(keras.Model):
             share = ops.maximum(0.01, 1 / (seen[2] + 1))
             ends = (1 - share) * seen[:2] + share * ops.stop_gradient(now)
             seen.assign(ops.concatenate([ends, seen[2:] + 1], 0))
-        low, high = ops.cast(seen[0], x.dtype), ops.cast(seen[1], x.dtype)
-        x = ops.where(seen[2] > 0, fake_values(x, low, high), x)
+        rounded = fake_values(ops.cast(x, "float32"), seen[0], seen[1])  # half precision has no room for the scales
+        x = ops.where(seen[2] > 0, ops.cast(rounded, x.dtype), x)
         state = [(variable, ops.convert_to_tensor(variable)) for variable in layer.weights]
-        kernel = fake_weights(state[0][1], narrow.output_axis(layer))
+        kernel = fake_weights(ops.cast(state[0][1], "float32"), narrow.output_axis(layer))
         with keras.StatelessScope(state_mapping=[(state[0][0], kernel), *state[1:]]):
             return plain(x, *given, **named)
 

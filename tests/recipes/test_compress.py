@@ -67,7 +67,7 @@ class Line:
 def line() -> keras.Model:
     image = keras.Input((1, 1, 4), name="image")
     x = keras.layers.Conv2D(16, 1, name="one")(image)
-    return keras.Model(image, {"logits": keras.layers.Dense(1, name="logits")(x)})
+    return keras.Model(image, {"logits": keras.layers.Dense(1, dtype="float32", name="logits")(x)})
 
 
 def test_a_rounded_network_learns_and_is_what_rounding_makes_of_its_weights():
@@ -95,6 +95,26 @@ def test_a_rounded_network_learns_and_is_what_rounding_makes_of_its_weights():
     assert np.abs(np.asarray(plain(x)["logits"])[:, 0, 0] - wanted).max() > 1e-4
     with pytest.raises(ValueError, match="bits=4"):
         rounding.prepare(4, network, network)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_rounded_network_learns_in_half_precision(policy):
+    """Ranges are of float32, and a channel whose weights are all 0 stays 0: its scale is too small for half."""
+    keras.utils.set_random_seed(0)
+    with train.precision(policy):
+        network = line()
+        learner = rounding.prepare(8, network, network)
+        adam = optimizer.make(replace(HOW, ema=0), learner)
+    kernel = network.get_layer("one").kernel
+    kernel.assign(np.where(np.arange(16) == 3, 0.0, np.asarray(kernel)))
+    doer = step.make(learner, Line().loss, adam, step.devices())
+    losses = list(doer.losses(Line(), 0, 60))
+    doer.sync()
+    assert np.mean(losses[-10:]) < 0.05 * np.mean(losses[:5])
+    ranges = [np.asarray(v) for v in learner.non_trainable_variables]
+    assert all(seen.dtype == np.float32 and seen[2] == 60 for seen in ranges)
+    x = Line().batch(999)[0]
+    assert np.isfinite(np.asarray(network(x)["logits"])).all()
 
 
 # ---------------------------------------------------------------- sparse
