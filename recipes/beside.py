@@ -97,7 +97,7 @@ class Learner(keras.Model):
     """A network and a lesson: from {"image", …} to the network's outputs for "image" and the lesson's answers."""
 
     def __init__(self, network: keras.Model, lesson: Lesson):
-        super().__init__(name=network.name)
+        super().__init__(name=network.name, dtype="float32")  # a lesson's averages, whatever the network computes in
         self.network, self.lesson = network, lesson
         self.built = True
 

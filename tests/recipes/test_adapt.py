@@ -170,7 +170,7 @@ def dot_network(hidden: int) -> tuple[keras.Model, keras.Model]:
     """(B, 1, 1, 3) → {"logits": (B, 1, 1, 1)}, and the same without the name."""
     image = keras.Input((1, 1, 3), name="image")
     x = keras.layers.Dense(hidden, name="hidden")(image)
-    logits = keras.layers.Dense(1, name="logits")(x)
+    logits = keras.layers.Dense(1, dtype="float32", name="logits")(x)
     return keras.Model(image, {"logits": logits}, name="toy"), keras.Model(image, logits)
 
 
@@ -213,17 +213,19 @@ def test_a_teacher_leads_from_what_is_known_to_what_is_near(card):
     assert max(alone) < 0.85 < 0.97 < min(helped), (alone, helped)
 
 
-def test_a_teacher_is_the_average_of_the_weights(card):
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_teacher_is_the_average_of_the_weights(card, policy):
     """θ' after steps with weights θ0, θ1, θ2 is what Tarvainen's rule gives: α = 0, 1/2, 2/3 where `ema` is above."""
     how = replace(HOW, adapt="teacher", ema=0.99)
-    network, _ = dot_network(2)
-    learner, taught = beside.prepare(how, card, network, Shifted(), None)
+    with train.precision(policy):
+        network, _ = dot_network(2)
+        learner, taught = beside.prepare(how, card, network, Shifted(), None)
     seen = []
     for number in range(3):
         pixels, targets = taught.batch(number)
         kernel = network.get_layer("logits").kernel
-        kernel.assign(np.full((2, 1), number**2, "float32"))
-        seen.append(number**2)
+        kernel.assign(np.full((2, 1), number**2 + 1e-4, "float32"))  # more digits than half precision has
+        seen.append(number**2 + 1e-4)
         learner({"image": pixels, **{name: targets[name] for name in taught.told}}, training=True)
     average = next(v for v in learner.lesson.averages if v.path.endswith("logits.kernel"))
     np.testing.assert_allclose(np.asarray(average), np.mean(seen), rtol=1e-5)
