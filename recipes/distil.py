@@ -16,6 +16,7 @@ from recipes import losses
 from recipes.data.pipeline import Batch
 from recipes.recipe import Recipe
 from zoo import registry
+from zoo.charset import Charset
 
 FEATURES = "features"  # the output that is added to a network
 
@@ -68,7 +69,16 @@ def prepare(recipe: Recipe, network: keras.Model, task: Any) -> tuple[keras.Mode
         raise ValueError(
             f"teacher={recipe.teacher}: it has {theirs} classes and {recipe.model} {ours}; they must be the same"
         )
+    if (charset := getattr(task, "charset", None)) and charset.characters != _alphabet(recipe.teacher):
+        raise ValueError(
+            f"teacher={recipe.teacher}: its classes are of another alphabet than those of {recipe.model}; they must be "
+            "the same characters in the same order"
+        )
     return with_features(network, recipe.alike), Distilled(task, with_features(teacher, recipe.alike), recipe)
+
+
+def _alphabet(teacher: str) -> str:
+    return Charset(registry.card(teacher).options["charset"]).characters
 
 
 def with_features(network: keras.Model, wanted: float) -> keras.Model:

@@ -11,6 +11,7 @@ import pytest
 from recipes import distil, losses, optimizer, step
 from recipes.recipe import Recipe
 from zoo import registry
+from zoo.charset import Charset
 
 HOW = Recipe(model="student", task="", rate=0.02, warmup=0, steps=200, ema=0, decay=0, teacher="teacher")
 
@@ -112,6 +113,18 @@ def test_a_task_with_a_teacher_is_still_the_task(teacher):
 def test_a_teacher_of_another_alphabet_is_refused(teacher):
     with pytest.raises(ValueError, match="teacher=teacher: it has 4 classes and student 5"):
         distil.prepare(HOW, small(6, 5), Task())
+
+
+def test_a_teacher_of_as_many_other_characters_is_refused(teacher, monkeypatch):
+    """What it calls a "b" is another's "c": the number of classes does not tell."""
+    known = replace(registry.card("crnn_mobilenet_v3_small"), options={"charset": "abc"})
+    monkeypatch.setattr(registry, "card", lambda name: known)
+    task = Task()
+    task.charset = Charset("abc")
+    assert distil.prepare(HOW, small(6), task)[1].teacher is teacher
+    task.charset = Charset("acb")
+    with pytest.raises(ValueError, match="teacher=teacher: its classes are of another alphabet than those of student"):
+        distil.prepare(HOW, small(6), task)
 
 
 def test_a_spotter_asks_no_teacher():
