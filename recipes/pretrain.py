@@ -270,8 +270,10 @@ def make(recipe: Recipe, card: Card, data: Path | None) -> Any:
     """The task of a recipe of pretraining.
 
     Raises:
-        ValueError: the recipe's lesson is none that needs no labels.
+        ValueError: the recipe's lesson is none that needs no labels, or it asks for what a backbone alone does without.
     """
     if recipe.adapt not in ("contrastive", "masked"):
         raise ValueError(f"adapt={recipe.adapt}: pretraining is contrastive or masked")
+    if wrong := next((name for name in ("teacher", "bits") if getattr(recipe, name)), ""):
+        raise ValueError(f"{wrong}={getattr(recipe, wrong)}: a backbone is pretrained by itself; take {wrong}= out")
     return Task(recipe, card, data)

@@ -224,5 +224,8 @@ def test_recipes_of_pretraining_are_listed_and_refuse_what_needs_labels():
         assert recipe.find(name).task == "recipes.pretrain"
     with pytest.raises(ValueError, match="adapt=mmd: pretraining is contrastive or masked"):
         pretrain.make(replace(LINES, adapt="mmd"), registry.card(LINES.model), None)
+    for unheard in ({"teacher": "crnn_vgg16_bn"}, {"bits": 8}):
+        with pytest.raises(ValueError, match="a backbone is pretrained by itself; take (teacher|bits)= out"):
+            pretrain.make(replace(LINES, adapt="masked", **unheard), registry.card(LINES.model), None)
     with pytest.raises(ValueError, match="lenet5 is for classification"):
         pretrain.make(replace(LINES, model="lenet5"), registry.card("lenet5"), None)
