@@ -138,8 +138,13 @@ def prepare(recipe: Recipe, card: Card, network: keras.Model, task: Any, data: P
     """The learner and the task with the recipe's lesson; both as they are where it has none.
 
     Raises:
-        ValueError: there is no such lesson, the target holds no pictures, or the network cannot be taught by them.
+        ValueError: there is no such lesson, or none for the target; the target holds no pictures, or the network cannot
+            be taught by them.
     """
+    if not recipe.adapt and recipe.target:
+        raise ValueError(
+            f"target={recipe.target} is looked at by a lesson alone: give one of {', '.join(LESSONS)} as adapt="
+        )
     if not recipe.adapt:
         return network, task
     if isinstance(network.input, dict) or not hasattr(task, "unlabelled"):
