@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes import recipe, train
+from recipes import pretrain, recipe, train
 from recipes.data import datasets
 from recipes.recipe import Recipe
 from recipes.release import replace_data, stored_recipe
@@ -55,8 +55,13 @@ def finetuning(model: str, data: Sequence[Path], replay: Sequence[Path] = (), ch
         data: folders of data sets, of which `train` is learnt.
         replay: folders of data sets that stand for what the model knew, beside synthetic samples.
         characters: to add to a recognizer's alphabet; those that it has stay where they are.
+
+    Raises:
+        ValueError: no recipe is known of the model, or it is a backbone that was pretrained.
     """
     base = recipe_of(model)
+    if base.task == pretrain.__name__:
+        raise ValueError(f"{model} is a backbone alone; go on with zoo train RECIPE --run DIR --start {model}")
     if characters:
         known = Charset(registry.card(model).options["charset"]).characters
         added = "".join(character for character in dict.fromkeys(characters) if character not in known)

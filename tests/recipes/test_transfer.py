@@ -122,6 +122,13 @@ def test_finetuning_learns_from_nothing_that_the_run_learnt_from(tmp_path):
     )
 
 
+def test_a_pretrained_backbone_is_no_model_to_go_on_from(tmp_path):
+    how = replace(SMALL, task="recipes.pretrain", adapt="masked")
+    (tmp_path / "recipe.json").write_text(json.dumps(asdict(how)))
+    with pytest.raises(ValueError, match="is a backbone alone; go on with zoo train RECIPE --run DIR --start"):
+        transfer.finetuning(str(tmp_path), [tmp_path / "mine"])
+
+
 def test_finetuning_mixes_the_target_with_what_was_known(tmp_path):
     mine, theirs = (
         folders.write_words(tmp_path / name, seed, 40, "digits") for seed, name in enumerate(("mine", "theirs"))
