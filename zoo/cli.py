@@ -750,13 +750,14 @@ def add_report(subparsers) -> None:
 
 def report(args: argparse.Namespace) -> None:
     with _hushed(args.traceback):
-        from recipes import release, train
+        from recipes import pretrain, release, train
         from recipes import report as reports
 
     how, card = release.stored_recipe(args.folder), registry.card(args.folder)
     _tell_left_out(how, args.data)
     task = train.make_task(how, card, args.data)
-    print(reports.write(args.folder, how, task, registry.load(args.folder)))
+    network = None if isinstance(task, pretrain.Task) else registry.load(args.folder)  # a backbone reads nothing
+    print(reports.write(args.folder, how, task, network))
 
 
 # ---------------------------------------------------------------- evaluate

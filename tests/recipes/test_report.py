@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import types
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import keras
@@ -181,6 +182,18 @@ def tiny() -> keras.Model:
     x = keras.layers.Flatten(name="flat")(keras.layers.Rescaling(1 / 255, name="scale")(image))
     logits = keras.layers.Dense(zoo.card("lenet5").options["classes"], name="classes")(x)
     return keras.Model(image, {"logits": logits}, name="lenet5")
+
+
+def test_a_pretrained_backbone_has_a_report_of_curves_and_scores(tmp_path, capsys):
+    """Its weights are of no whole network, and are not asked for."""
+    how = recipe.find("pretraining.crnn_mobilenet_v3_small_masked")
+    (tmp_path / "recipe.json").write_text(json.dumps(asdict(how)))
+    made = {"file": "weights.safetensors", "data": ["words"], "seconds": 60.0, "device": "cpu", "version": "0"}
+    scores = {"validation": {"score": -0.25, "step": 3.0}}
+    card = replace(zoo.card(how.model), weights=made, results=scores, published={})
+    registry.write_card(card, tmp_path / "card.toml")
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert "score -0.2500 after 3 of" in (tmp_path / "report.html").read_text()
 
 
 def test_a_folder_that_is_no_run_has_no_report(tmp_path, capsys):
