@@ -68,12 +68,14 @@ def release(
         folder: of the cards; by default that of the package.
 
     Raises:
-        ReleaseError: the weights in the file score lower than those of the run.
+        ReleaseError: the weights in the file score lower than those of the run, or the name is a path.
         UnknownName, CardError, WeightsError: the folder holds no finished validation, or other weights than it says.
     """
     run, folder = Path(run), folder or registry.CARDS
     trained, how = registry.card(run), stored_recipe(run)
     name = name or how.model
+    if Path(name).name != name:
+        raise ReleaseError(f"{name!r} is a path, as of a model that zoo compress wrote; give a name by --name")
     network = registry.load(run)
     image = picture(trained.task)
     exact = logits(network, image)

@@ -138,6 +138,15 @@ def test_another_name_and_no_run(run, cards, monkeypatch, capsys):
         release.check("crnn_mobilenet_v3_small")
 
 
+def test_a_run_of_a_model_in_a_folder_needs_a_name(run, cards, tmp_path):
+    """One that was pruned, say: named after its path it would be written there, and not among the models."""
+    how = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(how | {"model": str(tmp_path / "narrow")}))
+    with pytest.raises(release.ReleaseError, match="narrow' is a path, .*give a name by --name"):
+        release.release(run)
+    assert not list(tmp_path.glob("narrow*"))
+
+
 def test_golden_pictures_are_as_tasks_take_them():
     assert release.picture("recognition").shape == (1, 32, 128, 3)
     assert release.picture("detection").shape == (1, 128, 128, 3)
