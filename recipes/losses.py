@@ -82,13 +82,16 @@ def permuted(target: dict, logits):
 def distillation(teacher, logits, temperature: float = 1.0):
     """τ² · KL(teacher ‖ student) of softened classes, averaged over the steps. Hinton et al. 2015, arXiv:1503.02531.
 
-    τ² keeps gradients as large as those of labels, whatever the temperature (section 2).
+    τ² keeps gradients as large as those of labels, whatever the temperature (section 2). A single logit, as of maps of
+    text, is that of one class of two.
 
     Args:
         teacher: logits (B, …, K); no gradient flows to them.
         logits: (B, …, K).
         temperature: τ, by which both are divided.
     """
+    if logits.shape[-1] == 1:
+        teacher, logits = (ops.concatenate([z, ops.zeros_like(z)], -1) for z in (teacher, logits))
     known = ops.log_softmax(ops.stop_gradient(teacher) / temperature)
     divergence = ops.sum(ops.exp(known) * (known - ops.log_softmax(logits / temperature)), -1)
     return temperature**2 * ops.mean(ops.reshape(divergence, (ops.shape(logits)[0], -1)), -1)

@@ -56,6 +56,13 @@ def test_distillation_by_hand():
     np.testing.assert_allclose(value, [(0.25 * np.log(0.5) + 0.75 * np.log(1.5)) / 2], rtol=1e-5)
 
 
+def test_a_single_logit_is_one_class_of_two():
+    """As above, of maps (B, H, W, 1): a teacher's ln 1/3 is 1/4, a student's 0 a half."""
+    teacher, logits = np.full((1, 2, 3, 1), -np.log(3), "float32"), np.zeros((1, 2, 3, 1), "float32")
+    value = np.asarray(losses.distillation(teacher, logits))
+    np.testing.assert_allclose(value, [0.25 * np.log(0.5) + 0.75 * np.log(1.5)], rtol=1e-5)
+
+
 def test_distillation_keeps_its_height_at_high_temperatures():
     """For τ → ∞ it is the variance of the logits' differences over 2 K (section 2.1 of the paper)."""
     rng = np.random.default_rng(0)
