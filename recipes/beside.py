@@ -24,6 +24,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from recipes import losses
 from recipes.data import datasets
 from recipes.data.pipeline import Batch
 from recipes.recipe import Recipe
@@ -131,7 +132,7 @@ class Taught:
 
     def loss(self, targets: dict, outputs: dict):
         """(B,): L_task + w · L_lesson."""
-        return self.task.loss(targets, outputs) + self.lesson.recipe.adapt_weight * self.lesson.loss(outputs)
+        return losses.whole(self.task.loss(targets, outputs)) + self.lesson.recipe.adapt_weight * self.lesson.loss(outputs)
 
 
 def prepare(recipe: Recipe, card: Card, network: keras.Model, task: Any, data: Path | None) -> tuple[keras.Model, Any]:

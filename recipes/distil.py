@@ -46,7 +46,7 @@ class Distilled:
         """(B,): (1 - w) · L_task + w · L_logits + v · L_features."""
         known = self.teacher(targets["image"], training=False)
         share = self.recipe.teacher_share
-        loss = (1 - share) * self.task.loss(targets, outputs)
+        loss = (1 - share) * losses.whole(self.task.loss(targets, outputs))
         loss += share * losses.distillation(known["logits"], outputs["logits"], self.recipe.soften)
         if self.recipe.alike:
             loss += self.recipe.alike * losses.similarity(known[FEATURES], outputs[FEATURES])

@@ -7,6 +7,11 @@ from collections.abc import Callable
 from keras import ops
 
 
+def whole(loss):
+    """(B,): a loss, or the sum of its parts by name."""
+    return sum(loss.values()) if isinstance(loss, dict) else loss
+
+
 def ctc(target: dict, logits):
     """Connectionist temporal classification, per character. Graves et al. 2006, doi:10.1145/1143844.1143891, eq. 8.
 

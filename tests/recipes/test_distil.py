@@ -117,6 +117,17 @@ def test_a_task_with_a_teacher_is_still_the_task(teacher):
     assert plain is network and isinstance(own, Task)
 
 
+def test_a_task_whose_loss_has_parts_asks_a_teacher_too(teacher):
+    """As that of tables has; the sum counts."""
+    network, plain = distil.prepare(HOW, small(6), Task())
+    _, parted = distil.prepare(HOW, small(6), Task())
+    loss = parted.task.loss
+    parted.task.loss = lambda targets, outputs: {name: 0.5 * loss(targets, outputs) for name in ("cls", "iou")}
+    pixels = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+    targets, outputs = {"image": pixels, "y": np.zeros(3, "float32")}, network(pixels)
+    np.testing.assert_allclose(*(np.asarray(task.loss(targets, outputs)) for task in (parted, plain)), rtol=1e-6)
+
+
 def test_a_teacher_of_another_alphabet_is_refused(teacher):
     with pytest.raises(ValueError, match="teacher=teacher: it has 4 classes and student 5"):
         distil.prepare(HOW, small(6, 5), Task())
