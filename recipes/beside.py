@@ -132,7 +132,8 @@ class Taught:
 
     def loss(self, targets: dict, outputs: dict):
         """(B,): L_task + w · L_lesson."""
-        return losses.whole(self.task.loss(targets, outputs)) + self.lesson.recipe.adapt_weight * self.lesson.loss(outputs)
+        taught = self.lesson.recipe.adapt_weight * self.lesson.loss(outputs)
+        return losses.whole(self.task.loss(targets, outputs)) + taught
 
 
 def prepare(recipe: Recipe, card: Card, network: keras.Model, task: Any, data: Path | None) -> tuple[keras.Model, Any]:
