@@ -319,6 +319,8 @@ def test_what_cannot_be_taught_says_why(card):
 def test_a_picture_alone_is_compared_with_none(tmp_path, monkeypatch, given, what):
     """Of one picture in a part the discrepancy is nan, and all others are nothing to be unlike."""
     folders.write_words(tmp_path / "theirs", 5, 2, "digits", 4)
+    known = registry.card("crnn_mobilenet_v3_small")
+    monkeypatch.setattr(registry, "card", lambda name: replace(known, options={**known.options, "charset": "digits"}))
     monkeypatch.setattr(registry, "build", toy)
     monkeypatch.setattr(registry, "load", toy)
     monkeypatch.setattr(beside, "trunk", lambda network, card: network.get_layer("hidden").output)
