@@ -102,6 +102,22 @@ def test_a_spotter_reads_crops_of_any_sizes():
     assert spotter().recognize([]) == []
 
 
+@pytest.mark.parametrize(("wide", "looked"), [(5, False), (2, True)])
+def test_a_page_of_few_wide_words_is_not_looked_at_on_its_side(wide, looked):
+    """Seven words that are hardly read, as on a photograph; where most are high, the page may lie on its side."""
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], "float32")
+    boxes = np.array([corners * ((60, 20) if i < wide else (20, 22)) + (10, 40 * i) for i in range(7)], "float32")
+    seen = []
+
+    def find(pixels):
+        seen.append(pixels.shape)
+        return np.zeros((0, 4, 2), "float32"), np.zeros(0)
+
+    readings = [Reading("ab", 0.04, (0.2, 0.2))] * 7
+    assert righting.misread(np.zeros((300, 400, 3), "uint8"), boxes, readings, find, lambda crops: []) == 0
+    assert bool(seen) == looked
+
+
 def test_pages_that_are_said_to_be_upright_are_read_as_they_come():
     lying = np.ascontiguousarray(np.rot90(page(), 2))
     read = Reader(find, Recognizer(), upright=True).read(lying).pages[0]

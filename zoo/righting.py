@@ -23,6 +23,7 @@ WELL = 2.0  # sure characters for each box from which a page is upright
 ASIDE = 0.8  # below it a page may lie on its side
 CLEARLY = 2.0  # so many times as many sure characters another way up must have
 ENOUGH = 12.0  # sure characters that it must have at that: of little text, less tells nothing
+FEW, WIDE, LEVEL = 30, 1.5, 0.6  # boxes, width over height, and the share of so wide ones: see `_plainly_level`
 FEWEST = 8  # boxes by which it is told that a page is upside down, or would read well on its side
 WIDEST = 12  # boxes that are read upside down to compare
 SAMPLE = 16  # boxes that are read on a page that may lie on its side
@@ -52,7 +53,7 @@ def misread(
     each = level / max(1, len(boxes))
     if each >= WELL:
         return 0
-    if each < ASIDE:
+    if each < ASIDE and not _plainly_level(boxes):
         band = _band(np.rot90(pixels, 1))
         others, _ = find(band)
         count = min(len(others), SAMPLE) if len(others) >= FEWEST else 0
@@ -63,6 +64,12 @@ def misread(
         if max(there, over) > max(ENOUGH, len(others) * max(ASIDE, CLEARLY * each)):
             return 3 if there > over else 1
     return 2 if len(boxes) >= FEWEST and _upside_down(pixels, boxes, readings, recognize) else 0
+
+
+def _plainly_level(boxes: np.ndarray) -> bool:
+    """True of few boxes that are mostly wide: on a page on its side words are high, or taken for many single signs."""
+    wide, high = geometry.sides(boxes)
+    return 0 < len(boxes) < FEW and float(np.mean(wide > WIDE * high)) > LEVEL
 
 
 def running(boxes: np.ndarray, readings: Sequence[Reading]) -> tuple[float, float, float]:
