@@ -48,7 +48,9 @@ class Recipe:
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
     together: float = 0.0  # share of what is read that is neighbouring words; the alphabet has a space then
-    hand: float = 0.0  # share of words as by other hands: synthetic in fonts of writing, real ones bent and slanted
+    hand: float = (
+        0.0  # share of words as by other hands: synthetic in fonts of writing, real ones slanted and stretched
+    )
     aligned: float = 0.0  # weight of a recognizer's loss on the places of synthetic characters; it learns sooner
     widest: int = 256  # pixels of a recognizer's strips at most
 

@@ -115,26 +115,10 @@ def slanted(image: np.ndarray, slant: float, stretch: float, sway: np.ndarray) -
     return cv2.remap(image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def bent(image: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """An image (H, W, 3) whose strokes bend: elastic distortion, Simard et al. 2003, section 2.
-
-    Args:
-        image: beyond its edges its border is repeated.
-        shifts: (h, w, 2) parts of the height by which it is seen further right and down at places of a coarse grid,
-            smooth in between.
-    """
-    height, width = image.shape[:2]
-    moves = height * cv2.resize(shifts.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    places = x + moves[..., 0], y + moves[..., 1]
-    return cv2.remap(image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
 def another_hand(image: np.ndarray, rng: Rng) -> np.ndarray:
-    """A line of writing as another hand with another pen would have it: slant, width, base line, curves, strokes."""
+    """A line of writing as another hand with another pen would have it: slant, width, base line, weight of strokes."""
     places = max(2, image.shape[1] // (2 * image.shape[0]))
     image = slanted(image, rng.uniform(-0.4, 0.4), np.exp(rng.uniform(-0.3, 0.3)), rng.normal(0, 0.04, places))
-    image = bent(image, rng.normal(0, 0.04, (4, max(4, 4 * image.shape[1] // image.shape[0]), 2)))
     draw, size = rng.random(), (2, 2) if image.shape[0] < 48 else (3, 3)
     if draw < 0.2:
         image = cv2.erode(image, np.ones(size, np.uint8))

@@ -224,20 +224,6 @@ def test_writing_is_slanted_stretched_and_swayed():
     np.testing.assert_array_equal(augment.slanted(level, 0, 1.0, np.zeros(2)), level)
 
 
-def test_strokes_are_bent():
-    """A column of ink: seen a quarter of the height further left everywhere, it moves right; below alone, it bends."""
-    image = np.full((40, 60, 3), 255, np.uint8)
-    image[:, 20:24] = 0
-    shifts = np.zeros((4, 3, 2))
-    np.testing.assert_array_equal(augment.bent(image, shifts), image)
-    np.testing.assert_array_equal(augment.bent(image, shifts - [0.25, 0]), np.roll(image, 10, 1))
-    np.testing.assert_array_equal(augment.bent(image[:, :40].swapaxes(0, 1), shifts - [0, 0.25])[30:34], 0)
-    shifts[2:, :, 0] = -0.25
-    middles = (255 - augment.bent(image, shifts)[:, :, 0].astype(float)) @ np.arange(60) / (4 * 255)
-    np.testing.assert_allclose(middles[[4, -5]], [21.5, 31.5], atol=1.2)
-    assert np.abs(np.diff(middles)).max() < 1.5  # a curve, not a step
-
-
 def test_another_hand_is_drawn_and_keeps_the_height():
     image = np.random.default_rng(0).integers(0, 256, (40, 200, 3)).astype("uint8")
     drawn = [augment.another_hand(image, np.random.default_rng(seed)) for seed in (1, 1, 2, 3)]
