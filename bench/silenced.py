@@ -24,11 +24,7 @@ PARTS = {  # layers, and the axes over which the mean is taken
     "scales": (("fusion_weights",), (1, 2)),
     "channels": (("attention_channel_gate",), (3,)),
     "places": (("attention_spatial_conv",), (1, 2)),
-    "all attention": (("fusion_weights", "attention_channel_gate", "attention_spatial_conv"), (1, 2, 3)),
-    "context and attention": (
-        ("context_enlarged", "fusion_weights", "attention_channel_gate", "attention_spatial_conv"),
-        (1, 2),
-    ),
+    "context, scales, places": (("context_enlarged", "fusion_weights", "attention_spatial_conv"), (1, 2)),
 }
 
 

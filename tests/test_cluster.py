@@ -89,7 +89,7 @@ def test_a_part_read_twice_at_once_is_the_same_part(folder, tmp_path):
     assert len(other.reader.widths) == 0 and len(lines(tmp_path / "out")) == 12
 
 
-@pytest.mark.parametrize("form", cluster.FORMATS)
+@pytest.mark.parametrize("form", ["jsonl", pytest.param("parquet", marks=pytest.mark.ray)])  # which brings pyarrow
 def test_a_name_that_is_no_utf8(tmp_path, form):
     name = os.fsdecode(b"caf\xe9.png")
     (tmp_path / name).write_bytes(cv2.imencode(".png", np.full((40, 100, 3), 255, "uint8"))[1].tobytes())
