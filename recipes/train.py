@@ -35,7 +35,7 @@ from recipes import step as steps
 from recipes.data import preprocessing
 from recipes.data.workers import Workers
 from recipes.recipe import Recipe
-from recipes.surgery import graft
+from recipes.surgery import graft, grow
 from zoo import registry, weights
 from zoo.charset import Charset
 from zoo.files import replacing
@@ -402,8 +402,8 @@ def _json(recipe: Recipe, data: Path | None) -> str:
 def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
     """Gives a network the weights of a card, a run, or a file; those of another alphabet are moved to its own.
 
-    A file may hold the backbone alone, and of another architecture what fits by path and shape is taken, which is the
-    backbone, too; the rest stays random, and is counted.
+    A network with more channels grows out of them. A file may hold the backbone alone, and of another architecture what
+    fits by path and shape is taken, which is the backbone, too; the rest stays random, and is counted.
 
     Raises:
         RunError: the weights cannot be had.
@@ -425,6 +425,11 @@ def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
     elif "charset" in old.options and "charset" in card.options:
         before, after = (Charset(one.options["charset"]) for one in (old, card))
         tensors = tensors if before.characters == after.characters else graft(network, tensors, before, after)
+    if misfits := {name for name, tensor in tensors.items() if own.get(name) != tensor.shape}:
+        if grown := grow(network, tensors):
+            more, known = len(own.keys() - tensors.keys()), len(tensors)
+            print(f"{path}: {card.name} grows out of it: {len(misfits)} of {known} variables are larger, {more} more")
+            tensors = grown
     weights.assign(network, tensors, strict=not tensors.keys() < own.keys())
     if random := len(own.keys() - tensors.keys()):
         print(f"{path}: {random} of {len(own)} variables are not in it and begin at random", file=sys.stderr)

@@ -32,6 +32,7 @@ BACKBONES: dict[str, Callable] = {
     "hrnet_test": partial(hrnet, width=4, modules=(1, 1, 1), stem=4, depth=1),
     "mobilenet_v3_small": partial(mobilenet_v3, variant="small"),
     "mobilenet_v3_large": partial(mobilenet_v3, variant="large"),
+    "mobilenet_v3_medium_r": partial(mobilenet_v3, variant="medium", rectangular=True),
     "mobilenet_v3_small_r": partial(mobilenet_v3, variant="small", rectangular=True),
     "mobilenet_v3_large_r": partial(mobilenet_v3, variant="large", rectangular=True),
     "mobilenet_v3_test": partial(mobilenet_v3, variant="test"),

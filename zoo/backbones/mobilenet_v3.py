@@ -24,6 +24,7 @@ class Block(NamedTuple):
     squeeze: bool
     activation: str
     stride: int
+    name: str = ""  # "block" and its place, unless told
 
 
 RE, HS = "relu", "hard_silu"
@@ -58,6 +59,24 @@ BLOCKS = {
         Block(5, 288, 96, True, HS, 2),
         Block(5, 576, 96, True, HS, 1),
         Block(5, 576, 96, True, HS, 1),
+    ),
+    # For text: "small" with wider and further blocks where letters are still whole. Those that both have are named alike,
+    # so that the larger network can grow out of the smaller one's weights (`recipes.surgery.grow`).
+    "medium": (
+        Block(3, 16, 32, True, RE, 2),
+        Block(3, 96, 32, False, RE, 1, "block1b"),
+        Block(3, 96, 32, False, RE, 1, "block1c"),
+        Block(3, 128, 48, False, RE, 2, "block2"),
+        Block(3, 144, 48, False, RE, 1, "block3"),
+        Block(5, 192, 48, True, HS, 1, "block3b"),
+        Block(5, 192, 64, True, HS, 2, "block4"),
+        Block(5, 256, 64, True, HS, 1, "block5"),
+        Block(5, 256, 64, True, HS, 1, "block6"),
+        Block(5, 256, 72, True, HS, 1, "block7"),
+        Block(5, 256, 72, True, HS, 1, "block8"),
+        Block(5, 320, 112, True, HS, 2, "block9"),
+        Block(5, 576, 112, True, HS, 1, "block10"),
+        Block(5, 576, 112, True, HS, 1, "block11"),
     ),
     # A few narrow blocks with all that the others have, for tests.
     "test": (
@@ -114,6 +133,6 @@ def mobilenet_v3(image, variant: str, rectangular: bool = False, dilated: int = 
         stride = (2, 1) if index in narrow else (block.stride, block.stride)
         if index in dense:
             stride, dilation = (1, 1), 2 * dilation
-        x = inverted_residual(x, block, stride, f"block{index + 1}", dilation)
+        x = inverted_residual(x, block, stride, block.name or f"block{index + 1}", dilation)
     x = conv_bn(x, 6 * blocks[-1].filters, 1, "head", activation="hard_silu", **NORM)
     return [*features[-3:], x]
