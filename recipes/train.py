@@ -425,11 +425,14 @@ def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
     elif "charset" in old.options and "charset" in card.options:
         before, after = (Charset(one.options["charset"]) for one in (old, card))
         tensors = tensors if before.characters == after.characters else graft(network, tensors, before, after)
-    if misfits := {name for name, tensor in tensors.items() if own.get(name) != tensor.shape}:
-        if grown := grow(network, tensors):
-            more, known = len(own.keys() - tensors.keys()), len(tensors)
-            print(f"{path}: {card.name} grows out of it: {len(misfits)} of {known} variables are larger, {more} more")
-            tensors = grown
+    misfits = [name for name, tensor in tensors.items() if own.get(name) != tensor.shape]
+    if misfits and (grown := grow(network, tensors)):
+        more = len(own.keys() - tensors.keys())
+        print(
+            f"{path}: {card.name} grows out of it: {len(misfits)} of {len(tensors)} variables are larger, {more} new",
+            file=sys.stderr,
+        )
+        tensors = grown
     weights.assign(network, tensors, strict=not tensors.keys() < own.keys())
     if random := len(own.keys() - tensors.keys()):
         print(f"{path}: {random} of {len(own)} variables are not in it and begin at random", file=sys.stderr)

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import zoo
 from recipes import surgery, train, transfer
@@ -18,6 +19,7 @@ from recipes.recipe import Recipe
 from recipes.recognition import task as recognition
 from zoo import registry, weights
 from zoo.charset import Charset, Reading
+from zoo.recognition.crnn import crnn
 
 SMALL = Recipe(
     model="crnn_mobilenet_v3_small",
@@ -77,6 +79,76 @@ def test_what_is_no_matter_of_the_alphabet_stays_an_error():
     wide = {**tensors(old), "hidden/kernel": np.zeros((3, 9), "float32")}
     with pytest.raises(ValueError, match=r"hidden/kernel \(3, 4\) in the network, \(3, 9\) given"):
         weights.assign(new, surgery.graft(new, wide, Charset("abe"), Charset("abcd")))
+
+
+@pytest.fixture(scope="module")
+def grown() -> tuple[keras.Model, keras.Model]:
+    """A recognizer whose averages are not those that it began with, and the larger one grown out of it."""
+    keras.utils.set_random_seed(0)
+    how = {"charset": "digits", "units": 8}
+    small, large = (crnn(features=f"mobilenet_v3_{size}_r", **how) for size in ("small", "medium"))
+    random = np.random.default_rng(0)
+    for variable in small.weights:
+        variable.assign(variable * random.uniform(0.8, 1.2, variable.shape) + random.uniform(0, 0.05, variable.shape))
+    weights.assign(large, surgery.grow(large, tensors(small)))
+    return small, large
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_larger_network_does_at_first_what_the_smaller_did(grown, training):
+    small, large = grown
+    strips = np.random.default_rng(1).integers(0, 256, (4, 32, 64, 3)).astype("float32")
+    before, after = (np.asarray(network(strips, training=training)["logits"]) for network in grown)
+    assert np.ptp(before, 0).max() > 1e-3  # these weights tell pictures apart
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    assert large.count_params() > small.count_params()
+
+
+def test_a_grown_network_learns_with_all_of_it(grown):
+    """Once the first steps are made, what the smaller network does not have has gradients in every variable."""
+    small, large = grown
+    strips = np.random.default_rng(1).integers(0, 256, (4, 32, 64, 3)).astype("float32")
+    goal = np.random.default_rng(2).normal(size=(4, 16, 11)).astype("float32")
+    old = {variable.path: tuple(variable.shape) for variable in small.weights}
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean((large(strips, training=True)["logits"] - goal) ** 2)
+        gradients = tape.gradient(loss, [variable.value for variable in large.trainable_variables])
+        for variable, gradient in zip(large.trainable_variables, gradients, strict=True):
+            variable.assign_sub(0.1 * gradient)
+    for variable, gradient in zip(large.trainable_variables, gradients, strict=True):
+        more = np.abs(np.asarray(gradient))
+        if old.get(variable.path) != tuple(variable.shape):
+            more[tuple(map(slice, old.get(variable.path, (0,))))] = 0
+            assert more.max() > 0, variable.path
+
+
+def test_what_is_no_larger_network_does_not_grow(grown):
+    small, large = grown
+    assert surgery.grow(small, tensors(large)) is None
+    wider = crnn(features="mobilenet_v3_small_r", charset="digits", units=9)
+    assert surgery.grow(wider, tensors(small)) is None  # gates stand side by side
+    assert surgery.grow(large, {**tensors(small), "elsewhere/kernel": np.zeros(3)}) is None
+
+
+def test_a_run_grows_out_of_a_smaller_network(tmp_path, monkeypatch, capsys):
+    """The last layer of columns has twice as many channels; the run says so, and reads as the smaller one does."""
+    train.train(SMALL, tmp_path / "small", verbose=False)
+
+    def build(name, **options):
+        image = keras.Input((32, None, 3), name="image")
+        x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+        x = keras.layers.Conv2D(16, (32, 8), strides=(32, 4), padding="same", activation="relu", name="columns")(x)
+        x = keras.layers.Dense(11, dtype="float32", name="logits")(x)
+        return keras.Model(image, {"logits": keras.layers.Reshape((-1, 11), name="steps")(x)}, name="toy")
+
+    monkeypatch.setattr(registry, "build", build)
+    small = weights.read(tmp_path / "small" / "weights.safetensors")
+    train.train(replace(SMALL, start=str(tmp_path / "small"), rate=1e-9, decay=0.0), tmp_path / "large", verbose=False)
+    large = weights.read(tmp_path / "large" / "weights.safetensors")
+    np.testing.assert_allclose(large["columns/kernel"][..., :8], small["columns/kernel"], atol=1e-6)
+    np.testing.assert_allclose(large["logits/kernel"][8:], 0, atol=1e-6)
+    assert "grows out of it: 3 of 4 variables are larger, 0 new" in capsys.readouterr().err
 
 
 def test_a_run_begins_with_another_alphabet(tmp_path):

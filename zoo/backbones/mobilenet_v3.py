@@ -60,8 +60,8 @@ BLOCKS = {
         Block(5, 576, 96, True, HS, 1),
         Block(5, 576, 96, True, HS, 1),
     ),
-    # For text: "small" with wider and further blocks where letters are still whole. Those that both have are named alike,
-    # so that the larger network can grow out of the smaller one's weights (`recipes.surgery.grow`).
+    # For text: "small" with wider and further blocks where letters are still whole. Blocks that both have are named
+    # alike, so that the larger network can grow out of the smaller one's weights (`recipes.surgery.grow`).
     "medium": (
         Block(3, 16, 32, True, RE, 2),
         Block(3, 96, 32, False, RE, 1, "block1b"),
