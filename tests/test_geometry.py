@@ -52,6 +52,16 @@ def test_iou_is_that_of_shapely(one, other):
     assert geometry.iou(first, second) == pytest.approx(expected, abs=5e-3)
 
 
+def test_a_closer_look_by_hand():
+    """A word 32 high loses two rows above and below; one that runs down the page, at its right and left."""
+    level = np.array([[10, 20], [90, 20], [90, 52], [10, 52]], "float32")
+    downward = np.array([[52, 10], [52, 90], [20, 90], [20, 10]], "float32")
+    found = geometry.closer(np.stack([level, downward]))
+    assert found[0].tolist() == [[10, 22], [90, 22], [90, 50], [10, 50]]
+    assert found[1].tolist() == [[50, 10], [50, 90], [22, 90], [22, 10]]
+    assert found.dtype == np.float32 and geometry.closer(np.zeros((0, 4, 2), "float32")).shape == (0, 4, 2)
+
+
 def test_offset_and_shrink_by_hand():
     (grown,) = geometry.offset(box(10, 10, 30, 20), 3)
     np.testing.assert_allclose([grown.min(0), grown.max(0)], [[7, 7], [33, 23]], atol=0.01)

@@ -19,7 +19,7 @@ from zoo import image, reading, registry
 from zoo.charset import Charset, Reading
 from zoo.image import ImageError
 from zoo.page import Page
-from zoo.reading import Detector, PageError, Reader, Recognizer
+from zoo.reading import Detector, PageError, Reader, Recognizer, Spotter
 
 DIGITS = Charset("digits")
 BAR, GAP, HIGH = 14, 8, 24  # pixels
@@ -459,6 +459,37 @@ def test_a_temperature_makes_readings_less_sure_and_no_other():
     assert sure.text == less.text == "3"
     assert sure.score == pytest.approx(1 / (1 + 10 * np.exp(-8)), abs=1e-5)
     assert less.score == pytest.approx(1 / (1 + 10 * np.exp(-2)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("again", "texts", "looks"), [(0.0, "aaa", [3]), (0.65, "aba", [3, 2]), (0.55, "aaa", [3, 1]), (1.0, "aba", [3, 3])]
+)
+def test_a_spotter_looks_again_at_what_is_unsure(again, texts, looks):
+    """Three words: read as "a" with 0.9, 0.6, 0.5 and, from a sixteenth closer, as "b" with 0.8, 0.7, 0.45."""
+    first, second, asked = (0.9, 0.6, 0.5), (0.8, 0.7, 0.45), []
+    boxes = np.array([[[0, y], [80, y], [80, y + 16], [0, y + 16]] for y in (0, 32, 64)], "float32")
+
+    def read(given):
+        asked.append(int((np.ptp(given["words"][0, :, :, 1], 1) > 0).sum()))
+        text = np.full((1, *given["words"].shape[1:2], 4, 3), -30.0, "float32")
+        for row, quad in zip(text[0], given["words"][0], strict=True):
+            place, closer = int(quad[:, 1].mean() // 32), np.ptp(quad[:, 1]) < 15
+            sure = (second if closer else first)[place]
+            row[:, 2], row[1] = 0, np.log((1 - sure) / 2)
+            row[1, int(closer)] = np.log(sure)
+        return {"text": text}
+
+    def find(logits):
+        return boxes, np.ones(3, "float32")
+
+    def locate(batch):
+        return {"logits": batch[..., :1], "features": batch}
+
+    spotter = Spotter(locate, read, "ab", size=(96, 96), multiple=32, decode=find, again=again, widths=[128])
+    found, _, readings = spotter(np.zeros((96, 96, 3), "uint8"))
+    assert "".join(reading.text for reading in readings) == texts
+    assert asked == looks
+    np.testing.assert_array_equal(found, boxes)  # where words stand does not depend on the look
 
 
 def test_turned_readings_of_no_text_lose():

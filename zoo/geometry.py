@@ -20,6 +20,7 @@ STRAIGHT = 2.0  # degrees: a box turned by less is taken as upright
 COARSE, FINE = 1.0, 0.125  # degrees between the angles that are tried for the smallest rectangle
 TELLING = 2.5  # aspect ratio from which a box's own angle is trusted
 PRECISION = 256  # units of Clipper's integers in a pixel
+RIM = 1 / 16  # part of its height that a closer look at a word leaves out above, and as much below
 
 # ---------------------------------------------------------------- measures
 
@@ -67,6 +68,12 @@ def part(boxes: np.ndarray, start, stop) -> np.ndarray:
     """What lies from `start` to `stop`, parts of the width, of boxes (…, 4, 2) from the top left of their texts."""
     a, b, c, d = np.moveaxis(boxes, -2, 0)
     return np.stack([a + start * (b - a), a + stop * (b - a), d + stop * (c - d), d + start * (c - d)], -2)
+
+
+def closer(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4, 2) from the top left of their texts, without a `RIM` of their height above and below."""
+    a, b, c, d = np.moveaxis(boxes, -2, 0)
+    return np.stack([a + RIM * (d - a), b + RIM * (c - b), c - RIM * (c - b), d - RIM * (d - a)], -2)
 
 
 # ---------------------------------------------------------------- growing and shrinking

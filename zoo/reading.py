@@ -378,6 +378,7 @@ class Spotter:
         height: rows of a word's view.
         widths: columns of views; a word that needs more is squeezed.
         spelling, spelling_weight: as of `Recognizer`.
+        again: score below which a word is looked at once more, from a little closer, and read as is surer; 0 is never.
         **options: of `Detector`.
     """
 
@@ -391,10 +392,11 @@ class Spotter:
         widths: Sequence[int] = (32, 64, 128, 256),
         spelling: str | Path | Language = "",
         spelling_weight: float = WEIGHT,
+        again: float = 0.0,
         **options: Any,
     ):
         self.detector = Detector(locate, **options)
-        self.read = read
+        self.read, self.again = read, again
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
         self.spelling = spelt(spelling, self.charset, spelling_weight)
         self.height, self.widths = height, tuple(sorted(widths))
@@ -407,7 +409,7 @@ class Spotter:
         for look in self.detector.looks(pixels):
             both = [np.roll(look.boxes[i], roll, axis=0) for i in _tall(look.boxes) for roll in (1, -1)]
             every = np.concatenate([look.boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
-            found = self._read(self._shared(look.given), (every / look.scale).astype("float32"))
+            found = self._sure(self._shared(look.given), (every / look.scale).astype("float32"))
             plain, turned = plain + found[: len(look.boxes)], turned + found[len(look.boxes) :]
             looks.append(look._replace(given={}))  # features of one band at a time are enough
         boxes, scores = np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
@@ -436,6 +438,14 @@ class Spotter:
     def _shared(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The features of a look, of all that the network gave."""
         return {name: value for name, value in given.items() if name not in self.detector.outputs}
+
+    def _sure(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
+        """As `_read`, with a second look at what is unsure."""
+        found = self._read(shared, quads)
+        unsure = [i for i, (reading, _) in enumerate(found) if reading.score < self.again]
+        for i, other in zip(unsure, self._read(shared, geometry.closer(quads[unsure])), strict=True):
+            found[i] = max(found[i], other, key=lambda seen: seen[0].score)
+        return found
 
     def _read(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
         """Of each quadrilateral (N, 4, 2), in pixels that the network saw, the reading and its logits (T, K)."""

@@ -100,6 +100,15 @@ def test_small_print_is_read_in_bands_as_by_the_spotter(spotting):
     assert len(seen.words) > len(reader_of(spotting).read(high)[0].words) / 2
 
 
+def test_unsure_words_are_looked_at_again_as_by_the_spotter(spotting):
+    """Of nonsense all is unsure; the second look reads some words otherwise, and surely enough to stand."""
+    twice = replace(spotting, reading={**VALUES, "again": 0.999})
+    once, seen = reader_of(spotting).read(page())[0], reader_of(twice).read(page())[0]
+    assert {word.text for word in once.words} != {word.text for word in seen.words}
+    answer = {name: value.numpy() for name, value in graph_spotting.read(twice, tf.constant([encoded(page())])).items()}
+    check(answer, 0, seen)
+
+
 @pytest.mark.slow
 def test_places_are_those_of_the_spotter(served, reader):
     answer = served.predict("spot", [encoded(page())], signature="detect")
