@@ -30,6 +30,7 @@ PLACE = r"/v1/models{}(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
 ASK = re.compile(PLACE.format("/([^/:]+)") + ":(classify|regress|predict)", re.IGNORECASE)
 LOOK = re.compile(PLACE.format("(?:/([^/:]+))?") + "(?:/(metadata))?", re.IGNORECASE)
 OURS = re.compile(r"/v1/.*", re.IGNORECASE)
+HOST = re.compile(r"https?://[^/?]*", re.IGNORECASE)  # before the path, as proxies send it
 METRICS = "/monitoring/prometheus/metrics"
 LARGEST = 2**31 - 1  # bytes of a body, as gRPC takes
 DRAINED = 2**24  # bytes at most that are taken of a body only to be thrown away
@@ -269,7 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._drain()
             self.close_connection = True
             return Answer(STATUS[error.code], json_tensors.error_answer(error.message))
-        path = self.path.partition("?")[0]
+        host = HOST.match(self.path)
+        path = self.path[host.end() if host else 0 :].partition("?")[0]
         with self.server.running:
             return self.server.rest.answer(self.command, path, body, time.monotonic() - started)
 
@@ -294,9 +296,11 @@ class _Handler(BaseHTTPRequestHandler):
             StatusError: more than there is memory for.
         """
         memory = self.server.rest.services.memory
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        if coding := self.headers.get("Transfer-Encoding", ""):
+            if coding.lower() != "chunked":
+                raise ValueError(f"a body by {coding!r}; only chunked is taken")
             pieces = []
-            while size := int(self.rfile.readline(64).partition(b";")[0], 16):
+            while size := self._size_of_piece():
                 held.enter_context(memory.hold(self._allowed(size)))
                 pieces.append(self.rfile.read(size))
                 self.rfile.readline(1024)
@@ -322,11 +326,20 @@ class _Handler(BaseHTTPRequestHandler):
             left -= len(piece)
 
     def _length(self) -> int:
-        return self._allowed(int(self.headers.get("Content-Length") or 0))
+        text = self.headers.get("Content-Length") or "0"
+        if not re.fullmatch("[0-9]{1,99}", text):
+            raise ValueError(f"a body of {text!r} bytes; its length is a number")
+        return self._allowed(int(text))
+
+    def _size_of_piece(self) -> int:
+        text = self.rfile.readline(64).partition(b";")[0].strip()
+        if not re.fullmatch(b"[0-9a-fA-F]+", text):
+            raise ValueError(f"a piece of {text!r} bytes; its length is a hexadecimal number")
+        return int(text, 16)
 
     @staticmethod
     def _allowed(size: int) -> int:
-        if not 0 <= size <= LARGEST:
+        if size > LARGEST:
             raise ValueError(f"a body of {size} bytes; up to {LARGEST} are taken")
         return size
 

@@ -318,6 +318,46 @@ def test_packed_and_chunked_bodies(server):
     assert ask(server, MODEL + ":predict", b"no gzip", headers={"Content-Encoding": "gzip"})[0] == 400
 
 
+def ask_raw(server, request: bytes) -> bytes:
+    """All that comes back, up to the end of the connection."""
+    with socket.create_connection(("127.0.0.1", server.rest_port), 10) as raw:
+        raw.sendall(request)
+        raw.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: raw.recv(4096), b""))
+
+
+@pytest.mark.parametrize("place", ["http://toys:8501", "HTTPS://[::1]", ""])
+def test_a_path_may_come_with_the_host_before_it(server, place):
+    """Proxies ask so."""
+    answer = ask_raw(server, f"GET {place}{MODEL}?x=1 HTTP/1.1\r\nHost: toys\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 200") and b'"state": "AVAILABLE"' in answer
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ("Content-Length: 1_0", "a body of '1_0' bytes; its length is a number"),
+        ("Content-Length: -5", "a body of '-5' bytes; its length is a number"),
+        (f"Content-Length: {2**31}", "a body of 2147483648 bytes; up to 2147483647 are taken"),
+        ("Transfer-Encoding: gzip, chunked", "a body by 'gzip, chunked'; only chunked is taken"),
+        ("Transfer-Encoding: chunked", "a piece of b'GET /second' bytes; its length is a hexadecimal number"),
+    ],
+)
+def test_a_body_of_unknown_length_ends_the_connection(server, header, text):
+    """Else a proxy and this server could differ about where the next request begins."""
+    answer = ask_raw(server, f"POST {MODEL}:predict HTTP/1.1\r\n{header}\r\n\r\nGET /second\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400") and answer.count(b"HTTP/1.1") == 1
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"error": text}
+
+
+def test_an_idle_connection_is_ended(server, monkeypatch):
+    monkeypatch.setattr("serving.rest._Handler.timeout", 0.1)
+    with socket.create_connection(("127.0.0.1", server.rest_port), 10) as raw:
+        raw.sendall(f"GET {MODEL} HTTP/1.1\r\n\r\n".encode())
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200")
+        assert raw.recv(4096) == b""
+
+
 def test_a_body_is_sent_once_it_is_asked_for(server):
     body = json.dumps({"instances": [[2.0]]}).encode()
     with socket.create_connection(("127.0.0.1", server.rest_port), 10) as raw:
