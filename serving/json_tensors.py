@@ -74,14 +74,14 @@ def parse(body: bytes) -> dict[str, Any]:
         raise _invalid("JSON Parse error: The document is empty")
     try:
         text = body.decode("utf-8-sig")
-        value, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
+        value, end = DECODER.raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
     except UnicodeDecodeError as error:
         raise _invalid("JSON Parse error: Invalid encoding in string. at offset: ", error.start) from None
     except json.JSONDecodeError as error:
         raise _invalid("JSON Parse error: ", _words(error), " at offset: ", error.pos) from None
     except RecursionError:
         raise _invalid("JSON Parse error: Terminate parsing due to Handler error. at offset: 0") from None
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # beyond a double, or an integer of thousands of digits
         raise _invalid(TOO_BIG) from None
     if "\\u" in text:
         for escape in ESCAPES.finditer(text, 0, end):
@@ -90,6 +90,16 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _invalid("JSON Value: ", quoted(value), " Is not object")
     return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError
+    return value
+
+
+DECODER = json.JSONDecoder(parse_float=_finite)
 
 
 def _words(error: json.JSONDecodeError) -> str:

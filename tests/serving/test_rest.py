@@ -101,6 +101,9 @@ def test_answers(server, path, body, expected):
             400,
             'Serving signature name: "no" not found in signature def',
         ),
+        (MODEL + ":predict", b'{"instances": [[1e400]]}', 400, json_tensors.TOO_BIG),
+        (MODEL + ":predict", b'{"instances": [[-1%s.0]]}' % (b"0" * 400), 400, json_tensors.TOO_BIG),
+        (MODEL + ":classify", b'{"signature_name": "classify", "examples": [{"x": 1e999}]}', 400, json_tensors.TOO_BIG),
         (MODEL + ":predict", {}, 400, "Missing 'inputs' or 'instances' key"),
         (
             MODEL + ":predict",
