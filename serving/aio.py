@@ -55,17 +55,32 @@ class AsyncClient:
         overloaded: Callable[[], object] | None = None,
     ) -> dict[str, np.ndarray]:
         """As `serving.client.Client.predict`."""
-        started = time.monotonic()
         timeout = self.timeout if timeout is None else timeout
-        if not isinstance(inputs, Mapping):
-            known = self._known.get((model, version), {})
-            if signature not in known:  # perhaps another version is served by now
-                known = self._known[model, version] = await self.metadata(model, version=version, timeout=timeout)
-            taken = client.chosen(self.address, model, signature, known)
-            inputs = client.named(model, signature, taken, inputs)
-        request = client.predict_request(model, inputs, signature, version, outputs)
-        response = await self._call(wire.PREDICT, request, timeout - (time.monotonic() - started), overloaded)
-        return client.decoded(self.address, model, response)
+        deadline, wanted = time.monotonic() + timeout, list(outputs)
+
+        async def ask(given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            request = client.predict_request(model, given, signature, version, wanted)
+            response = await self._call(wire.PREDICT, request, deadline - time.monotonic(), overloaded)
+            return client.decoded(self.address, model, response)
+
+        if isinstance(inputs, Mapping):
+            return await ask(inputs)
+        known = await self._signature(model, signature, version, timeout)
+        try:
+            return await ask(client.named(model, signature, known, inputs))
+        except client.InvalidRequest:
+            fresh = await self._signature(model, signature, version, deadline - time.monotonic(), fresh=True)
+            if fresh == known:
+                raise
+        return await ask(client.named(model, signature, fresh, inputs))  # another version is served by now
+
+    async def _signature(
+        self, model: str, signature: str, version: int | str | None, timeout: float, fresh: bool = False
+    ) -> Signature:
+        known = self._known.get((model, version), {})
+        if fresh or signature not in known:  # perhaps another version is served by now
+            known = self._known[model, version] = await self.metadata(model, version=version, timeout=timeout)
+        return client.chosen(self.address, model, signature, known)
 
     async def metadata(
         self, model: str, *, version: int | str | None = None, timeout: float | None = None

@@ -231,21 +231,28 @@ class Client:
             ServingError: see the top of the module.
             ValueError: an input is of a type that TensorFlow lacks.
         """
-        started = time.monotonic()
         timeout = self.timeout if timeout is None else timeout
-        known = None
-        if self.check or not isinstance(inputs, Mapping):
-            known = self._signature(model, signature, version, timeout)
-            inputs = named(model, signature, known, inputs)
-        if self.check and known:
-            try:
-                inputs = fitted(model, signature, known, inputs)
-            except InvalidRequest:  # perhaps another version is served by now
-                known = self._signature(model, signature, version, timeout, fresh=True)
-                inputs = fitted(model, signature, known, inputs)
-        request = predict_request(model, inputs, signature, version, outputs)
-        response = self._call(wire.PREDICT, request, timeout - (time.monotonic() - started), overloaded)
-        return decoded(self.address, model, response)
+        deadline, wanted = time.monotonic() + timeout, list(outputs)
+
+        def ask(given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            request = predict_request(model, given, signature, version, wanted)
+            response = self._call(wire.PREDICT, request, deadline - time.monotonic(), overloaded)
+            return decoded(self.address, model, response)
+
+        def fit(known: Signature) -> Mapping[str, Any]:
+            given = named(model, signature, known, inputs)
+            return fitted(model, signature, known, given) if self.check else given
+
+        if isinstance(inputs, Mapping) and not self.check:
+            return ask(inputs)
+        known = self._signature(model, signature, version, timeout)
+        try:
+            return ask(fit(known))
+        except InvalidRequest:
+            fresh = self._signature(model, signature, version, deadline - time.monotonic(), fresh=True)
+            if fresh == known:
+                raise
+        return ask(fit(fresh))  # another version is served by now
 
     def _signature(
         self, model: str, signature: str, version: int | str | None, timeout: float, fresh: bool = False

@@ -72,7 +72,12 @@ class RestClient:
                 "signature_name": signature,
                 "inputs": {name: _plain(wire.as_array(client.ready(value))) for name, value in named.items()},
             }
-            answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout, overloaded)
+            try:
+                answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout, overloaded)
+            except client.InvalidRequest:
+                if fresh or self._signature(model, signature, version, timeout, fresh=True) == taken:
+                    raise
+                continue  # another version is served by now
             found = _by_name(answer["outputs"], taken.outputs)
             if found is not None:
                 return {name: _array(found[name], taken.outputs[name]) for name in wanted or sorted(found)}

@@ -266,6 +266,28 @@ def test_what_was_known_of_an_earlier_version(server):
         assert set(rest.predict("toy", [picture(3)], signature=name)) == set(known[name].outputs)
 
 
+def test_an_input_that_had_another_name_in_an_earlier_version(server):
+    place = f"127.0.0.1:{server.port}"
+    known = Client(place, options=LOCAL).metadata("toy")["picture"]
+    earlier = {"picture": known._replace(inputs={"data": known.inputs["image"]})}
+
+    async def use():
+        async with AsyncClient(place, options=LOCAL) as client:
+            client._known["toy", None] = earlier
+            return await client.predict("toy", [picture(3)], signature="picture")
+
+    client, rest = Client(place, options=LOCAL), RestClient(f"http://127.0.0.1:{server.rest_port}")
+    for asked in (client, rest):
+        asked._known["toy", None] = earlier
+        assert asked.predict("toy", [picture(3)], signature="picture")["sum"].tolist() == [36]
+    assert asyncio.run(use())["sum"].tolist() == [36]
+    before = server.metrics.requests["toy", "INVALID_ARGUMENT"]
+    with pytest.raises(clients.InvalidRequest, match="Unknown image file format"):
+        client.predict("toy", [b"no picture"], signature="picture")
+    assert server.metrics.requests["toy", "INVALID_ARGUMENT"] == before + 1  # another name would not have helped
+    client.close()
+
+
 def test_who_asks_over_rest_hears_of_too_much_to_do(server):
     heard, taken = [], 0
     client = RestClient(f"http://127.0.0.1:{server.rest_port}", retries=1)
