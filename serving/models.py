@@ -52,6 +52,7 @@ class _Model:
     config: Any  # wire.ModelConfig
     versions: dict[int, _Version] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    barred: str = ""  # why its folder cannot be read, as was said
 
     @property
     def available(self) -> dict[int, Servable]:
@@ -62,8 +63,11 @@ class _Model:
         try:
             found = version_numbers(self.config.base_path)
         except OSError as error:
-            log.warning("cannot look for versions of %s: %s", self.config.name, error)
+            if self.barred != str(error):
+                log.warning("cannot look for versions of %s: %s; what is loaded stays", self.config.name, error)
+            self.barred = str(error)
             return None
+        self.barred = ""
         policy = self.config.model_version_policy
         if policy.HasField("all"):
             return set(found)
@@ -258,13 +262,33 @@ def model_config(name: str, base_path: str | os.PathLike) -> Any:
     return wire.ModelConfig(name=name, base_path=str(base_path), model_platform="tensorflow")
 
 
-def models_in(folder: str | os.PathLike) -> list[Any]:
-    """The configurations of all models in a folder: its children in which a version lies.
+class Folder:
+    """What is served of a folder of models, told at each call: its children in which a version lies.
 
-    Those that this user may not look into are none of them: at the top of a disk lies lost+found.
+    A child that this user may not look into is passed over, which is said: at the top of a disk lies lost+found. A
+    model that may not be looked into any more is served on.
     """
-    children = sorted(path for path in Path(folder).iterdir() if path.is_dir() and os.access(path, os.R_OK | os.X_OK))
-    return [model_config(path.name, path.absolute()) for path in children if version_numbers(path)]
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = Path(path).absolute()
+        self._models: set[Path] = set()
+        self._barred: set[Path] = set()
+
+    def __call__(self) -> list[Any]:
+        """The configurations of the models.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        children = {path for path in self._path.iterdir() if path.is_dir()}
+        barred = {path for path in children if not os.access(path, os.R_OK | os.X_OK)}
+        readable = {path for path in children - barred if version_numbers(path)}
+        self._models = readable | self._models & barred
+        barred -= self._models  # of these `Models` says so
+        for path in sorted(barred - self._barred):
+            log.warning("%s is passed over: this user may not look into it", path)
+        self._barred = barred
+        return [model_config(path.name, path) for path in sorted(self._models)]
 
 
 def check(configs: list[Any]) -> None:

@@ -34,7 +34,7 @@ from google.protobuf.message import DecodeError
 from serving import wire
 from serving.batching import Batcher
 from serving.metrics import Metrics
-from serving.models import Models, check, model_config, models_in
+from serving.models import Folder, Models, check, model_config
 from serving.options import NO_EFFECT, Options, ServerError, batching_parameters, options_of, parser, read_config
 from serving.rest import HttpServer, Rest
 from serving.servable import Code, Servable, StatusError, status_of
@@ -307,7 +307,7 @@ def _source(models: Any) -> Callable[[], list[Any]]:
     elif isinstance(models, Mapping):
         configs = [model_config(name, Path(folder).absolute()) for name, folder in models.items()]
     else:
-        return lambda: models_in(models)
+        return Folder(models)
     try:
         check(configs)
     except StatusError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import shutil
@@ -497,6 +498,32 @@ def test_folders_that_are_no_models_are_passed_over(models, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", iterdir)
     with Server(models, "127.0.0.1:0") as server, connect(server) as client:
         assert server.models.available() == {"toy": [1]} and offset(client) == 2
+
+
+def test_a_folder_that_may_not_be_looked_into_any_more_is_served_on_and_told_of_once(models, monkeypatch, caplog):
+    (models / "other").mkdir()
+    allowed, listed, barred = os.access, Path.iterdir, set()
+
+    def iterdir(path):
+        if path in barred:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: path not in barred and allowed(path, mode))
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with Server(models, "127.0.0.1:0", poll=0) as server, connect(server) as client:
+        barred |= {models / "toy", models / "other"}
+        for _ in range(3):
+            server.models.poll()
+        assert offset(client) == 2
+        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [sum(f"{models / name}" in text for text in said) for name in ("toy", "other")] == [1, 1], said
+        barred.clear()
+        server.models.poll()
+        assert server.models.available() == {"toy": [1]}
+        shutil.rmtree(models / "toy")
+        server.models.poll()
+        assert server.models.available() == {}
 
 
 def test_the_configuration_is_replaced(models, toys):
