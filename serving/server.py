@@ -355,6 +355,8 @@ def _taken(address: str) -> str:
 def serve(server: Server, grace: float = 10.0) -> None:
     """Runs a server until SIGTERM or Ctrl-C; then requests that run may end, for `grace` seconds.
 
+    While models are still loaded for the first time, the process ends at once.
+
     Raises:
         ServerError: it cannot start.
     """
@@ -366,8 +368,15 @@ def serve(server: Server, grace: float = 10.0) -> None:
         asked.set()
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    # Loading is no step of this thread, which would hear of a signal only after it.
+    starting = ThreadPoolExecutor(1, "start").submit(server.start)
     try:
-        server.start()
+        while not starting.done() and not asked.wait(0.1):
+            pass
+        if not starting.done():
+            log.info("stopping; no model is served yet")
+            os._exit(0)  # loading cannot be broken off
+        starting.result()
         if not server.models.available():
             log.warning("no model yet; `zoo export NAME` makes one, and it is found while this runs")
         log.info("listening at %s", ", ".join(server.places))

@@ -35,7 +35,7 @@ from toys import LOCAL, publish
 from serving import client as clients
 from serving import wire
 from serving.client import Client
-from serving.server import Server, ServerError, follow
+from serving.server import Server, ServerError, follow, serve
 
 Code = grpc.StatusCode
 
@@ -714,6 +714,24 @@ def test_a_signal_lets_requests_end(models, number, tmp_path):
         process.kill()
         process.wait()
         process.stderr.close()
+
+
+def test_a_signal_while_models_load_ends_the_process_at_once(models, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+
+    def load(name, folder):
+        begun.set()
+        ended.wait(60)
+        raise OSError("it never came to be")
+
+    codes = []
+    monkeypatch.setattr(os, "_exit", lambda code: codes.append(code) or ended.set())
+    server = Server(models, "127.0.0.1:0")
+    server.models._load_version = load
+    threading.Thread(target=lambda: begun.wait(60) and os.kill(os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(ServerError, match="it never came to be"):  # only since _exit returned
+        serve(server)
+    assert codes == [0] and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.slow
