@@ -306,15 +306,46 @@ def looked(
     kinds: tuple[tf.DType, ...],
     shapes: tuple[Sequence[int | None], ...],
 ) -> tuple[tf.Tensor, ...]:
-    """What is seen of a page at once or, where its text is small, of one band of it after the other, from closer.
+    """What is seen of a page at once or, where its text is small, of one band of it after the other, from closer; of a
+    long page in parts, one after the other.
 
     Args:
         find: from pixels (1, H, W, 3) to "logits" (1, h, w, 1), and others.
         values: a card's, for reading.
         page: (H, W, 3) uint8.
-        see: makes of a look what is wanted of it; what it makes of the bands is joined along the first axis.
+        see: makes of a look what is wanted of it; what it makes of bands and parts is joined along the first axis.
         kinds, shapes: of that.
     """
+    size = tf.shape(page)[:2]
+    wide, every = size[1] > size[0], graph_bands.parts(size)
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        start, none = every.starts[number], tf.constant(0)
+        corner = tf.where(wide, tf.stack([none, start]), tf.stack([start, none]))  # down, across
+        part = tf.slice(page, tf.concat([corner, [0]], 0), tf.concat([tf.minimum(size, every.length), [3]], 0))
+
+        def counted(look: Look) -> tuple[tf.Tensor, ...]:
+            middles = tf.reduce_mean(tf.cast(look.polygons, tf.float64), 1)  # across, down
+            along = tf.where(wide, middles[:, 0], middles[:, 1]) + tf.cast(start, tf.float64)
+            counts = (every.edges[number] <= along) & (along < every.edges[number + 1])
+            polygons = look.polygons + tf.cast(tf.reverse(corner, [0]), tf.float32)
+            polygons, scores, quads = (tf.boolean_mask(x, counts) for x in (polygons, look.scores, look.quads))
+            return see(Look(polygons, scores, quads, look.given))
+
+        return _looked(find, values, part, counted, kinds, shapes)
+
+    return tuple(joined(every.count, step, kinds, shapes, parallel=1))
+
+
+def _looked(
+    find: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    values: Mapping[str, Any],
+    page: tf.Tensor,
+    see: Callable[[Look], tuple[tf.Tensor, ...]],
+    kinds: tuple[tf.DType, ...],
+    shapes: tuple[Sequence[int | None], ...],
+) -> tuple[tf.Tensor, ...]:
+    """As `looked`, of a page that is not long, or of a part."""
     size, multiple = values["size"], int(values.get("multiple", 256))
     usual = {"small": 0.0, "wanted": 18.0, "most": MOST, "room": 0}
     small, wanted, most, room = (values.get(key, value) for key, value in usual.items())

@@ -1,4 +1,5 @@
-"""Bands of a page, which are looked at where its text is too small for one look: what `zoo.bands` does with NumPy."""
+"""Bands of a page, which are looked at where its text is too small for one look, and parts of a long page: what
+`zoo.bands` does with NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from zoo.bands import MARGIN, OVERLAP, STRAY
+from zoo.bands import LONG, MARGIN, OVERLAP, PART, STRAY
 
 
 class Bands(NamedTuple):
@@ -26,6 +27,36 @@ class Bands(NamedTuple):
     bottom: tf.Tensor
     unit: tf.Tensor
     middles: tf.Tensor
+
+
+class Parts(NamedTuple):
+    """How a long page is cut along its longer side, in its pixels.
+
+    Attributes:
+        count: of parts; 1 where the page is not long.
+        starts: (count,) int32 where each begins.
+        length: of each, () int32.
+        edges: (count + 1,) float64 between which boxes count in each.
+    """
+
+    count: tf.Tensor
+    starts: tf.Tensor
+    length: tf.Tensor
+    edges: tf.Tensor
+
+
+def parts(size: tf.Tensor) -> Parts:
+    """The parts of a page of a size (2,) int32; see `zoo.bands.parts`."""
+    long, short = tf.reduce_max(size), tf.reduce_min(size)
+    whole = tf.cast(long, tf.float64) <= tf.maximum(LONG * tf.cast(short, tf.float64), 1.5 * PART)
+    length = tf.where(whole, long, tf.maximum(2 * short, PART))
+    shared = length // 4
+    count = tf.where(whole, 1, -((shared - long) // (length - shared)))  # rounded up
+    starts = tf.cast(tf.range(count) * (long - length), tf.float64) / tf.cast(tf.maximum(count - 1, 1), tf.float64)
+    starts = tf.round(starts)  # halves to the even number, as Python
+    cuts = (starts[:-1] + tf.cast(length, tf.float64) + starts[1:]) / 2
+    infinite = tf.constant([float("inf")], tf.float64)
+    return Parts(count, tf.cast(starts, tf.int32), length, tf.concat([-infinite, cuts, infinite], 0))
 
 
 def height(boxes: tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ from serving import graph, graph_regions, graph_strips, graph_text
 from serving.client import Client
 from serving.export import ExportError
 from serving.server import Server
-from zoo import geometry, image, reading
+from zoo import bands, geometry, image, reading
 from zoo.charset import Charset
 from zoo.reading import Detector, Reader, Recognizer
 
@@ -336,6 +336,21 @@ def test_small_print_is_looked_at_from_closer_as_by_the_reader(networks, reader,
         assert all(max(geometry.iou(box, other) for other in others) > 0.9 for box in boxes)
     closer, usual = (find(page())[0] for find in (detector, reader.detector))
     assert (closer.shape != usual.shape or np.abs(closer - usual).max() > 0.5) == bool(small)
+
+
+@pytest.mark.parametrize("closer", [{}, {"small": 30.0, "wanted": 40.0}])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_long_pages_are_looked_at_in_parts_as_by_the_reader(networks, reader, axis, closer):
+    options = {**OPTIONS, "size": [512, 512], **closer}
+    detector = Detector(reader.detector.run, **options)
+    long = np.concatenate([page()] * 14, axis)
+    assert len(bands.parts(long.shape[:2])) > 1
+    boxes, scores = detector(long)
+    answer = graph.detect(replace(networks, detection=options), tf.constant([encoded(long), encoded(page())]))
+    assert answer["counts"].numpy().tolist() == [len(boxes), len(detector(page())[0])] and len(boxes) > 50
+    others = answer["polygons"][0].numpy()
+    assert all(max(geometry.iou(box, other) for other in others) > 0.9 for box in boxes)
+    np.testing.assert_allclose(np.sort(answer["detection"][0]), np.sort(scores), atol=0.02)
 
 
 @pytest.mark.slow

@@ -31,3 +31,15 @@ def test_bands_are_those_of_the_reader(seed, count, factor, room):
 
 def test_the_height_of_no_box_is_above_all():
     assert graph_bands.height(tf.zeros((0, 4, 2))) == np.inf
+
+
+@settings(max_examples=100, deadline=None)
+@given(long=st.integers(1, 50_000), short=st.integers(1, 3_000), turned=st.booleans())
+def test_parts_are_those_of_the_reader(long, short, turned):
+    size = (short, long) if turned else (long, short)
+    expected = bands.parts(size)
+    page = graph_bands.parts(tf.constant(size))
+    assert int(page.count) == len(expected)
+    assert page.starts.numpy().tolist() == [part.start for part in expected]
+    assert {part.stop - part.start for part in expected} == {int(page.length)}
+    assert page.edges.numpy().tolist() == [expected[0].low, *(part.high for part in expected)]

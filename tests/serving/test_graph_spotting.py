@@ -18,7 +18,7 @@ from serving import export as exports
 from serving import graph_spotting
 from serving.client import Client
 from serving.server import Server
-from zoo import geometry, runtime
+from zoo import bands, geometry, runtime
 from zoo.charset import Charset
 from zoo.reading import Reader, Spotter
 
@@ -107,6 +107,22 @@ def test_unsure_words_are_looked_at_again_as_by_the_spotter(spotting):
     assert {word.text for word in once.words} != {word.text for word in seen.words}
     answer = {name: value.numpy() for name, value in graph_spotting.read(twice, tf.constant([encoded(page())])).items()}
     check(answer, 0, seen)
+
+
+def test_long_pages_are_read_in_parts_as_by_the_spotter(spotting, reader):
+    pages = [cv2.resize(page(), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)] * 5
+    long = np.concatenate(pages, 0)
+    assert len(bands.parts(long.shape[:2])) == 3
+    seen = reader.read(long)[0]
+    answer = {key: value.numpy() for key, value in graph_spotting.read(spotting, tf.constant([encoded(long)])).items()}
+    found = words(answer, 0)
+    assert len(found) == len(seen.words) > 20
+    wrong = total = 0
+    for word in seen.words:
+        text, polygon = max(found, key=lambda other: geometry.iou(word.polygon, other[1]))
+        assert geometry.iou(word.polygon, polygon) > 0.9
+        wrong, total = wrong + edits(text, word.text), total + len(word.text)
+    assert wrong < 0.05 * total
 
 
 @pytest.mark.slow
