@@ -373,13 +373,16 @@ def _save(
 ) -> None:
     module = tf.Module(name)
     module.tensors = [variable.value for variable in variables]  # never the Keras variables: see above
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    (folder / WARMUP).parent.mkdir()
-    with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
-        for request in requests:
-            log = wire.PredictionLog()
-            log.predict_log.request.CopyFrom(request)
-            writer.write(log.SerializeToString())
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        (folder / WARMUP).parent.mkdir()
+        with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
+            for request in requests:
+                log = wire.PredictionLog()
+                log.predict_log.request.CopyFrom(request)
+                writer.write(log.SerializeToString())
+    except tf.errors.OpError as error:  # TensorFlow's files know no OSError
+        raise ExportError(f"{folder.parent} cannot be written to: {error.message}") from error
 
 
 def _signatures(plan: Plan) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 
@@ -207,6 +208,17 @@ def test_nothing_is_left_of_a_refused_export(small, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="fails in the C"):
         export(small, tmp_path)
     assert os.listdir(tmp_path / "small") == []
+
+
+def test_a_full_disk_is_said(small, tmp_path):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, usual[1]))  # no file may grow further, as on a full disk
+    try:
+        with pytest.raises(ExportError, match=f"{tmp_path / 'small'} cannot be written to: .*File too large"):
+            export(small, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list((tmp_path / "small").iterdir()) == []
 
 
 def test_what_cannot_be_exported_is_said(detector, tmp_path):
