@@ -293,7 +293,7 @@ def _make_reader(
     requests = [_request(name, key, {"image_bytes": pictures}) for key, pictures in examples.items()]
 
     def fill(temporary: Path) -> None:
-        _save(name, variables, functions, requests, temporary)
+        _save(variables, functions, requests, temporary)
         signatures = _verify_ocr(temporary, name, functions, examples)
         facts = {"name": name, "task": "reading", "reading": dict(values), "card": dict(cards)}
         _write_manifest(temporary, facts, variables, signatures)
@@ -365,13 +365,11 @@ def _same(what: str, answer: np.ndarray, expected: np.ndarray) -> None:
 
 def write(plan: Plan, folder: Path) -> None:
     """Writes the SavedModel and its warm-up requests into a folder."""
-    _save(plan.name, plan.network.variables, _signatures(plan), _requests(plan), folder)
+    _save(plan.network.variables, _signatures(plan), _requests(plan), folder)
 
 
-def _save(
-    name: str, variables: Sequence[Any], signatures: Mapping[str, Any], requests: Iterable[Any], folder: Path
-) -> None:
-    module = tf.Module(name)
+def _save(variables: Sequence[Any], signatures: Mapping[str, Any], requests: Iterable[Any], folder: Path) -> None:
+    module = tf.Module()
     module.tensors = [variable.value for variable in variables]  # never the Keras variables: see above
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures)

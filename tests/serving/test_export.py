@@ -210,6 +210,12 @@ def test_nothing_is_left_of_a_refused_export(small, tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "small") == []
 
 
+def test_a_name_with_a_dot(small, tmp_path):
+    """As variants of a card have them."""
+    variant = keras.Model(small.input, small.output, name="small.lines")
+    assert export(variant, tmp_path) == tmp_path / "small.lines" / "1"
+
+
 def test_a_full_disk_is_said(small, tmp_path):
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, usual[1]))  # no file may grow further, as on a full disk
