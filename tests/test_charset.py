@@ -32,6 +32,20 @@ def test_an_alphabet_may_not_be_empty_or_hold_a_character_twice():
         Charset("abcac")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("frnech", "french"), ("French", "french"), ("engish", "english"), ("french-lines", "french_lines")],
+)
+def test_a_mistyped_name_is_not_taken_for_letters(given, meant):
+    with pytest.raises(ValueError, match=f"no alphabet is named '{given}'; is '{meant}' meant"):
+        Charset(given)
+
+
+@pytest.mark.parametrize("characters", ["acdefghinrst", "latn"[::-1], "0123456789 ", "abc"])
+def test_letters_that_are_like_no_name_are_an_alphabet(characters):
+    assert Charset(characters).characters == characters
+
+
 @given(st.text(alphabet=NAMED["french"]))
 def test_encoding_and_back(text):
     charset = Charset("french")

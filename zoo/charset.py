@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import string
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -47,6 +48,7 @@ PLAIN = str.maketrans(
 )
 
 
+NEAR = 0.8  # share of letters in common, from which an alphabet is taken for a mistyped name
 SLACK = 3.0  # by how much a label may be less probable, ln, than a whole text may be
 
 
@@ -65,11 +67,16 @@ class Charset:
         characters: a key of `NAMED`, or the characters themselves.
 
     Raises:
-        ValueError: the characters are none, or one stands twice.
+        ValueError: the characters are none, one stands twice, or they are a name but for a letter or two.
     """
 
     def __init__(self, characters: str):
         self.characters = NAMED.get(characters, characters)
+        if characters not in NAMED and (near := difflib.get_close_matches(characters.lower(), NAMED, 1, NEAR)):
+            raise ValueError(
+                f"no alphabet is named {characters!r}; is {near[0]!r} meant? There are: {', '.join(NAMED)}. "
+                "If these letters are the alphabet, give them in another order"
+            )
         if not self.characters:
             raise ValueError("an alphabet needs at least one character")
         self._ids = {character: index for index, character in enumerate(self.characters)}
