@@ -65,7 +65,7 @@ def test_hocr():
     root = ElementTree.fromstring(formats.as_hocr(document("a<b", '"&', source='x "1" & <2>.png')).encode())
     assert root.tag == "{http://www.w3.org/1999/xhtml}html"
     (page,), (area,), (line,) = (by_class(root, name) for name in ("ocr_page", "ocr_carea", "ocr_line"))
-    assert page.get("title") == 'image "x "1" & <2>.png"; bbox 0 0 200 100; ppageno 2'
+    assert page.get("title") == 'image "x %221%22 & <2>.png"; bbox 0 0 200 100; ppageno 2'
     assert area.get("title") == line.get("title") == "bbox 0 2 70 22"
     words = by_class(line, "ocrx_word")
     assert [word.text for word in words] == ["a<b", '"&']

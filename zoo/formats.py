@@ -85,7 +85,8 @@ def as_hocr(document: Document) -> str:
 
 
 def _hocr_page(page: Page, number: int) -> str:
-    title = f'image "{page.source}"; bbox 0 0 {page.width} {page.height}; ppageno {page.number - 1}'
+    source = page.source.replace('"', "%22")  # as in an address: nothing else ends a text within quotes
+    title = f'image "{source}"; bbox 0 0 {page.width} {page.height}; ppageno {page.number - 1}'
     blocks = "".join(_hocr_block(block, f"{number}_{i}") for i, block in enumerate(page.blocks, 1))
     return f'  <div class="ocr_page" id="page_{number}" title="{_attribute(title)}">\n{blocks}  </div>\n'
 
