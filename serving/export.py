@@ -27,6 +27,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,8 @@ def _make(home: Path, version: int | None, fill: Callable[[Path], None]) -> Path
         return _publish(temporary, home, version)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # it has versions, as it should
+            home.rmdir()
 
 
 def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] | None = None) -> Plan:

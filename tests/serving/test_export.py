@@ -207,7 +207,7 @@ def test_nothing_is_left_of_a_refused_export(small, tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "write", wrong)
     with pytest.raises(ExportError, match="fails in the C"):
         export(small, tmp_path)
-    assert os.listdir(tmp_path / "small") == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_name_with_a_dot(small, tmp_path):
