@@ -39,6 +39,7 @@ from recipes.surgery import graft, grow
 from zoo import registry, weights
 from zoo.charset import Charset
 from zoo.files import replacing
+from zoo.layers import Normalize, check_sides
 
 CHECKPOINT, WEIGHTS, CARD = "checkpoint.safetensors", "weights.safetensors", "card.toml"
 LOG, CURVES, RECIPE, EVENTS = "log.csv", "curves.png", "recipe.json", "tensorboard"
@@ -168,8 +169,8 @@ def assemble(
 
     Raises:
         RunError: the batch cannot be shared by the devices, or leaves each a single picture where pictures are
-            compared; the weights to start with cannot be had; or batches depend on what was learnt, so that no other
-            process can make them.
+            compared; the network's strides do not divide the samples' size; the weights to start with cannot be had; or
+            batches depend on what was learnt, so that no other process can make them.
     """
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
@@ -177,6 +178,7 @@ def assemble(
     card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
     with steps.scope(strategy), precision(recipe.precision):
         network, task = registry.build(recipe.model, **recipe.options), make_task(recipe, card, data)
+        _measured(network, recipe.size)
         makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:
             task.batch = preprocessing.through(task.batch, recipe.layers, recipe.seed)
@@ -201,6 +203,20 @@ def assemble(
         raise RunError(f"{compared} compares the pictures of a part of the batch, which has one: raise batch")
     tune(network, step.replicas)
     return Parts(card, network, reader, optimizer, task, step, makers)
+
+
+def _measured(network: keras.Model, size: tuple[int, int]) -> None:
+    """Nothing, where a network takes samples of this size, or is given others: such networks take any.
+
+    Raises:
+        RunError: its strides do not divide the size.
+    """
+    for layer in network.layers:
+        if isinstance(layer, Normalize):
+            try:
+                check_sides((None, *size), layer.multiple)
+            except ValueError as error:
+                raise RunError(f"size={','.join(map(str, size))}: {error}") from None
 
 
 def _compared(recipe: Recipe) -> str:

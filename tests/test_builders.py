@@ -45,6 +45,41 @@ def test_what_is_seen_from_afar_reaches_every_level(top_down):
         assert {level for level in (2, 3, 4, 5) if change[4 * (level - 2) :][:4].max() > 0} == reached
 
 
+PYRAMIDS = [
+    "craft_vgg16_bn",
+    "db_resnet50",
+    "dbpp_resnet50",
+    "east_resnet50",
+    "fast_tiny",
+    "faster_rcnn_resnet50_fpn",
+    "linknet_resnet18",
+    "psenet_resnet50",
+    "ocrnet_seg_hrnet_w18",
+    "tablecenternet",
+    "ocrnet_mobilenet_v3_large",
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "multiple"),
+    [*((name, 32) for name in PYRAMIDS), ("unet_small", 8), ("deeplabv3_resnet50", 8), ("ocrnet_seg_resnet50", 8)],
+)
+def test_a_size_that_strides_do_not_divide_is_told_at_once(name, multiple):
+    wrong = (4 * multiple, 3 * multiple + 2)
+    message = (
+        rf"image of \({wrong[0]}, {wrong[1]}\) pixels .* multiple of {multiple}; \({4 * multiple}, {4 * multiple}\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        zoo.build(name, **zoo.card(name).test_options, image_size=wrong)
+    with pytest.raises(ValueError, match=rf"no multiple of {multiple}; \(None, {4 * multiple}\) would do"):
+        zoo.build(name, **zoo.card(name).test_options, image_size=(None, wrong[1]))
+
+
+def test_a_network_tells_of_a_page_that_strides_do_not_divide(small):
+    with pytest.raises(ValueError, match=r"image of \(64, 100\) pixels .* multiple of 32; \(64, 128\) would do"):
+        small("db_mobilenet_v3_large")(np.zeros((1, 64, 100, 3), "uint8"))
+
+
 def test_heads_are_apart_and_the_threshold_can_be_left_out(small):
     network = small("db_mobilenet_v3_large")
     alone = keras.Model(network.input, {"logits": network.output["logits"]})

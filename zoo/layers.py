@@ -13,11 +13,44 @@ BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation for which published backbones are trained
 
 
-def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, float]):
-    """(B, H, W, 3) pixels in [0, 255] → (pixels / 255 - mean) / std."""
+class Normalize(layers.Rescaling):
+    """Pixels of each channel scaled and shifted, of images whose sides are multiples of a number: see `normalize`."""
+
+    def __init__(self, scale, offset=0.0, multiple: int = 1, **kwargs):
+        super().__init__(scale, offset, **kwargs)
+        self.multiple = multiple
+
+    def call(self, inputs):
+        check_sides(inputs.shape, self.multiple)
+        return super().call(inputs)
+
+    def get_config(self):
+        return super().get_config() | {"multiple": self.multiple}
+
+
+def check_sides(shape, multiple: int) -> None:
+    """Nothing, where the sides of a shape (B, H, W, C) are multiples of a number, or not known.
+
+    Raises:
+        ValueError: one is none.
+    """
+    given = tuple(shape[1:3])
+    larger = tuple(side and -(-side // multiple) * multiple for side in given)
+    if given != larger:
+        raise ValueError(f"an image of {given} pixels has a side that is no multiple of {multiple}; {larger} would do")
+
+
+def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, float], multiple: int = 1):
+    """(B, H, W, 3) pixels in [0, 255] → (pixels / 255 - mean) / std.
+
+    Raises:
+        ValueError: a side is no multiple of `multiple`, the stride of the coarsest map that is enlarged and joined to
+            others; raised by the network, too, when it is given such an image.
+    """
+    check_sides(image.shape, multiple)
     scale = [1 / (255 * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
-    return layers.Rescaling(scale, offset, name="normalize")(image)
+    return Normalize(scale, offset, multiple, name="normalize")(image)
 
 
 Kernel = int | tuple[int, int]  # the side of a square window, or its height and width; so strides

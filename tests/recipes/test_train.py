@@ -240,6 +240,13 @@ def test_a_folder_holds_one_recipe(plain, tmp_path):
         train.train(SMALL, tmp_path, verbose=False)
 
 
+def test_samples_that_strides_do_not_divide_are_told_before_the_first_step():
+    options = {"features": "mobilenet_v3_test", "channels": 16}
+    recipe = Recipe(model="db_mobilenet_v3_large", task="recipes.detection.task", options=options, size=(96, 100))
+    with pytest.raises(train.RunError, match=r"size=96,100: .* no multiple of 32; \(96, 128\) would do"):
+        train.assemble(recipe)
+
+
 def test_a_run_that_cannot_begin_claims_no_folder(plain, tmp_path):
     with pytest.raises(LookupError, match="crnn_mobilnet"):
         train.train(replace(SMALL, start="crnn_mobilnet"), tmp_path, verbose=False)

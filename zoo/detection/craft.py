@@ -41,7 +41,7 @@ def craft(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    maps = backbone(features, normalize(image, *IMAGENET))
+    maps = backbone(features, normalize(image, *IMAGENET, 32))
     x = conv_bn(maps[-1], maps[-1].shape[-1], 3, "stage6_1", dilation=2)
     x = conv_bn(x, maps[-1].shape[-1], 1, "stage6_2")
     for level, feature, filters in zip((5, 4, 3, 2), reversed(maps), channels, strict=True):

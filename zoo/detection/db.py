@@ -62,6 +62,6 @@ def db(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    fused = pyramid(backbone(features, normalize(image, MEAN, STD)), channels)
+    fused = pyramid(backbone(features, normalize(image, MEAN, STD, 32)), channels)
     outputs = {"logits": head(fused, "region", "logits"), "threshold": head(fused, "border", "threshold")}
     return keras.Model(image, outputs, name=name)

@@ -49,6 +49,6 @@ def dbpp(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    fused = fusion(levels(backbone(features, normalize(image, *IMAGENET)), channels))
+    fused = fusion(levels(backbone(features, normalize(image, *IMAGENET, 32)), channels))
     outputs = {"logits": head(fused, "region", "logits"), "threshold": head(fused, "border", "threshold")}
     return keras.Model(image, outputs, name=name)

@@ -50,7 +50,7 @@ def east(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x = merging(backbone(features, normalize(image, *IMAGENET)), tuple(channels))
+    x = merging(backbone(features, normalize(image, *IMAGENET, 32)), tuple(channels))
     logits = layers.Conv2D(1, 1, dtype="float32", name="logits")(x)
     distances = layers.Conv2D(4, 1, dtype="float32", name="distances")(x)
     # Words are of all sizes: an exponential makes a step of the head the same share of each.

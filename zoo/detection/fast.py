@@ -56,7 +56,7 @@ def fast(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    pyramid = backbone(features, normalize(image, MEAN, STD))
+    pyramid = backbone(features, normalize(image, MEAN, STD, 32))
     channels = pyramid[1].shape[-1]
     x = block(neck(pyramid, channels), channels, 3, "head")
     x = layers.Dropout(dropout, name="head_dropout")(x)

@@ -231,7 +231,7 @@ def faster_rcnn(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    levels = fpn(backbone(features, normalize(image, *IMAGENET)), channels)
+    levels = fpn(backbone(features, normalize(image, *IMAGENET, 32)), channels)
     every = [*levels, layers.MaxPooling2D(1, 2, name="fpn6")(levels[-1])]
     anchor_logits, anchor_deltas = proposing(every, channels)
     found = Propose(before, proposals, dtype="float32", name="proposals")([image, anchor_logits, anchor_deltas, *every])

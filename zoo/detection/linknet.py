@@ -60,7 +60,7 @@ def linknet(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x = decoder(backbone(features, normalize(image, MEAN, STD)))
+    x = decoder(backbone(features, normalize(image, MEAN, STD, 32)))
     x = deconv_bn(x, head, "head1", 2)
     x = conv_bn(x, head, 3, "head2")
     logits = deconv(x, 1, 2, "logits", stride=2, bias=True, dtype="float32")

@@ -36,7 +36,7 @@ def psenet(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    levels = fpn(backbone(features, normalize(image, *IMAGENET)), channels)
+    levels = fpn(backbone(features, normalize(image, *IMAGENET, 32)), channels)
     enlarged = [
         Upsample(2**index, aligned=False, name=f"enlarge{index + 2}")(x) if index else x
         for index, x in enumerate(levels)

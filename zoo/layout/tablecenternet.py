@@ -116,7 +116,7 @@ def tablecenternet(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x, outputs = fuse(backbone(features, normalize(image, MEAN, STD))), {}
+    x, outputs = fuse(backbone(features, normalize(image, MEAN, STD, 32))), {}
     for head, width in HEADS.items():
         hidden = layers.ReLU(name=f"{head}_relu")(conv(x, channels, 3, f"{head}_hidden", bias=True))
         start = keras.initializers.Constant(RARE if head == "logits" else 0.0)

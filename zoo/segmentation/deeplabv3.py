@@ -65,7 +65,7 @@ def deeplabv3(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x = backbone(features, normalize(image, MEAN, STD), dilated=dilated)[-1]
+    x = backbone(features, normalize(image, MEAN, STD, 32 >> dilated), dilated=dilated)[-1]
     x = layers.Dropout(dropout, name="dropout")(pyramid(x, channels, rates))
     x = layers.Conv2D(classes, 1, name="scores")(conv_bn(x, channels, 3, "decide"))
     logits = Upsample(32 >> dilated, False, dtype="float32", name="logits")(x)

@@ -91,12 +91,12 @@ def ocrnet(
         features: an HRNet, a ResNet or a MobileNetV3 of `zoo.backbones`.
         classes: of a pixel.
         channels: of a pixel's description; attention has half as many.
-        image_size: (height, width) in pixels, multiples of 32; None leaves a side free.
+        image_size: (height, width) in pixels, multiples of 32 with an HRNet, else of 8; None leaves a side free.
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    early, late = maps(normalize(image, MEAN, STD), features)
-    stride = 4 if features.startswith("hrnet") else 8
+    stride, multiple = (4, 32) if features.startswith("hrnet") else (8, 8)
+    early, late = maps(normalize(image, MEAN, STD, multiple), features)
     coarse = conv(conv_bn(early, channels, 3, "coarse"), classes, 1, "coarse_scores", bias=True)
     x = context(conv_bn(late, channels, 3, "pixels"), coarse, channels // 2)
     x = layers.Conv2D(classes, 1, name="scores")(layers.Dropout(0.05, name="dropout")(x))

@@ -39,7 +39,7 @@ def unet(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x, seen = normalize(image, MEAN, STD), []
+    x, seen = normalize(image, MEAN, STD, 2**depth), []
     for level in range(depth):
         x = double(x, width * 2**level, f"down{level + 1}")
         seen.append(x)

@@ -147,7 +147,7 @@ def ocrnet(
     image = keras.Input((*image_size, 3), name="image")
     words = keras.Input((None, 4, 2), name="words")
     columns = keras.Input((None, None), name="columns")
-    seen, labels = normalize(image, MEAN, STD), len(Charset(charset)) + 1
+    seen, labels = normalize(image, MEAN, STD, 32), len(Charset(charset)) + 1
 
     scales = levels(backbone(features, seen), channels)
     joined = fusion(scales) if attention else layers.Concatenate(name="fused")(scales)
