@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+
 import numpy as np
 import pytest
 
@@ -222,3 +225,37 @@ def test_channels_of_the_last_map(name, channels):
 def test_an_unknown_backbone_is_told_with_those_there_are():
     with pytest.raises(ValueError, match=r"no backbone is named 'resnet99'; there are: .*resnet50.*vgg16_bn_r"):
         zoo.build("db_resnet50", features="resnet99")
+
+
+# ---------------------------------------------------------------- saving
+
+
+def below(kind: type) -> list[type]:
+    """All classes that are made from one."""
+    return [found for own in kind.__subclasses__() for found in (own, *below(own))]
+
+
+def test_every_layer_can_be_saved_and_found_again():
+    for name in zoo.names():
+        importlib.import_module(zoo.card(name).builder.partition(":")[0])
+    kinds = [kind for kind in below(keras.Layer) if kind.__module__.startswith("zoo.")]
+    assert len(kinds) > 30
+    for kind in kinds:
+        if kind.__module__ == "zoo.onnx_file":  # of networks that are drawn anew and not kept
+            continue
+        assert keras.saving.get_registered_name(kind) == f"{kind.__module__}>{kind.__name__}"
+        options = list(inspect.signature(kind.__init__).parameters)[1:]
+        assert options == ["kwargs"] or "get_config" in vars(kind) or "__init__" not in vars(kind), kind
+
+
+@pytest.mark.parametrize(
+    "name", ["db_mobilenet_v3_large", "lenet5", "svtr_tiny", "crnn_resnet34_attention", "lw_detr_s"]
+)
+def test_a_saved_network_is_loaded_with_its_values(name, small, tmp_path):
+    network = small(name)
+    network.save(tmp_path / "network.keras")
+    again = keras.models.load_model(tmp_path / "network.keras")
+    (image,) = network.inputs
+    pixels = RNG.integers(0, 256, [1, *(side or 64 for side in image.shape[1:])]).astype("uint8")
+    for key, value in network(pixels).items():
+        np.testing.assert_allclose(np.asarray(again(pixels)[key]), np.asarray(value), atol=1e-6)

@@ -18,6 +18,7 @@ from keras import layers, ops
 EPSILON = 1e-5  # of layer normalizations, PyTorch's usual one
 
 
+@keras.saving.register_keras_serializable(__name__)
 def gelu(x):
     """x·Φ(x), Φ being the normal distribution's function; written out, so that every exporter knows its operations."""
     return 0.5 * x * (1 + ops.erf(x / math.sqrt(2)))
@@ -50,6 +51,7 @@ def attend(query, key, value, mask=None):
     return ops.matmul(ops.cast(ops.softmax(scores, -1), value.dtype), value)
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Attention(layers.Layer):
     """Attention of queries (B, Q, C) over a context (B, S, C), in several heads: (B, Q, C) (section 3.2.2).
 
@@ -95,13 +97,14 @@ class Attention(layers.Layer):
         return super().get_config() | {"heads": self.heads, "width": self.width}
 
 
+@keras.saving.register_keras_serializable(__name__)
 class FeedForward(layers.Layer):
     """Two dense layers with an activation in between, at each position: (B, S, C) → (B, S, C) (section 3.3)."""
 
     def __init__(self, hidden: int, activation: str | Callable = gelu, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
-        self.hidden, self.activation = hidden, activation
-        self.expand = layers.Dense(hidden, activation, name="expand", dtype=self.dtype_policy)
+        self.hidden, self.activation = hidden, keras.activations.get(activation)
+        self.expand = layers.Dense(hidden, self.activation, name="expand", dtype=self.dtype_policy)
         self.dropout = layers.Dropout(dropout)
 
     def build(self, shape):
@@ -115,7 +118,13 @@ class FeedForward(layers.Layer):
     def compute_output_shape(self, shape):
         return shape
 
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation)
+        own = {"hidden": self.hidden, "activation": activation, "dropout": self.dropout.rate}
+        return super().get_config() | own
 
+
+@keras.saving.register_keras_serializable(__name__)
 class Tokens(layers.Layer):
     """A learnt token before a sequence, and learnt codes of the positions: (B, S, C) → (B, 1 + S, C)."""
 

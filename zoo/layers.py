@@ -6,6 +6,7 @@ out: "same" puts the odd pixel elsewhere in TensorFlow than in PyTorch, whose we
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -13,6 +14,7 @@ BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation for which published backbones are trained
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Normalize(layers.Rescaling):
     """Pixels of each channel scaled and shifted, of images whose sides are multiples of a number: see `normalize`."""
 
@@ -144,6 +146,7 @@ def interpolation(size: int, target: int, aligned: bool = True) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(size))).astype("float32")
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Upsample(layers.Layer):
     """Bilinear enlargement by a whole factor: (B, H, W, C) → (B, factor·H, factor·W, C).
 

@@ -160,6 +160,8 @@ def _unknown(name: str) -> str:
 def build(name: str | os.PathLike, **options) -> keras.Model:
     """The network of a card with random weights; `options` stand over those of the card.
 
+    `keras.models.load_model` reads what its `save` wrote, where the builder's module was imported.
+
     Raises:
         UnknownName, CardError: as for `card`.
         ModuleNotFoundError: no framework is installed.

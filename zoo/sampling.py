@@ -71,6 +71,7 @@ def rows(x, index):
 # ---------------------------------------------------------------- deformable convolution
 
 
+@keras.saving.register_keras_serializable(__name__)
 class DeformConv(layers.Layer):
     """A convolution whose window looks elsewhere at every place: (B, H, W, C) → (B, ⌈H / stride⌉, ⌈W / stride⌉, F).
 
@@ -138,6 +139,7 @@ def deform_conv(x, filters: int, kernel: int, name: str, *, stride: int = 1):
 # ---------------------------------------------------------------- deformable attention
 
 
+@keras.saving.register_keras_serializable(__name__)
 class DeformAttention(layers.Layer):
     """What queries find at a few points of maps, in several heads: (B, Q, C). Zhu et al. 2020.
 
@@ -219,6 +221,7 @@ class DeformAttention(layers.Layer):
 # ---------------------------------------------------------------- regions
 
 
+@keras.saving.register_keras_serializable(__name__)
 class RegionAlign(layers.Layer):
     """Regions of a pyramid brought to one size: (B, N, size, size, C).
 
@@ -265,6 +268,7 @@ class RegionAlign(layers.Layer):
 # ---------------------------------------------------------------- affine views
 
 
+@keras.saving.register_keras_serializable(__name__)
 class AffineView(layers.Layer):
     """What a picture looks like through a matrix: [(B, H, W, C), (B, 6)] → (B, *size, C). Beyond it there are zeros.
 
@@ -334,6 +338,7 @@ def projection(quads):
     return x1 - x0 + g * x1, x3 - x0 + h * x3, x0, y1 - y0 + g * y1, y3 - y0 + h * y3, y0, g, h
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Rectify(layers.Layer):
     """Quadrilaterals of pictures seen straight on: [map, quads, columns] → (B·N, height, W, C).
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import keras
 from keras import layers, ops
 
 from zoo.backbones.resnet import residual
@@ -32,6 +33,7 @@ HEADS = 8  # of the global context
 RATIO = 16  # by which its bottleneck is narrower
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Pooling(layers.Layer):
     """Means of a map (B, H, W, C) over all places, weighed by a softmax for each head of channels: (B, 1, 1, C).
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -44,6 +45,7 @@ def heads_of(x, count: int):
     return ops.transpose(x, (0, 2, 1, 3))
 
 
+@keras.saving.register_keras_serializable(__name__)
 class MapAttention(layers.Layer):
     """Attention of each place of a map over all places of another: (B, H, W, C), twice (B, h, w, C) → (B, H, W, C)."""
 
@@ -62,6 +64,7 @@ class MapAttention(layers.Layer):
         return super().get_config() | {"heads": self.heads}
 
 
+@keras.saving.register_keras_serializable(__name__)
 class StripeAttention(layers.Layer):
     """Attention within stripes of a map, plus a convolution of the values there: three (B, H, W, C) → (B, H, W, C).
 

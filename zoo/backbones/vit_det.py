@@ -52,6 +52,7 @@ def cubic(size: int, target: int) -> np.ndarray:
     return matrix.astype("float32")
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Positions(layers.Layer):
     """Adds learnt codes of the places to a map (B, h, w, C).
 
@@ -88,6 +89,7 @@ class Positions(layers.Layer):
         return super().get_config() | {"side": self.side}
 
 
+@keras.saving.register_keras_serializable(__name__)
 class WindowAttention(layers.Layer):
     """Attention within each window of (B, windows, S, C), or of all over all.
 
@@ -131,6 +133,7 @@ class WindowAttention(layers.Layer):
         return super().get_config() | {"heads": self.heads, "everywhere": self.everywhere}
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Scale(layers.Layer):
     """A sequence weighed by a learnt factor for each channel."""
 

@@ -16,11 +16,13 @@ from zoo.classification.classifier import MEAN, STD
 from zoo.layers import normalize
 
 
+@keras.saving.register_keras_serializable(__name__)
 def squash(x):
     """1.7159·tanh(2x/3), which is ±1 at ±1 (appendix A)."""
     return 1.7159 * ops.tanh(2 / 3 * x)
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Sampling(layers.Layer):
     """Means of 2 × 2 pixels, times a learnt factor plus a learnt offset of each map: (B, H, W, C) → half as large."""
 

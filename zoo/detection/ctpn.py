@@ -22,6 +22,7 @@ from zoo.layers import IMAGENET, conv, normalize
 ANCHORS = 10
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Rows(layers.Layer):
     """A bidirectional LSTM along each row of a map: (B, H, W, C) → (B, H, W, 2·units)."""
 

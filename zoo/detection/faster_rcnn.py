@@ -107,6 +107,7 @@ def survivors(boxes, overlap: float):
 # ---------------------------------------------------------------- layers
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Propose(layers.Layer):
     """The boxes worth looking at: from [image, anchor logits (B, A), deltas (B, A, 4), P2, …] to (B, N, 4).
 
@@ -142,6 +143,7 @@ class Propose(layers.Layer):
         return super().get_config() | {"before": self.before, "count": self.count, "overlap": self.overlap}
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Refine(layers.Layer):
     """Proposals moved by their deltas: [image, proposals (B, N, 4), deltas (B, N, 4)] → (B, N, 4)."""
 
@@ -154,6 +156,7 @@ class Refine(layers.Layer):
         return shapes[1]
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Suppress(layers.Layer):
     """Logits with all but the best of those that overlap made very low: [boxes (B, N, 4), logits (B, N)] → (B, N).
 

@@ -124,6 +124,7 @@ def through(x, chain: list):
     return x
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Propose(layers.Layer):
     """The likeliest boxes of each group: memory (B, h, w, C), inside (B, h, w) → logits (B, G·Q, K), boxes (B, G·Q, 6).
 
@@ -182,6 +183,7 @@ class Propose(layers.Layer):
         return super().get_config() | own
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Learnt(layers.Layer):
     """The same learnt rows for each sample: (B, …) → (B, used, width).
 
@@ -213,6 +215,7 @@ class Learnt(layers.Layer):
         return super().get_config() | own
 
 
+@keras.saving.register_keras_serializable(__name__)
 class GroupAttention(Attention):
     """Attention of queries (B, G·Q, C) to those of their group; their places (B, G·Q, C) say who looks at whom.
 

@@ -25,6 +25,7 @@ RARE = -2.19  # logit of a peak when training begins: one pixel in ten would be 
 USED = 3  # maps that the last aggregation takes, from the finest on
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Bias(layers.Layer):
     """A learnt number for each channel, added."""
 
@@ -38,6 +39,7 @@ class Bias(layers.Layer):
         return shape
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Enlarge(layers.Layer):
     """A transposed convolution of each channel by itself: (B, H, W, C) → (B, factor·H, factor·W, C).
 

@@ -41,6 +41,7 @@ def recurrent(x, rnn: str, units: int, direction: str, name: str):
     return ops.flip(x, 1) if direction == "backward" else x
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Decoder(layers.Layer):
     """A sequence (B, S, C) → logits (B, T, K), by itself or told the tokens (B, T).
 

@@ -24,6 +24,7 @@ from zoo.layers import normalize
 from zoo.recognition.crnn import MEAN, STD
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Memory(layers.Layer):
     """A map (B, H, W, C) as a sequence (B, H·W, C), row by row, with codes of the positions added."""
 
@@ -41,6 +42,7 @@ class Memory(layers.Layer):
 MAP = 4096  # places that a memory may have
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Decoder(layers.Layer):
     """Memory (B, S, C) → logits (B, T, K), by itself or told the tokens (B, T).
 

@@ -24,6 +24,7 @@ from zoo.layers import normalize
 from zoo.recognition.crnn import MEAN, STD
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Decoder(layers.Layer):
     """Memory (B, S, C) → logits (B, T, K); with tokens and masks, logits (B, P, T, K) of P orders.
 

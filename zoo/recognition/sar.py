@@ -19,6 +19,7 @@ from zoo.layers import normalize
 from zoo.recognition.crnn import MEAN, STD
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Decoder(layers.Layer):
     """A map (B, H, W, C) and the whole (B, C) → logits (B, T, K), by itself or told the tokens (B, T).
 

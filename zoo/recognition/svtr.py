@@ -50,6 +50,7 @@ def around(height: int, width: int) -> np.ndarray:
     return near & (np.abs(column[:, None] - column) <= WINDOW[1] // 2)
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Mixing(Attention):
     """Attention of the places (B, S, C) of a map over those around, or over all.
 
@@ -75,6 +76,7 @@ class Mixing(Attention):
         return super().get_config() | {"grid": self.grid}
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Positions(layers.Layer):
     """Adds a learnt code of each place to a sequence (B, S, C)."""
 

@@ -20,6 +20,7 @@ from zoo.segmentation.unet import MEAN, STD
 RATES = (12, 24, 36)
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Spread(layers.Layer):
     """What is said of a whole map (B, 1, 1, C), at every place of another (B, h, w, C')."""
 

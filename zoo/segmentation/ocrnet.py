@@ -20,6 +20,7 @@ from zoo.layers import Upsample, conv, conv_bn, normalize
 from zoo.segmentation.unet import MEAN, STD
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Regions(layers.Layer):
     """Means of the pixels (B, h, w, C), weighted by how much each is of a class (B, h, w, K): (B, K, C) (eq. 2)."""
 
@@ -33,6 +34,7 @@ class Regions(layers.Layer):
         return (pixels_shape[0], scores_shape[-1], pixels_shape[-1])
 
 
+@keras.saving.register_keras_serializable(__name__)
 class Relate(layers.Layer):
     """What pixels find in regions: queries (B, h, w, C), keys and values (B, K, C) → (B, h, w, C) (eq. 3 and 4)."""
 

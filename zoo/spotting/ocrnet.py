@@ -63,6 +63,7 @@ class Parts(NamedTuple):
     segment: keras.Model
 
 
+@keras.saving.register_keras_serializable(__name__)
 class ByPage(layers.Layer):
     """Words of all pages as words of each: [x (B·N, T, C), words (B, N, 4, 2)] → (B, N, T, C)."""
 
