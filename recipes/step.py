@@ -168,18 +168,37 @@ class TensorFlow:
         return resolver is None or not resolver.task_id
 
     def losses(self, task, start: int, stop: int) -> Iterator[float]:
-        """Takes the steps `start` to `stop`, and gives the mean loss over the batch after each."""
+        """Takes the steps `start` to `stop`, and gives the mean loss over the batch after each.
+
+        Raises:
+            Exception: what `task.batch` raised.
+        """
+        import tensorflow as tf
+
         local = self.replicas // getattr(self.strategy.extended, "_num_workers", 1)
+        failed: list[Exception] = []
+
+        def batch(step: int) -> pipeline.Batch:
+            try:
+                return task.batch(step)
+            except Exception as error:  # TensorFlow gives its text alone, within its own
+                failed.append(error)
+                raise
 
         def rows(context):
             first = context.input_pipeline_id * local if context else 0
             own = range(first, first + local)
-            return pipeline.dataset(task.batch, start, stop, replicas=own, count=self.replicas).map(_told(task))
+            return pipeline.dataset(batch, start, stop, replicas=own, count=self.replicas).map(_told(task))
 
         iterator = iter(self.strategy.distribute_datasets_from_function(rows))
         for _ in range(start, stop):
-            with fused.rounded(self.rounded):
-                loss, parts = self._step(iterator)
+            try:
+                with fused.rounded(self.rounded):
+                    loss, parts = self._step(iterator)
+            except tf.errors.OpError:
+                if failed:
+                    raise failed[0] from None
+                raise
             self.parts = {name: float(value) for name, value in parts.items()}
             yield float(loss)
 

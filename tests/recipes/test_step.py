@@ -17,6 +17,7 @@ import pytest
 
 from recipes import fused, optimizer, step, train
 from recipes.recipe import Recipe
+from zoo.image import ImageError
 
 HERE = Path(__file__).parent
 HOW = Recipe(model="", task="", rate=0.1, warmup=0, steps=10, ema=0.5, clip=1.0, decay=0.01)
@@ -70,6 +71,21 @@ def test_embeddings_learn():
     assert np.isfinite(list(one.losses(Task(), 0, 2))).all()
     one.sync()
     assert (np.asarray(codes.embeddings) != before).any(1).tolist() == [True, True, False]
+
+
+def test_what_is_wrong_with_a_batch_is_told_as_it_was():
+    """Not as TensorFlow tells of a function that failed in its graph."""
+
+    class Torn(Task):
+        def batch(self, number: int):
+            if number == 2:
+                raise ImageError("p5.jpg: damaged")
+            return super().batch(number)
+
+    network = lines()
+    one = step.make(network, squares, optimizer.make(HOW, network), step.devices())
+    with pytest.raises(ImageError, match=r"^p5.jpg: damaged$"):
+        list(one.losses(Torn(), 0, 4))
 
 
 def test_batches_of_other_sizes_are_not_traced_again():
