@@ -185,6 +185,21 @@ def test_attention_writes_what_its_training_graph_says_of_its_own_text(rnn):
     assert np.abs(alone[:, 0] - alone[:, 1]).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("crnn_resnet34", (None, None), r"height must be known; \(32, None\) would do"),
+        ("svtr_tiny", (32, None), "does not divide by 16 rows and 4 columns"),
+        ("lenet5", (None, 32), "both sides must be known"),
+        ("alexnet", (64, None), "both sides must be known, and at least 63"),
+        ("alexnet", (62, 64), "both sides must be known, and at least 63"),
+    ],
+)
+def test_a_side_that_must_be_known_is_told(name, size, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.build(name, **zoo.card(name).test_options | {"image_size": size})
+
+
 def test_places_around():
     """Of a map of 8 x 16, place (0, 0) sees 4 rows of 6 columns, place (4, 8) all of 7 x 11."""
     seen = svtr.around(8, 16).reshape(8, 16, 8, 16)

@@ -17,6 +17,7 @@ from zoo.layers import conv, normalize
 FILTERS = (64, 192, 384, 256, 256)
 KERNELS = (11, 5, 3, 3, 3)
 POOLED = (1, 2, 5)  # convolutions after which the map is halved, by windows of 3 that overlap
+LEAST = 63  # pixels of a side, of which the last pool leaves one
 
 
 def alexnet(
@@ -37,7 +38,12 @@ def alexnet(
         dropout: share of the values before each of them that training sets to 0.
         image_size: (height, width) in pixels, at least 63.
         name: of the model.
+
+    Raises:
+        ValueError: a side is not known, or too short.
     """
+    if min(side or 0 for side in image_size) < LEAST:
+        raise ValueError(f"image_size={tuple(image_size)}: both sides must be known, and at least {LEAST}")
     image = keras.Input((*image_size, 3), name="image")
     x = layers.ZeroPadding2D(2, name="conv1_pad")(normalize(image, MEAN, STD))
     for index, (width, kernel) in enumerate(zip(filters, KERNELS, strict=True), 1):

@@ -44,7 +44,12 @@ def lenet(*, classes: int, image_size: tuple[int, int] = (32, 32), name: str = "
         classes: how many.
         image_size: (height, width) in pixels, multiples of 4, at least 32; C5 sees the whole map.
         name: of the model.
+
+    Raises:
+        ValueError: a side is not known.
     """
+    if None in image_size:
+        raise ValueError(f"image_size={tuple(image_size)}: both sides must be known, as in (32, 32)")
     image = keras.Input((*image_size, 3), name="image")
     x = ops.mean(normalize(image, MEAN, STD), -1, keepdims=True)
     for index, filters in ((1, 6), (3, 16)):

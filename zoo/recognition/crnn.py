@@ -132,11 +132,15 @@ def crnn(
         name: of the model.
 
     Raises:
-        ValueError: an option is none of those that there are.
+        ValueError: an option is none of those that there are, or the height is not known.
     """
     for value, known in ((rnn, tuple(LAYERS)), (direction, DIRECTIONS), (decoder, ("ctc", "attention"))):
         if value not in known:
             raise ValueError(f"a CRNN has no {value!r}; there are: {', '.join(known)}")
+    if image_size[0] is None:
+        raise ValueError(
+            f"image_size={tuple(image_size)}: a CRNN's height must be known; (32, {image_size[1]}) would do"
+        )
     image = keras.Input((*image_size, 3), name="image")
     x = sequence(backbone(features, normalize(image, MEAN, STD))[-1])
     for index in range(1, depth + 1):

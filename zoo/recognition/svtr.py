@@ -135,7 +135,7 @@ def svtr(
     """
     if size not in SIZES:
         raise ValueError(f"no SVTR is named {size!r}; there are: {', '.join(SIZES)}")
-    if image_size[0] % 16 or image_size[1] % 4:
+    if None in image_size or image_size[0] % 16 or image_size[1] % 4:
         raise ValueError(f"an image of {tuple(image_size)} pixels does not divide by 16 rows and 4 columns")
     chosen = SIZES[size]
     drops = np.linspace(0, DROP, sum(chosen.depths)).tolist()
