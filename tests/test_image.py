@@ -289,6 +289,13 @@ def test_damage_anywhere_is_an_image_error_or_a_picture(noise, form, draw):
         assert "bytes" in str(error)
 
 
+def test_a_missing_file_among_several_goes_by_its_path(tmp_path):
+    (sheet,) = image.every([tmp_path / "none.png"])
+    assert sheet.name == str(tmp_path / "none.png")
+    with pytest.raises(ImageError, match=f"^{tmp_path}/none.png: no such file or folder$"):
+        sheet.load()
+
+
 def test_a_missing_file_a_number_and_a_huge_picture(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="no such file"):
         list(image.pages(tmp_path / "none.png"))

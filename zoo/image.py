@@ -125,8 +125,8 @@ def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
         try:
             yield from sheets(source, dpi=dpi)
         except (ImageError, OSError) as error:
-            name = source if isinstance(source, str) else repr(source)[:80]
-            message = str(error)
+            name = str(source) if isinstance(source, str | Path) else repr(source)[:80]
+            message = getattr(error, "strerror", None) or str(error)
             yield Sheet(name, 1, partial(_fail, message if name in message else f"{name}: {message}"))
 
 
