@@ -224,7 +224,7 @@ def test_a_full_disk_is_said(small, tmp_path):
             export(small, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-    assert list((tmp_path / "small").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_exported_is_said(detector, tmp_path):
