@@ -219,7 +219,7 @@ def _complaints(entry: datasets.Entry) -> Iterator[str]:
     try:
         pixels = entry.read()
     except image.ImageError as error:
-        yield str(error)
+        yield str(error).removeprefix(f"{entry.path}: ")
         return
     if entry.text is not None and not entry.text.strip():
         yield "the label is empty"
