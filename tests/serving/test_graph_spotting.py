@@ -105,8 +105,11 @@ def test_unsure_words_are_looked_at_again_as_by_the_spotter(spotting):
     twice = replace(spotting, reading={**VALUES, "again": 0.999})
     once, seen = reader_of(spotting).read(page())[0], reader_of(twice).read(page())[0]
     assert {word.text for word in once.words} != {word.text for word in seen.words}
-    answer = {name: value.numpy() for name, value in graph_spotting.read(twice, tf.constant([encoded(page())])).items()}
+    read = tf.function(lambda data: graph_spotting.read(twice, data), [tf.TensorSpec([None], tf.string)])
+    empty = np.full((50, 60, 3), 255, "uint8")
+    answer = {name: value.numpy() for name, value in read(tf.constant([encoded(page()), encoded(empty)])).items()}
     check(answer, 0, seen)
+    assert answer["counts"][1] == 0
 
 
 def test_long_pages_are_read_in_parts_as_by_the_spotter(spotting, reader):
