@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from zoo.geometry import RIM
+
 MAX_PIXELS = 300_000_000  # a picture with more is refused
 REDUCE_ABOVE = 32_000_000  # a picture with more is decoded at a half, a quarter … of its sides; A4 at 600 dpi has 35
 MAX_BYTES = 200_000_000  # of a download
@@ -512,8 +514,8 @@ def closer(crop: np.ndarray, height: int) -> np.ndarray:
 
 
 def rim(height: int) -> int:
-    """Rows of a strip that a closer look leaves out above, and as many below: a sixteenth of its height."""
-    return round(height / 16)
+    """Rows of a strip that a closer look leaves out above, and as many below: `geometry.RIM` of its height."""
+    return round(RIM * height)
 
 
 def closer_width(width: int, height: int) -> int:
