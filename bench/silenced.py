@@ -2,10 +2,10 @@
 
     python bench/silenced.py DATA/sroie DATA/docbank_pages [--model NAME] [--split test] [--limit 8]
 
-A part's output is replaced by its own mean over the page: what remains was learnt with it, so that the loss tells how
-much the network leans on it, not what a network without it would have learnt. The held-out tenth of `train`, or all of
-it where nothing is held out, is read unless another split is named. For each data set: F1 of words, letters and digits,
-and the hmean of boxes where these are labelled.
+A part's output is replaced by its own mean over the page, or over the words that are read at once: what remains was
+learnt with it, so that the loss tells how much the network leans on it, not what a network without it would have
+learnt. The held-out tenth of `train`, or all of it where nothing is held out, is read unless another split is named.
+For each data set: F1 of words, letters and digits, and the hmean of boxes where these are labelled.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ PARTS = {  # layers, and the axes over which the mean is taken
     "scales": (("fusion_weights",), (1, 2)),
     "channels": (("attention_channel_gate",), (3,)),
     "places": (("attention_spatial_conv",), (1, 2)),
+    "shared features, for reading": (("shared_4_norm",), (0, 1, 2)),
     "context, scales, places": (("context_enlarged", "fusion_weights", "attention_spatial_conv"), (1, 2)),
 }
 

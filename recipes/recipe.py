@@ -35,7 +35,7 @@ class Recipe:
     model: str  # name of a card
     task: str  # module of recipes that makes batches, loss and scores: "recipes.recognition.task"
     options: dict[str, Any] = field(default_factory=dict)  # of the builder, over those of the card
-    start: str = ""  # name or path of the weights to begin with; "" is random
+    start: str = ""  # name or path of the weights to begin with, or several, with commas; "" is random
     seed: int = 0  # of weights, synthetic samples and augmentation
 
     real: tuple[str, ...] = ()  # data sets under --data whose `train` splits are mixed in

@@ -184,7 +184,8 @@ def origin_of(how: Recipe, task: str) -> str:
     if not (name := recipe.of_card(how.model, task)):
         return how.task
     usual, here = asdict(recipe.find(name)), asdict(how)
-    here |= {key: Path(here[key]).name for key in ("start", "teacher", "target")}
+    here |= {key: Path(here[key]).name for key in ("teacher", "target")}
+    here["start"] = ",".join(Path(path).name for path in here["start"].split(","))
     here |= {key: tuple(Path(path).name for path in here[key]) for key in ("real", "replay", "shards")}
     return ", ".join([f"recipes.{name}", *(f"{key}={here[key]}" for key in here if here[key] != usual[key])])
 

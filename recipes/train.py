@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -40,6 +41,7 @@ from zoo import registry, weights
 from zoo.charset import Charset
 from zoo.files import replacing
 from zoo.layers import Normalize, check_sides
+from zoo.spotting.ocrnet import WORD
 
 CHECKPOINT, WEIGHTS, CARD = "checkpoint.safetensors", "weights.safetensors", "card.toml"
 LOG, CURVES, RECIPE, EVENTS = "log.csv", "curves.png", "recipe.json", "tensorboard"
@@ -419,12 +421,32 @@ def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
     """Gives a network the weights of a card, a run, or a file; those of another alphabet are moved to its own.
 
     A network with more channels grows out of them. A file may hold the backbone alone, and of another architecture what
-    fits by path and shape is taken, which is the backbone, too; the rest stays random, and is counted.
+    fits by path and shape is taken, which is the backbone, too; of a recognizer a spotter takes what reads words. Of
+    several, with commas between them, later ones add to earlier ones. The rest stays random, and is counted.
 
     Raises:
         RunError: the weights cannot be had.
         ValueError: a tensor has no variable of its path and shape.
     """
+    tensors: dict[str, np.ndarray] = {}
+    for name in [start] if Path(start).exists() else start.split(","):
+        tensors |= _known(network, name, card)
+    own = {variable.path: tuple(variable.shape) for variable in network.weights}
+    misfits = [name for name, tensor in tensors.items() if own.get(name) != tensor.shape]
+    if misfits and (grown := grow(network, tensors)):
+        more = len(own.keys() - tensors.keys())
+        print(
+            f"{start}: {card.name} grows out of it: {len(misfits)} of {len(tensors)} variables are larger, {more} new",
+            file=sys.stderr,
+        )
+        tensors = grown
+    weights.assign(network, tensors, strict=not tensors.keys() < own.keys())
+    if random := len(own.keys() - tensors.keys()):
+        print(f"{start}: {random} of {len(own)} variables are not in it and begin at random", file=sys.stderr)
+
+
+def _known(network: keras.Model, start: str, card: registry.Card) -> dict[str, np.ndarray]:
+    """What a network of `card` can take of the weights of a card, a run, or a file, by the paths of its variables."""
     path, old = Path(start), card
     if not path.is_file():
         old = registry.card(start)
@@ -433,25 +455,17 @@ def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
         except weights.WeightsError as error:
             raise RunError(f"start={start!r}: {error}") from error
     tensors = weights.read(path)
-    own = {variable.path: tuple(variable.shape) for variable in network.weights}
+    if (old.task, card.task) == ("recognition", "spotting"):
+        tensors = {WORD + name: tensor for name, tensor in tensors.items()}
+    if "charset" in old.options and "charset" in card.options:
+        before, after = (Charset(one.options["charset"]) for one in (old, card))
+        tensors = tensors if before.characters == after.characters else graft(network, tensors, before, after)
     if old.builder != card.builder:
+        own = {variable.path: tuple(variable.shape) for variable in network.weights}
         tensors = {name: tensor for name, tensor in tensors.items() if own.get(name) == tensor.shape}
         if not tensors:
             raise RunError(f"start={start!r}: no tensor of {old.name} fits into {card.name} by path and shape")
-    elif "charset" in old.options and "charset" in card.options:
-        before, after = (Charset(one.options["charset"]) for one in (old, card))
-        tensors = tensors if before.characters == after.characters else graft(network, tensors, before, after)
-    misfits = [name for name, tensor in tensors.items() if own.get(name) != tensor.shape]
-    if misfits and (grown := grow(network, tensors)):
-        more = len(own.keys() - tensors.keys())
-        print(
-            f"{path}: {card.name} grows out of it: {len(misfits)} of {len(tensors)} variables are larger, {more} new",
-            file=sys.stderr,
-        )
-        tensors = grown
-    weights.assign(network, tensors, strict=not tensors.keys() < own.keys())
-    if random := len(own.keys() - tensors.keys()):
-        print(f"{path}: {random} of {len(own)} variables are not in it and begin at random", file=sys.stderr)
+    return tensors
 
 
 def _enough(recipe: Recipe, run: Path) -> bool:

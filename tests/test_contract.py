@@ -62,7 +62,7 @@ def promised(card: zoo.Card, network, image: np.ndarray) -> dict[str, tuple[int,
         )
         return {
             "logits": at(1, 1), "threshold": at(1, 1), "classes": at(1, classes), "coarse": at(1, classes),
-            "characters": at(4, characters), "features": at(4, channels), "detail": at(2, 16),
+            "characters": at(4, characters), "features": at(4, channels), "pixels": at(1, 3),
             "text": (batch, 2, 16, characters),
         }  # fmt: skip
     if card.task == "layout":

@@ -233,6 +233,25 @@ def test_words_seen_straight_on_are_those_of_opencv(corners, stride):
     np.testing.assert_allclose(view[0, :, :width], expected, atol=0.01)
 
 
+@pytest.mark.parametrize(("finer", "coarser", "width"), [(2, 1, 62), (1, 2, 15.5), (3, 2, 46.5)])
+def test_views_may_be_finer_or_coarser_than_told(finer, coarser, width):
+    """Told 31 columns of 40, they have two for each of these, one for two, and three for two."""
+    picture = cv2.GaussianBlur(RNG.uniform(0, 1, (72, 112, 3)).astype("float32"), (0, 0), 2)
+    columns = (np.arange(40) < 31).astype("float32")[None, None]
+    layer = sampling.Rectify(12, 1, finer=finer, coarser=coarser)
+    view = np.asarray(layer([picture[None], quads(PERSPECTIVE), columns]))
+    assert view.shape == (1, 12, 40 * finer // coarser, 3)
+    spec = layer.compute_output_spec([keras.KerasTensor(s) for s in ((1, 72, 112, 3), (1, 1, 4, 2), (1, 1, 40))])
+    assert spec.shape == view.shape
+    used = int(np.ceil(width))
+    assert view[:, :, used - 1].any() and not view[:, :, used:].any()
+    target = np.array([[0, 0], [width, 0], [width, 12], [0, 12]], "float32") - 0.5
+    matrix = cv2.getPerspectiveTransform(np.array(PERSPECTIVE, "float32") - 0.5, target)
+    expected = cv2.warpPerspective(picture, matrix, (used, 12), borderMode=cv2.BORDER_REPLICATE)
+    np.testing.assert_allclose(view[0, :, : int(width)], expected[:, : int(width)], atol=0.01)
+    assert sampling.Rectify.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
 def test_views_of_many_words_are_those_of_each_alone():
     pictures = RNG.uniform(0, 1, (2, 40, 60, 2)).astype("float32")
     words = RNG.uniform(4, 36, (2, 3, 4, 2)).astype("float32")

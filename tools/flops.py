@@ -86,7 +86,7 @@ def flops(name: str) -> int:
         divided = runtime.parts(card, network)
         shared = divided.locate(image, training=False)
         words = {"words": jax.numpy.zeros((1, WORDS, 4, 2)), "columns": jax.numpy.ones((1, WORDS, COLUMNS))}
-        return divided.read({key: shared[key] for key in ("features", "detail")} | words, training=False), shared
+        return divided.read({key: shared[key] for key in ("features", "pixels")} | words, training=False), shared
 
     closed = jax.make_jaxpr(run)(np.zeros(picture(card), "uint8"))
     return operations(closed.jaxpr, int(card.options.get("longest", 0)) + 1)

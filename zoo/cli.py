@@ -622,7 +622,7 @@ def add_train(subparsers) -> None:
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="a field of the recipe: rate=5e-4"
     )
     command.add_argument(
-        "--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with"
+        "--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with, or several: A,B"
     )
     before = command.add_mutually_exclusive_group()
     before.add_argument(

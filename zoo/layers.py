@@ -42,7 +42,10 @@ def check_sides(shape, multiple: int) -> None:
         raise ValueError(f"an image of {given} pixels has a side that is no multiple of {multiple}; {larger} would do")
 
 
-def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, float], multiple: int = 1):
+Colour = tuple[float, float, float]
+
+
+def normalize(image, mean: Colour, std: Colour, multiple: int = 1, name: str = "normalize"):
     """(B, H, W, 3) pixels in [0, 255] → (pixels / 255 - mean) / std.
 
     Raises:
@@ -52,7 +55,7 @@ def normalize(image, mean: tuple[float, float, float], std: tuple[float, float, 
     check_sides(image.shape, multiple)
     scale = [1 / (255 * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
-    return Normalize(scale, offset, multiple, name="normalize")(image)
+    return Normalize(scale, offset, multiple, name=name)(image)
 
 
 Kernel = int | tuple[int, int]  # the side of a square window, or its height and width; so strides

@@ -349,11 +349,13 @@ class Rectify(layers.Layer):
     Args:
         height: rows of a view.
         stride: pixels of the picture for one of the map.
+        finer: columns of a view for each one that it is told.
+        coarser: columns that it is told for each one of a view.
     """
 
-    def __init__(self, height: int, stride: int, **kwargs):
+    def __init__(self, height: int, stride: int, finer: int = 1, coarser: int = 1, **kwargs):
         super().__init__(autocast=False, **kwargs)  # half precision is too coarse for places on a page
-        self.height, self.stride = height, stride
+        self.height, self.stride, self.finer, self.coarser = height, stride, finer, coarser
 
     def call(self, inputs):
         picture, quads, columns = inputs
@@ -361,8 +363,13 @@ class Rectify(layers.Layer):
             value[..., None, None] for value in projection(ops.cast(quads, "float32") / self.stride)
         )
         columns = ops.cast(columns, "float32")
-        count, width = ops.shape(columns)[1], ops.shape(columns)[2]
-        used = ops.maximum(ops.sum(columns, -1, keepdims=True), 1.0)
+        count, width = ops.shape(columns)[1], self._wide(ops.shape(columns)[2])
+        used = ops.maximum(ops.sum(columns, -1, keepdims=True), 1.0) * (self.finer / self.coarser)
+        if self.finer > 1:
+            columns = ops.stack([columns] * self.finer, -1)
+            columns = ops.reshape(columns, (-1, count, width * self.coarser))
+        if self.coarser > 1:
+            columns = columns[:, :, :: self.coarser]
         u = ops.minimum((ops.arange(width, dtype="float32") + 0.5) / used, 1.0)[:, :, None]  # (B, N, 1, W)
         v = ((np.arange(self.height) + 0.5) / self.height).astype("float32")[None, None, :, None]
         depth = g * u + h * v + 1
@@ -378,7 +385,12 @@ class Rectify(layers.Layer):
         picture, _, columns = inputs
         batch, count, width = columns.shape
         rows = batch * count if batch and count else None
-        return keras.KerasTensor((rows, self.height, width, picture.shape[-1]), picture.dtype)
+        return keras.KerasTensor((rows, self.height, width and self._wide(width), picture.shape[-1]), picture.dtype)
+
+    def _wide(self, width):
+        """Columns of views that are told `width`, a multiple of `coarser`."""
+        return width * self.finer // self.coarser
 
     def get_config(self):
-        return super().get_config() | {"height": self.height, "stride": self.stride}
+        own = {"height": self.height, "stride": self.stride, "finer": self.finer, "coarser": self.coarser}
+        return super().get_config() | own

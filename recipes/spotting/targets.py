@@ -19,6 +19,7 @@ from zoo.spotting.ocrnet import HEIGHT
 
 STRIDE = 4  # pixels for one of the map of characters
 UNKNOWN = -1
+CUT = 0.25  # heights at either end of a word that its box may lack: half of a usual character
 UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 
 
@@ -67,6 +68,11 @@ def spans(found: Sequence[Word], longest: int) -> list[Word]:
     return pairs
 
 
+def wide(words: Sequence[Word], widest: int) -> np.ndarray:
+    """(N,) int: columns of the views of words, `widest` at most."""
+    return columns(np.reshape([word.quad for word in words], (-1, 4, 2)).astype(np.float32), HEIGHT, widest)
+
+
 def moved(quad: np.ndarray, error: np.ndarray) -> np.ndarray:
     """A quadrilateral (4, 2) whose corners are off by `error` (4, 2), in heights: along its upper edge, and down."""
     along, down = _frame(quad)
@@ -80,6 +86,11 @@ def error(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     height = max(float(np.linalg.norm(true[3] - true[0])), 1e-3)
     difference = (found - true) / height
     return np.stack([difference @ along, difference @ down], 1).astype(np.float32)
+
+
+def whole(error: np.ndarray) -> bool:
+    """Whether a quadrilateral that is so far off a word's (`error`) holds all of it, but for `CUT` at either end."""
+    return bool(error[[0, 3], 0].max() <= CUT and error[[1, 2], 0].min() >= -CUT)
 
 
 def _frame(quad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

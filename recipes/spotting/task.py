@@ -60,9 +60,11 @@ class Task(detection.Task):
         drawn: list[dict[str, np.ndarray]] = []
         share = min(1.0, step / max(1, self.recipe.steps)) if len(self.errors) else 0.0
         pages = [self.sample(step * self.recipe.batch + i) for i in range(self.recipe.batch)]
-        for row, page in enumerate(pages):
+        every = [targets.words(page, self.charset, self.recipe.longest) for page in pages]
+        reach = self.reach(every, np.random.default_rng((self.recipe.seed, 6, step)))
+        for row, (page, words) in enumerate(zip(pages, every, strict=True)):
             rng = np.random.default_rng((self.recipe.seed, 5, step, row))
-            drawn.append(self.target(page) | self.words(page, rng, share))
+            drawn.append(self.target(page) | self.words(words, rng, share, reach))
         longest = max(len(values["ids"][0]) for values in drawn)
         widest = -(-max(int(values["columns"].sum(1).max()) for values in drawn) // 16) * 16 or 16
         for values in drawn:
@@ -82,24 +84,42 @@ class Task(detection.Task):
             "character": targets.characters(page, self.charset),
         }
 
-    def words(self, page: Page, rng: np.random.Generator, share: float) -> dict[str, np.ndarray]:
+    def reach(self, every: Sequence[Sequence[targets.Word]], rng: np.random.Generator) -> int:
+        """Columns of the views of a step: those of one of its words, drawn as any, up to the next of the card's widths.
+
+        Words that are about as wide are read in one step, since what a view has more than its word takes as much time.
+        """
+        found = [word for words in every for word in words]
+        widths = [width for width in self.card.reading["widths"] if width < self.recipe.widest]
+        wide = targets.wide([found[int(rng.integers(len(found)))]], self.recipe.widest)[0] if found else 0
+        return next((width for width in sorted(widths) if width >= wide), self.recipe.widest)
+
+    def words(
+        self, every: Sequence[targets.Word], rng: np.random.Generator, share: float, reach: int
+    ) -> dict[str, np.ndarray]:
         """The words of a crop that are read in a step, as `targets.strips` has them; few ones come several times.
 
         Some of them, as many as the recipe's `together` says, are two neighbours with a space between them.
 
         Args:
-            page: the crop.
+            every: words of the crop.
             rng: draws them.
             share: part of them that is read where the network would have found it.
+            reach: columns of views; wider words are left out, those of half as many or fewer come last.
         """
-        every = targets.words(page, self.charset, self.recipe.longest)
-        chosen = [every[i % len(every)] for i in rng.permutation(max(WORDS, len(every)))[:WORDS]] if every else []
-        if pairs := targets.spans(every, self.recipe.longest) if self.recipe.together else []:
+        wide = targets.wide(every, self.recipe.widest)
+        fitting = np.flatnonzero(wide <= reach)
+        order = fitting[rng.permutation(max(WORDS, len(fitting))) % len(fitting)] if len(fitting) else fitting
+        order = order[np.argsort(2 * wide[order] <= reach, kind="stable")][:WORDS]
+        chosen = [every[i] for i in order]
+        pairs = targets.spans(every, self.recipe.longest) if self.recipe.together else []
+        pairs = [pairs[i] for i in np.flatnonzero(targets.wide(pairs, self.recipe.widest) <= reach)]
+        if pairs:
             chosen = [
                 pairs[int(rng.integers(len(pairs)))] if rng.random() < self.recipe.together else word for word in chosen
             ]
         quads = [targets.moved(word.quad, self._error(rng, share)) for word in chosen]
-        return targets.strips(chosen, quads, self.charset, WORDS, self.recipe.widest)
+        return targets.strips(chosen, quads, self.charset, WORDS, reach)
 
     def _error(self, rng: np.random.Generator, share: float) -> np.ndarray:
         if rng.random() < share:
@@ -108,6 +128,8 @@ class Task(detection.Task):
 
     def begin(self, step: int, network) -> None:
         """Measures how far the boxes that the network finds on crops before `step` are off the true ones.
+
+        Those that cut a word do not count: what is not seen cannot be read.
 
         A run that goes on from a checkpoint measures the same, since its weights are the same.
         """
@@ -118,6 +140,7 @@ class Task(detection.Task):
             found, _ = self._probe.detector(page.image)
             for i, j in metrics.pair(found, page.polygons, page.ignore)[0]:
                 errors.append(targets.error(found[i], page.polygons[j]))
+        errors = [error for error in errors if targets.whole(error)]
         self.errors = np.array(errors, np.float32).reshape(-1, 4, 2)
 
     def reader(self, network) -> Spotter:  # type: ignore[override]

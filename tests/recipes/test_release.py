@@ -169,8 +169,9 @@ def test_a_spotters_golden_outputs_are_its_map_and_a_words_text(small):
 def test_no_card_names_a_folder_of_the_machine():
     how = replace(
         recipe.find("recognition.crnn_mobilenet_v3_small"),
-        start="/home/me/runs/before", real=("sroie", "/home/me/cased"), replay=("/home/me/signs",), target="/home/me/x",
+        start="/home/me/runs/before,/home/me/words",
+        real=("sroie", "/home/me/cased"), replay=("/home/me/signs",), target="/home/me/x",
     )  # fmt: skip
     told = release.origin_of(how, "recognition")
     assert "/home" not in told
-    assert "start=before, " in told and "real=('sroie', 'cased'), replay=('signs',), " in told and "target=x" in told
+    assert "start=before,words, " in told and "real=('sroie', 'cased'), replay=('signs',), " in told

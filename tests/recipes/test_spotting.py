@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from recipes.data.pages import Page
 from recipes.spotting import targets, task
 from zoo import registry
 from zoo.charset import Charset
+from zoo.spotting import ocrnet
 
 DIGITS = Charset("digits")
 LETTERS = Charset("0123456789 ")
@@ -108,16 +110,51 @@ def test_neighbours_are_one_text_with_a_space():
 
 
 def test_a_share_of_what_is_read_is_neighbours():
-    given = page((box(10, 10, 50, 30), "12"), (box(60, 10, 75, 30), "7"))
+    given = targets.words(page((box(10, 10, 50, 30), "12"), (box(60, 10, 75, 30), "7")), LETTERS, 5)
     for share in (0.0, 0.25, 1.0):
         own = small_task(together=share)
-        drawn = [own.words(given, np.random.default_rng(seed), 0.0) for seed in range(10)]
+        drawn = [own.words(given, np.random.default_rng(seed), 0.0, 128) for seed in range(10)]
         of_both = np.mean([found["length"] == 4 for found in drawn])
         assert share - 0.1 < of_both < share + 0.1 if 0 < share < 1 else of_both == share
     with pytest.raises(ValueError, match="needs an alphabet with a space"):
         task.make(
             replace(SMALL, together=0.1), replace(own.card, options=own.card.options | {"charset": "digits"}), None
         )
+
+
+def test_words_of_a_step_are_about_as_wide():
+    """Of words of 16, 32 and 80 columns, of which the first comes twice, and of their neighbours."""
+    quads = box(0, 10, 20, 30), box(30, 10, 50, 30), box(60, 10, 100, 30), box(110, 10, 210, 30)
+    every = targets.words(page(*zip(quads, "3456", strict=True), size=(64, 240)), LETTERS, 5)
+    assert targets.wide(every, 128).tolist() == [16, 16, 32, 80] and targets.wide(every, 64).tolist() == [
+        16,
+        16,
+        32,
+        64,
+    ]
+    assert targets.wide([], 128).tolist() == []
+    own = small_task(together=0.0)
+    reaches = [own.reach([every[:1], every[1:]], np.random.default_rng(seed)) for seed in range(400)]
+    assert sorted(set(reaches)) == [32, 96]  # widths of the card
+    assert 0.18 < np.mean(np.array(reaches) == 96) < 0.32
+    assert own.reach([[], []], np.random.default_rng(0)) == 32
+
+    own = small_task(together=0.0, widest=64)  # the widest words are squeezed
+    assert {own.reach([every], np.random.default_rng(seed)) for seed in range(50)} == {32, 64}
+    for reach, first, others in ((32, {"5"}, {"3", "4"}), (64, {"6"}, {"3", "4", "5"}), (16, {"3", "4"}, set())):
+        got = own.words(every, np.random.default_rng(2), 0.0, reach)
+        assert got["columns"].shape == (task.WORDS, reach)
+        texts = [LETTERS.characters[ids[0]] for ids in got["ids"]]
+        assert set(texts) == first | others
+        for text in others:
+            assert all(texts.index(one) < texts.index(text) for one in first)
+
+    own = small_task(together=1.0)
+    got = own.words(every, np.random.default_rng(2), 0.0, 48)  # neighbours of 40 columns, none of more
+    assert {tuple(ids[:length]) for ids, length in zip(got["ids"].tolist(), got["length"], strict=True)} == {(3, 10, 4)}
+    got = own.words(every, np.random.default_rng(2), 0.0, 32)
+    assert set(got["length"].tolist()) == {1}
+    assert own.words([], np.random.default_rng(2), 0.0, 32)["length"].tolist() == [0] * task.WORDS
 
 
 def small_task(**changes) -> task.Task:
@@ -166,6 +203,24 @@ def test_the_errors_of_boxes_are_those_of_the_network(monkeypatch):
     np.testing.assert_allclose(own.errors, np.broadcast_to([0.1, 0], own.errors.shape), atol=1e-6)  # of 20 pixels
 
 
+@pytest.mark.parametrize(("left", "right", "whole"), [(14, 46, True), (0, 60, True), (16, 50, False), (10, 44, False)])
+def test_boxes_that_cut_a_word_are_not_learnt_from(left, right, whole, monkeypatch):
+    """Of a word of 40 by 20 pixels a box may lack 5 at either end."""
+    own, found = small_task(), box(left, 11, right, 30)
+    assert targets.whole(targets.error(found, box(10, 10, 50, 30))) == whole
+    given = page((box(10, 10, 50, 30), "12"))
+
+    class Fake:
+        @staticmethod
+        def detector(pixels):
+            return found[None], np.ones(1)
+
+    monkeypatch.setattr(own, "sample", lambda index: given)
+    monkeypatch.setattr(own, "reader", lambda network: Fake)
+    own.begin(10, None)
+    assert len(own.errors) == (task.PROBES if whole else 0)
+
+
 def random_outputs(batch: int, size: int, classes: int, labels: int, words: int, steps: int) -> dict:
     shapes = {
         "logits": (size, size, 1), "threshold": (size, size, 1), "classes": (size, size, classes),
@@ -203,17 +258,32 @@ def test_the_parts_of_the_loss_are_those_of_others():
     np.testing.assert_allclose(got["ctc"], [(each[0] + each[1]) / 2, each[2]], rtol=1e-4)
 
 
-@pytest.mark.parametrize("option", ["context", "attention", "characters"])
+@pytest.mark.parametrize("option", ["context", "attention", "characters", "shared"])
 def test_each_help_can_be_left_out(option):
-    """The branches' outputs stay; without the auxiliary characters theirs goes, without the others some layers do."""
+    """The branches' outputs stay; without the auxiliary characters theirs goes, without the others some layers do. What
+    is left reads in two calls what it reads in one."""
     card = registry.card("ocrnet_mobilenet_v3_large")
     whole, without = (
         registry.build(card.name, **{**card.options, **card.test_options, option: given}) for given in (True, False)
     )
     gone = {layer.name for layer in whole.layers} - {layer.name for layer in without.layers}
-    wanted = {"context": "with_context", "attention": "attention", "characters": "characters"}[option]
-    assert any(name.startswith(wanted) for name in gone)
+    wanted = {"context": "with_context", "attention": "attention", "characters": "characters", "shared": "shared_1"}
+    assert any(name.startswith(wanted[option]) for name in gone)
     assert set(whole.output) - set(without.output) == ({"characters"} if option == "characters" else set())
+    told = {"words": 64 * RNG.uniform(size=(1, 3, 4, 2)), "columns": np.ones((1, 3, 16))}
+    told = {name: keras.ops.convert_to_tensor(value.astype("float32")) for name, value in told.items()}
+    image = keras.ops.convert_to_tensor(RNG.uniform(0, 255, (1, 64, 64, 3)).astype("float32"))
+    divided = ocrnet.parts(without)
+    given = divided.locate(image, training=False)
+    text = divided.read({"features": given["features"], "pixels": given["pixels"], **told}, training=False)["text"]
+    np.testing.assert_allclose(text, without({"image": image, **told}, training=False)["text"], atol=1e-5)
+
+
+def test_what_words_are_seen_by_is_told_where_it_is_none():
+    with pytest.raises(
+        ValueError, match=r"word_features='resnet34_r': words are seen by one of mobilenet_v3_medium_r, "
+    ):
+        zoo.build("ocrnet_mobilenet_v3_large", word_features="resnet34_r")
 
 
 # ---------------------------------------------------------------- learning
@@ -254,8 +324,8 @@ def test_eight_pages_are_learnt_by_heart_and_read(tmp_path, monkeypatch):
     (tmp_path / "tiny").mkdir()
     registry.write_card(small, tmp_path / "tiny/card.toml")
     how = replace(
-        SMALL, model=str(tmp_path / "tiny"), real=(), size=(128, 128), batch=8, steps=150, rate=6e-3,
-        warmup=20, ema=0.95, checkpoint_every=50, validate_every=150, floor=0.05,
+        SMALL, model=str(tmp_path / "tiny"), real=(), size=(128, 128), batch=8, steps=300, rate=6e-3,
+        warmup=20, ema=0.95, checkpoint_every=50, validate_every=300, floor=0.05,
     )  # fmt: skip
     train.train(how, tmp_path / "run", verbose=False)
     with (tmp_path / "run/log.csv").open(newline="") as file:

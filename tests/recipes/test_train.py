@@ -140,6 +140,43 @@ def test_a_network_begins_with_the_backbone_of_another_architecture(tmp_path, ca
         train._begin(zoo.build(recognizer.name, **recognizer.test_options), str(tmp_path), recognizer)
 
 
+def kept(card: registry.Card, network: keras.Model, folder: Path) -> str:
+    """The network as a model's folder."""
+    folder.mkdir()
+    weights.save(network, folder / "weights.safetensors", dtype="float32")
+    file = {"file": "weights.safetensors", "sha256": weights.sha256(folder / "weights.safetensors")}
+    registry.write_card(
+        replace(card, options=card.options | card.test_options, weights=file, results={}), folder / "card.toml"
+    )
+    return str(folder)
+
+
+def test_a_spotter_reads_as_the_recognizer_with_which_it_begins(tmp_path, capsys):
+    """Begun with a detector and a recognizer: words that lie level, 32 pixels high, give the logits of their crops."""
+    detection, recognition, spotting = map(
+        zoo.card, ("db_mobilenet_v3_large", "crnn_mobilenet_v3_small.lines", "ocrnet_mobilenet_v3_large")
+    )
+    detector = zoo.build(detection.name, **detection.test_options)
+    recognizer = zoo.build(recognition.name, **recognition.test_options)
+    names = kept(detection, detector, tmp_path / "finds"), kept(recognition, recognizer, tmp_path / "reads")
+    network = zoo.build(spotting.name, **spotting.test_options)
+    own = replace(spotting, options=spotting.options | spotting.test_options)
+    train._begin(network, ",".join(names), own)
+    assert "variables are not in it" in capsys.readouterr().err
+    np.testing.assert_array_equal(network.get_layer("stem_conv").kernel, detector.get_layer("stem_conv").kernel)
+
+    page = np.random.default_rng(3).integers(0, 255, (1, 96, 128, 3)).astype("float32")
+    words = np.array([[[8, 20], [72, 20], [72, 52], [8, 52]], [[40, 60], [80, 60], [80, 92], [40, 92]]], "float32")
+    columns = (np.arange(32) < np.array([[32], [20]])).astype("float32")
+    given = {"image": page, "words": words[None], "columns": columns[None]}
+    text = np.asarray(network(given, training=False)["text"])
+    strips = np.zeros((2, 32, 64, 3), "float32")
+    strips[0], strips[1, :, :40] = page[0, 20:52, 8:72], page[0, 60:92, 40:80]
+    expected = np.asarray(recognizer(strips, training=False)["logits"])
+    assert text.shape == (1, *expected.shape)
+    np.testing.assert_allclose(text[0], expected, atol=1e-4)
+
+
 def test_a_run_begins_with_the_weights_of_another(built, tmp_path, monkeypatch):
     train.train(replace(SMALL, steps=4), tmp_path / "first", verbose=False)
     start = weights.read(tmp_path / "first" / "weights.safetensors")

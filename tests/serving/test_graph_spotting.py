@@ -20,6 +20,7 @@ from serving.client import Client
 from serving.server import Server
 from zoo import bands, geometry, runtime
 from zoo.charset import Charset
+from zoo.page import Page
 from zoo.reading import Reader, Spotter
 
 LETTERS = "0123456789 "  # of the card's options for tests
@@ -35,10 +36,10 @@ def spotting() -> graph_spotting.Spotting:
     card = zoo.card("ocrnet_mobilenet_v3_large")
     network = zoo.build(card.name, **card.test_options)
     for variable in network.weights:  # what is read must differ from word to word
-        if variable.path.startswith(("word", "recurrent")):
+        if variable.path.startswith("word"):
             variable.assign(2 * np.asarray(variable))
     divided = runtime.parts(card, network)
-    shared = {name: divided.locate.output[name] for name in ("features", "detail")}
+    shared = {name: divided.locate.output[name] for name in ("features", "pixels")}
     locator = keras.Model(divided.locate.input, {"logits": dark()(divided.locate.input)["logits"], **shared})
     return graph_spotting.Spotting(locator, divided.read, VALUES, Charset(LETTERS))
 
@@ -64,6 +65,16 @@ def served(spotting, tmp_path_factory):
         yield client
 
 
+def misread(answer: dict, number: int, expected: Page) -> float:
+    """The part of the characters of a page that the answer has otherwise; its words lie where they should."""
+    wrong = total = 0
+    for word in expected.words:
+        text, polygon = max(words(answer, number), key=lambda other: geometry.iou(word.polygon, other[1]))
+        assert np.abs(polygon - word.polygon).max() < 1.5
+        wrong, total = wrong + edits(text, word.text), total + len(word.text)
+    return wrong / total
+
+
 @pytest.mark.slow
 def test_pages_are_read_as_by_the_spotter(served, reader):
     """Level, turned, and slanted pages, and one without words, together."""
@@ -78,12 +89,7 @@ def test_pages_are_read_as_by_the_spotter(served, reader):
     check(answer, 3, turned)
     assert len({word.text for word in level.words}) > 5
     # Angles are found to an eighth of a degree: what nonsense says of views depends on that here and there.
-    wrong = total = 0
-    for word in slanted.words:
-        text, polygon = max(words(answer, 2), key=lambda other: geometry.iou(word.polygon, other[1]))
-        assert np.abs(polygon - word.polygon).max() < 1.5
-        wrong, total = wrong + edits(text, word.text), total + len(word.text)
-    assert answer["counts"][2] == len(slanted.words) > 10 and wrong < 0.15 * total
+    assert answer["counts"][2] == len(slanted.words) > 10 and misread(answer, 2, slanted) < 0.15
 
 
 def test_small_print_is_read_in_bands_as_by_the_spotter(spotting):
@@ -95,7 +101,7 @@ def test_small_print_is_read_in_bands_as_by_the_spotter(spotting):
     assert len(looks) > 1 and {tuple(look.corner) for look in looks} != {(0.0, 0.0)}
     seen = reader.read(high)[0]
     answer = {name: value.numpy() for name, value in graph_spotting.read(closer, tf.constant([encoded(high)])).items()}
-    check(answer, 0, seen)
+    assert len(words(answer, 0)) == len(seen.words) and misread(answer, 0, seen) < 0.05
     assert len({word.text for word in seen.words}) > 5
     assert len(seen.words) > len(reader_of(spotting).read(high)[0].words) / 2
 
@@ -118,14 +124,7 @@ def test_long_pages_are_read_in_parts_as_by_the_spotter(spotting, reader):
     assert len(bands.parts(long.shape[:2])) == 3
     seen = reader.read(long)[0]
     answer = {key: value.numpy() for key, value in graph_spotting.read(spotting, tf.constant([encoded(long)])).items()}
-    found = words(answer, 0)
-    assert len(found) == len(seen.words) > 20
-    wrong = total = 0
-    for word in seen.words:
-        text, polygon = max(found, key=lambda other: geometry.iou(word.polygon, other[1]))
-        assert geometry.iou(word.polygon, polygon) > 0.9
-        wrong, total = wrong + edits(text, word.text), total + len(word.text)
-    assert wrong < 0.05 * total
+    assert len(words(answer, 0)) == len(seen.words) > 20 and misread(answer, 0, seen) < 0.05
 
 
 @pytest.mark.slow

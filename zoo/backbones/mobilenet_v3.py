@@ -111,7 +111,7 @@ def inverted_residual(x, block: Block, stride: tuple[int, int], name: str, dilat
     return x
 
 
-def mobilenet_v3(image, variant: str, rectangular: bool = False, dilated: int = 0):
+def mobilenet_v3(image, variant: str, rectangular: bool = False, dilated: int = 0, prefix: str = ""):
     """[C2, C3, C4, C5] of a normalised image (B, H, W, 3).
 
     Args:
@@ -120,12 +120,13 @@ def mobilenet_v3(image, variant: str, rectangular: bool = False, dilated: int = 
         rectangular: the last three strides are (2, 1): C5 is (B, H/32, W/4, C).
         dilated: so many of the last strides are left out; the blocks from there on dilate their windows instead, by two
             for each. With 1, as the backbone of torchvision's `deeplabv3_mobilenet_v3_large`.
+        prefix: of its layers' names, where a network has two backbones.
     """
     blocks = BLOCKS[variant]
     strided = [index for index, block in enumerate(blocks) if block.stride == 2]
     narrow = strided[-3:] if rectangular else []
     dense = strided[len(strided) - dilated :]
-    x = conv_bn(image, 16, 3, "stem", stride=2, activation="hard_silu", **NORM)
+    x = conv_bn(image, 16, 3, f"{prefix}stem", stride=2, activation="hard_silu", **NORM)
     features, dilation = [], 1
     for index, block in enumerate(blocks):
         if block.stride == 2:
@@ -133,6 +134,6 @@ def mobilenet_v3(image, variant: str, rectangular: bool = False, dilated: int = 
         stride = (2, 1) if index in narrow else (block.stride, block.stride)
         if index in dense:
             stride, dilation = (1, 1), 2 * dilation
-        x = inverted_residual(x, block, stride, block.name or f"block{index + 1}", dilation)
-    x = conv_bn(x, 6 * blocks[-1].filters, 1, "head", activation="hard_silu", **NORM)
+        x = inverted_residual(x, block, stride, prefix + (block.name or f"block{index + 1}"), dilation)
+    x = conv_bn(x, 6 * blocks[-1].filters, 1, f"{prefix}head", activation="hard_silu", **NORM)
     return [*features[-3:], x]

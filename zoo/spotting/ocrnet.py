@@ -1,27 +1,31 @@
 """OCRNet: text located and read from one set of features, with the page's regions as context.
 
     image (B, H, W, 3) ─► backbone ─► C2..C5 (strides 4..32) ─► pyramid, its scales weighed at every pixel
-                                                                   │ channel and spatial attention
-                                                                   ▼
-                                                          fused (B, H/4, W/4, C)
-          ┌────────────────────────────────────────────────────────┤
-          ▼ at half the resolution                                 │
-    (a) coarse classes of pixels ─► regions' descriptions          │
-        ─► what each pixel's regions tell (Yuan et al. 2020)       │
-        ─► "classes" (B, H, W, K)                                  │
-          └────────────── context, enlarged ─────────────► guided (B, H/4, W/4, C)
-                         ┌─────────────────────────────────────────┼──────────────────────────┐
-                         ▼                                         ▼                          ▼
-           (b) "logits", "threshold"                         "characters"       (c) "features" (B, H/4, W/4, D)
-               (B, H, W, 1), as DB's                       (B, H/4, W/4, L)         "detail" (B, H/2, W/2, E)
-                                                                                              │ words seen straight on
-                                                                                              ▼ (B·N, 16, w, D + E)
-                                                                       convolutions ─► LSTMs ─► "text" (B, N, w/2, L)
+      │                                                            │ channel and spatial attention
+      │                                                            ▼
+      │                                                   fused (B, H/4, W/4, C)
+      │   ┌────────────────────────────────────────────────────────┤
+      │   ▼ at half the resolution                                 │
+      │ (a) coarse classes of pixels ─► regions' descriptions      │
+      │     ─► what each pixel's regions tell (Yuan et al. 2020)   │
+      │     ─► "classes" (B, H, W, K)                              │
+      │   └────────────── context, enlarged ─────────────► guided (B, H/4, W/4, C)
+      │                  ┌─────────────────────────────────────────┼──────────────────────────┐
+      │                  ▼                                         ▼                          ▼
+      │    (b) "logits", "threshold"                         "characters"       (c) "features" (B, H/4, W/4, D)
+      │        (B, H, W, 1), as DB's                       (B, H/4, W/4, L)                   │ words seen straight on
+      │                                                                                       ▼ (B·N, 8, w/2, D)
+      │ words seen straight on                                                           convolutions
+      ▼ (B·N, 32, 2w, 3)                                                                      ▼ (B·N, 1, w/2, E)
+    "pixels" ─► a recognizer's backbone ─► (B·N, 1, w/2, E) ─────────────────────────────────►+
+                                                                                              ▼
+                                                                      two LSTMs ─► "text" (B, N, w/2, L)
 
-The text of a word is read from the features on which it was found: the pixels are looked at once. Which words there are
-says "words" (B, N, 4, 2), quadrilaterals in pixels of the image, and "columns" (B, N, w), how wide each is seen: in
-training the true ones, in reading those that were decoded from "logits". So reading is two calls of parts of this
-network, `parts`, with a decoding between them.
+Strokes are read from the picture, by a recognizer's layers, which may begin with its weights; what the network has made
+of the place, over the page and over its regions, is added before the sequence is read. Which words there are says
+"words" (B, N, 4, 2), quadrilaterals in pixels of the image, and "columns" (B, N, w), how wide each is where it is 16
+rows high: in training the true ones, in reading those that were decoded from "logits". So reading is two calls of parts
+of this network, `parts`, with a decoding between them.
 
 The context of regions is by object-contextual representations (https://arxiv.org/abs/1909.11065), the location by
 differentiable binarization with adaptive scale fusion (https://arxiv.org/abs/2202.10304), the attention CBAM's
@@ -36,25 +40,26 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
-from zoo.backbones import backbone
+from zoo.backbones import BACKBONES, backbone
 from zoo.charset import Charset
 from zoo.detection.db import MEAN, STD, head, levels
 from zoo.detection.dbpp import fusion
-from zoo.layers import Upsample, cbam, conv, conv_bn, depthwise_conv, norm, normalize
-from zoo.recognition.crnn import recurrent, sequence
+from zoo.layers import Upsample, cbam, conv, conv_bn, normalize
+from zoo.recognition import crnn
 from zoo.sampling import Rectify
 from zoo.segmentation.ocrnet import context as object_context
 
-HEIGHT = 16  # rows of a word's view
-FINE = 16  # channels of "detail"
+HEIGHT = 16  # rows of a word that is as wide as "columns" says; its views have twice as many, and half of them
+WORD = "word_"  # before the names of the layers that a recognizer has, too
+WORD_FEATURES = tuple(name for name in BACKBONES if name.startswith("mobilenet_v3") and name.endswith("_r"))
 
 
 class Parts(NamedTuple):
     """A network divided: for reading in two calls, and for the classes of pixels alone.
 
     Attributes:
-        locate: image → {"logits", "features", "detail"}.
-        read: {"features", "detail", "words", "columns"} → {"text"}.
+        locate: image → {"logits", "features", "pixels"}.
+        read: {"features", "pixels", "words", "columns"} → {"text"}.
         segment: image → {"logits"}, of the classes.
     """
 
@@ -84,40 +89,32 @@ def regions(fused, classes: int, channels: int):
     return x, coarse, conv(x, classes, 1, "class_scores", bias=True)
 
 
-def strips(features, detail, words, columns):
-    """(B·N, 16, W, C): words seen straight on, in the shared features and in what is finer."""
-    views = [
-        Rectify(HEIGHT, stride, name=f"view_{name}")([x, words, columns])
-        for name, x, stride in (("features", features, 4), ("detail", detail, 2))
-    ]
-    return layers.Concatenate(name="views")(views)
+def told(shared, words, columns, channels: int):
+    """(B·N, 1, W/2, channels): what the shared features (B, H/4, W/4, D) tell of words. At first it is 0."""
+    x = Rectify(HEIGHT // 2, 4, coarser=2, name="view_features")([shared, words, columns])
+    for index, width in enumerate((64, 96, 96), 1):
+        x = conv_bn(x, width, 3, f"shared_{index}", stride=(2, 1))
+    return conv_bn(x, channels, 1, "shared_4", activation=None, gamma_initializer="zeros")
 
 
-def bottleneck(x, name: str):
-    """What is added to maps (B, h, w, C): Sandler et al. 2018, https://arxiv.org/abs/1801.04381. At first it is 0."""
-    channels = x.shape[-1]
-    wide = conv_bn(x, 2 * channels, 1, f"{name}_expand")
-    wide = norm(depthwise_conv(wide, 3, f"{name}_depthwise_conv"), f"{name}_depthwise_norm")
-    wide = layers.Activation("relu", name=f"{name}_depthwise_relu")(wide)
-    return conv_bn(wide, channels, 1, f"{name}_project", activation=None, gamma_initializer="zeros")
-
-
-def text(x, words, units: int, classes: int):
-    """(B, N, W/2, classes) float32: CTC's logits of views (B·N, 16, W, C)."""
-    x = conv_bn(x, 64, 3, "word_1", stride=(2, 1))
-    x = conv_bn(x, 96, 3, "word_2", stride=(2, 2))
-    x = conv_bn(x, 96, 3, "word_3")
-    for name in ("word_4", "word_5"):
-        x = layers.Add(name=f"{name}_add")([x, bottleneck(x, name)])
-    x = recurrent(sequence(x), "lstm", units, "both", "recurrent1")
-    x = layers.Add(name="recurrent_add")([x, recurrent(x, "lstm", units, "both", "recurrent2")])
-    x = layers.Dense(classes, dtype="float32", name="word_logits")(x)
+def text(pixels, shared, words, columns, features: str, units: int, classes: int):
+    """(B, N, W/2, classes) float32: CTC's logits of words, read as `zoo.recognition.crnn` does, whose layers these are,
+    but for what the shared features tell, if there are any."""
+    x = Rectify(2 * HEIGHT, 1, finer=2, name="view_pixels")([pixels, words, columns])
+    x = backbone(features, normalize(x, crnn.MEAN, crnn.STD, name=f"{WORD}normalize"), prefix=WORD)[-1]
+    if shared is not None:
+        x = layers.Add(name="told")([x, told(shared, words, columns, x.shape[-1])])
+    x = crnn.sequence(x)
+    for index in (1, 2):
+        x = crnn.recurrent(x, "lstm", units, "both", f"{WORD}recurrent{index}")
+    x = layers.Dense(classes, dtype="float32", name=f"{WORD}logits")(x)
     return ByPage(dtype="float32", name="text")([x, words])
 
 
 def ocrnet(
     *,
     features: str,
+    word_features: str = "mobilenet_v3_small_r",
     charset: str = "french",
     classes: int = 6,
     channels: int = 96,
@@ -125,6 +122,7 @@ def ocrnet(
     context: bool = True,
     attention: bool = True,
     characters: bool = True,
+    shared: bool = True,
     image_size: tuple[int | None, int | None] = (None, None),
     name: str = "ocrnet",
 ) -> keras.Model:
@@ -135,22 +133,29 @@ def ocrnet(
 
     Args:
         features: a backbone with maps of strides 4 to 32, such as "mobilenet_v3_large" or "resnet50".
+        word_features: one of `WORD_FEATURES`, which sees words, 32 pixels high.
         charset: name of an alphabet in `zoo.charset`, or the characters themselves.
         classes: of a page's pixels, the background among them.
         channels: of the shared features, a multiple of 16.
-        units: width of the recurrent layer, in each direction.
+        units: width of each recurrent layer, in each direction.
         context: regions tell the other branches what they are; without it, only their own.
         attention: scales, channels and places are weighed; without it, the pyramid is joined as it is.
         characters: the shared features also learn which character stands at a pixel; without it, from words alone.
+        shared: words are read with the shared features; without it, from the picture alone.
         image_size: (height, width) in pixels, multiples of 32; None leaves a side free.
         name: of the model.
+
+    Raises:
+        ValueError: words are seen by no such backbone.
     """
+    if word_features not in WORD_FEATURES:
+        raise ValueError(f"{word_features=}: words are seen by one of {', '.join(WORD_FEATURES)}")
     image = keras.Input((*image_size, 3), name="image")
     words = keras.Input((None, 4, 2), name="words")
     columns = keras.Input((None, None), name="columns")
-    seen, labels = normalize(image, MEAN, STD, 32), len(Charset(charset)) + 1
+    x, labels = normalize(image, MEAN, STD, 32), len(Charset(charset)) + 1
 
-    scales = levels(backbone(features, seen), channels)
+    scales = levels(backbone(features, x), channels)
     joined = fusion(scales) if attention else layers.Concatenate(name="fused")(scales)
     fused = cbam(joined, "attention") if attention else joined
     known, coarse, fine = regions(fused, classes, 2 * channels // 3)
@@ -158,16 +163,16 @@ def ocrnet(
         fused = layers.Concatenate(name="with_context")([fused, Upsample(2, name="context_enlarged")(known)])
     guided = conv_bn(fused, channels, 1, "guided")
 
-    shared = conv_bn(guided, channels // 2, 1, "features")
-    detail = conv_bn(conv_bn(seen, FINE, 3, "detail_1", stride=2), FINE, 3, "detail_2")
+    common = conv_bn(guided, channels // 2, 1, "features")
+    pixels = layers.Identity(name="pixels_again")(image)
     outputs = {
         "logits": head(guided, "region", "logits"),
         "threshold": head(guided, "border", "threshold"),
         "classes": Upsample(8, False, dtype="float32", name="classes")(fine),
         "coarse": Upsample(8, False, dtype="float32", name="coarse")(coarse),
-        "features": shared,
-        "detail": detail,
-        "text": text(strips(shared, detail, words, columns), words, units, labels),
+        "features": common,
+        "pixels": pixels,
+        "text": text(pixels, common if shared else None, words, columns, word_features, units, labels),
     }
     if characters:
         outputs["characters"] = layers.Conv2D(labels, 1, dtype="float32", name="characters")(guided)
@@ -177,7 +182,7 @@ def ocrnet(
 def parts(network: keras.Model) -> Parts:
     """The network divided; the parts have its variables."""
     inputs, outputs = network.input, network.output
-    shared = {name: outputs[name] for name in ("features", "detail")}
+    shared = {name: outputs[name] for name in ("features", "pixels")}
     for name, tensor in shared.items():
         tensor.name = name  # as an input of the second call is found by
     known = shared | {name: inputs[name] for name in ("words", "columns")}
