@@ -179,7 +179,7 @@ def prediction(entry: datasets.Entry, page: Page, folder: Path) -> dict[str, Any
 
 def crop_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scores:
     """The share of texts read right in each of `metrics.FORMS`, the CER of exact texts, and the expected calibration
-    error ("ece") of confidence that letters and digits are right.
+    error ("ece") of confidence that letters and digits are right; where nothing was read, there is none.
     """
     true = [(entry.text or "").strip() for entry in entries]
     texts = [text_of(page).strip() for page in read]
@@ -188,7 +188,7 @@ def crop_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scor
         right = [form(text) == form(label) for text, label in zip(texts, true, strict=True) if form(label)]
         scores[name] = float(np.mean(right)) if right else 0.0
     scores["cer"] = metrics.cer(list(map(metrics.exact, texts)), list(map(metrics.exact, true)))
-    sure = np.array([np.prod([word.confidence for word in page.words]) for page in read])
+    sure = np.array([np.prod([word.confidence for word in page.words]) if page.words else 0.0 for page in read])
     same = np.array([metrics.alnum(text) == metrics.alnum(label) for text, label in zip(texts, true, strict=True)])
     asked = np.array([bool(metrics.alnum(label)) for label in true])
     return scores | {"ece": metrics.calibration_error(sure[asked], same[asked])}

@@ -104,6 +104,7 @@ def test_scores_of_crops(told, crops):
     assert scores["crops"] == 4
     assert (scores["exact"], scores["caseless"], scores["alnum"]) == (0.25, 0.25, 0.5)
     assert scores["cer"] == pytest.approx(7 / 19)
+    assert scores["ece"] == pytest.approx(0.5 / 4)  # of three that are 0.5 sure two are right; nothing is not sure
     assert len(result.failures) == 1 and "3.png" in result.failures[0]
     assert [row["text"] for row in result.predictions] == ["Hello", "w0rld", "1250", ""]
     assert result.predictions[1]["image"] == "images/1.png"
