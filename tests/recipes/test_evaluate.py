@@ -15,6 +15,7 @@ from recipes.data import datasets
 from zoo import cli, registry
 from zoo.charset import Reading
 from zoo.reading import Reader
+from zoo.regions import Region
 
 
 def box(x0, y0, x1, y1):
@@ -38,6 +39,36 @@ class Told:
 
     def word(self, crops):
         return [Reading(self.answers[int(crop[0, 0, 0])][0][1], 0.5, ()) for crop in crops]
+
+
+class Parted:
+    """A segmenter to which the upper half of every page is a table."""
+
+    labels = ("background", "text", "table")
+
+    def __call__(self, pixels):
+        classes = np.zeros(pixels.shape[:2], "uint8")
+        classes[: len(classes) // 2] = 2
+        return classes
+
+
+class Tables:
+    """A finder of regions to which it is so, too."""
+
+    labels = ("table",)
+
+    def __call__(self, pixels):
+        height, width = pixels.shape[:2]
+        return [Region("table", 0.9, np.array(box(0, 0, width, height // 2), "float32"))]
+
+
+class Upright:
+    """A classifier that knows how pages are turned, which come in the order of its labels."""
+
+    labels, angles, picture = ("0", "-90", "180", "90"), (0, -90, 180, 90), "page"
+
+    def __call__(self, pictures):
+        return [(label, 1.0) for label in self.labels]
 
 
 def picture(path, number, size=(100, 50)):
@@ -165,6 +196,29 @@ def test_models_that_read_together():
     spotter = "ocrnet_resnet50"
     assert evaluate.readings([spotter], crops=False) == [(spotter,)]
     assert evaluate.readings([models[0], spotter, models[1]], crops=False) == [(spotter,), (models[1], models[0])]
+
+
+def test_pages_that_cannot_be_read_are_told_whatever_is_scored(tmp_path, monkeypatch):
+    """Of three pages the second is damaged, the third is not there; the first has a table in its upper half."""
+    picture(tmp_path / "0.png", 0)
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    table = {"label": "table", "polygon": box(0, 0, 100, 25)}
+    rows = [{"image": f"{n}.png", "level": "region", "regions": [table], "split": "test"} for n in range(3)]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(evaluate, "finder", lambda *given, **named: Tables())
+    monkeypatch.setattr(evaluate, "classifier", lambda *given: Upright())
+    monkeypatch.setattr(evaluate, "segmenter", lambda *given: Parted())
+    models, steps = ["lw_detr_s", "mobilenet_v3_small_page_orientation", "unet_small"], []
+    results = list(evaluate.evaluate(models, tmp_path, progress=lambda *step: steps.append(step)))
+    assert [result.models for result in results] == [(name,) for name in models]
+    for result, key in zip(results, ("map", "accuracy", "pixels"), strict=True):
+        assert result.scores[key] > 0.97 and len(result.failures) == 2
+        assert "1.png" in result.failures[0] and "2.png" in result.failures[1]
+    assert results[0].scores["pages"] == results[2].scores["pages"] == 1
+    assert steps == 3 * [(1, 3), (2, 3), (3, 3)]
+    (tmp_path / "0.png").unlink()
+    with pytest.raises(ValueError, match="none of the 3 pictures can be read: .*0.png"):
+        next(evaluate.evaluate(models, tmp_path))
 
 
 # ---------------------------------------------------------------- the command
