@@ -282,3 +282,25 @@ def test_scores_are_recorded_in_the_cards(told, pages, cards, tmp_path, capsys):
 def test_a_split_that_is_not_there(told, crops, capsys):
     assert cli.main(["evaluate", "crnn_vgg16_bn", "--data", str(crops), "--split", "holdout"]) == 1
     assert "holds nothing of the split 'holdout'" in capsys.readouterr().err
+
+
+def test_what_was_scored_before_a_failure_is_printed(told, pages, monkeypatch, capsys):
+    """The classifier is done when it turns out that nothing says what the parts of these pages are."""
+    monkeypatch.setattr(evaluate, "class_scores", lambda *given: {"accuracy": 0.5, "seconds": 0.25})
+    monkeypatch.setattr(evaluate, "classifier", lambda *given: None)
+    monkeypatch.setattr(evaluate, "segmenter", lambda *given: Parted())
+    command = ["evaluate", "mobilenet_v3_small_page_orientation", "unet_small", "--data", str(pages), "--json"]
+    assert cli.main(command) == 1
+    out, err = capsys.readouterr()
+    assert [row["accuracy"] for row in json.loads(out)] == [0.5]
+    assert "nothing says what its parts are" in err
+
+
+def test_predictions_are_of_models_that_read(told, pages, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "class_scores", lambda *given: {"accuracy": 0.5, "seconds": 0.25})
+    monkeypatch.setattr(evaluate, "classifier", lambda *given: None)
+    models, file = ["mobilenet_v3_small_page_orientation", "db_resnet50", "crnn_vgg16_bn"], tmp_path / "read.jsonl"
+    assert cli.main(["evaluate", *models, "--data", str(pages), "--predictions", str(file)]) == 0
+    assert [json.loads(line)["image"] for line in file.read_text().splitlines()] == ["0.png", "1.png"]
+    assert not (tmp_path / "read-2.jsonl").exists()
+    assert f"{models[0]} reads no text: no predictions of it are written" in capsys.readouterr().err
