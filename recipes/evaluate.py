@@ -88,6 +88,7 @@ def evaluate(
     if len({entry.text is None for entry in entries}) > 1:
         crop, page = (next(e.path.name for e in entries if (e.text is None) == kind) for kind in (False, True))
         raise ValueError(f"{folder} holds crops ({crop}) and pages ({page}); score each in a folder of its own")
+    failures: list[str]
     segmenters, finders, classifiers = (
         [name for name in models if registry.card(name).task == task]
         for task in ("segmentation", "layout", "classification")
