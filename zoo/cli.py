@@ -1037,7 +1037,7 @@ def _apart(folders: Sequence[Path]) -> int:
     from recipes.data import apart, datasets
 
     learnt, scored = ([e for folder in folders for e in datasets.read(folder, split)] for split in ("train", "test"))
-    found = list(apart.doubles([e.path for e in learnt], [e.path for e in scored], _progress))
+    found = list(apart.doubles(learnt, scored, _progress))
     for double in found:
         print(f"{double.scored} is a double of {double.learnt}: {double.bits} bits differ")
     known = sorted(apart.shared_phrases(scored))
