@@ -959,7 +959,7 @@ def add_data(subparsers) -> None:
     kinds = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, what in (("words", "synthetic words"), ("pages", "synthetic pages")):
         made = kinds.add_parser(action, help=what, description=f"Writes {what} as a data set with a preview.png.")
-        made.add_argument("--seed", type=int, default=0, help="default: 0")
+        made.add_argument("--seed", type=_natural, default=0, help="default: 0")
         made.add_argument("--count", type=_positive, required=True, help="how many")
         made.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder that is made")
         if action == "words":
@@ -1068,10 +1068,14 @@ def add_export(subparsers) -> None:
     command.set_defaults(run=export)
 
 
-def _positive(text: str) -> int:
-    if not (text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+def _natural(text: str, least: int = 0) -> int:
+    if not (text.isdecimal() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from {least} on")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    return _natural(text, 1)
 
 
 def export(args: argparse.Namespace) -> None:
