@@ -2,7 +2,8 @@
 
 Crops are scored by their texts: the share that is read right, and the character error rate (CER). Pages are scored by
 their boxes, as labelled, and by the words that stand on them, wherever (a bag of words); or by what their parts are.
-Counts are summed over the data before they are divided. A picture that cannot be read counts as one without text.
+Counts are summed over the data before they are divided. A picture that cannot be had counts as one without text;
+where no text is scored, it is left out. It is told in either case.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from recipes.segmentation.targets import merged
 from zoo import registry
 from zoo.classifying import Classifier, classifier
 from zoo.files import replacing
+from zoo.image import ImageError
 from zoo.page import Page
 from zoo.reading import CERTAIN, PageError, Reader
 from zoo.regions import Finder, finder
@@ -86,18 +88,21 @@ def evaluate(
     if len({entry.text is None for entry in entries}) > 1:
         crop, page = (next(e.path.name for e in entries if (e.text is None) == kind) for kind in (False, True))
         raise ValueError(f"{folder} holds crops ({crop}) and pages ({page}); score each in a folder of its own")
+    failures: list[str]
     segmenters, finders, classifiers = (
         [name for name in models if registry.card(name).task == task]
         for task in ("segmentation", "layout", "classification")
     )
     for name in finders:
-        scores = layout_scores(finder(name, runtime, threshold=LEAST), entries, progress)
-        yield Result(title, (name,), scores, [], [])
+        given = pictures(entries, failures := [], progress)
+        yield Result(title, (name,), layout_scores(finder(name, runtime, threshold=LEAST), given), [], failures)
     for name in classifiers:
-        yield Result(title, (name,), class_scores(classifier(name, runtime), entries, progress), [], [])
+        given = pictures(entries, failures := [], progress)
+        yield Result(title, (name,), class_scores(classifier(name, runtime), given), [], failures)
     layout = entries[0].level == "region"
     for name in [name for name in models if name not in finders + classifiers] if layout else segmenters:
-        yield Result(title, (name,), region_scores(segmenter(name, runtime), entries, progress), [], [])
+        given = pictures(entries, failures := [], progress)
+        yield Result(title, (name,), region_scores(segmenter(name, runtime), given), [], failures)
     readers = [name for name in models if name not in segmenters + finders + classifiers]
     crops = entries[0].text is not None
     for chosen in readings(readers, crops) if readers and not layout else ():
@@ -105,8 +110,27 @@ def evaluate(
         reader = zoo.reader(detector, recognizer, runtime=runtime)
         result = score(reader, entries, folder, title, chosen, progress)
         if entries[0].regions and detector and registry.card(detector).task == "spotting":
-            result.scores.update(region_scores(segmenter(detector, runtime), entries, progress) | result.scores)
+            given = pictures(entries, [], progress)
+            result.scores.update(region_scores(segmenter(detector, runtime), given) | result.scores)
         yield result
+
+
+def pictures(
+    entries: Sequence[datasets.Entry], failures: list[str], progress: Callable[[int, int], None]
+) -> Iterator[tuple[datasets.Entry, np.ndarray]]:
+    """Yields each entry with its picture; of those that cannot be had, `failures` takes what is wrong.
+
+    Raises:
+        ValueError: not one can be had.
+    """
+    for count, entry in enumerate(entries, 1):
+        try:
+            yield entry, entry.read()
+        except ImageError as error:
+            failures.append(str(error))
+        progress(count, len(entries))
+    if len(failures) == len(entries):
+        raise ValueError(f"none of the {len(entries)} pictures can be read: {failures[0]}")
 
 
 def readings(models: Sequence[str], crops: bool) -> list[tuple[str, ...]]:
@@ -179,7 +203,7 @@ def prediction(entry: datasets.Entry, page: Page, folder: Path) -> dict[str, Any
 
 def crop_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scores:
     """The share of texts read right in each of `metrics.FORMS`, the CER of exact texts, and the expected calibration
-    error ("ece") of confidence that letters and digits are right.
+    error ("ece") of confidence that letters and digits are right; where nothing was read, there is none.
     """
     true = [(entry.text or "").strip() for entry in entries]
     texts = [text_of(page).strip() for page in read]
@@ -188,7 +212,7 @@ def crop_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scor
         right = [form(text) == form(label) for text, label in zip(texts, true, strict=True) if form(label)]
         scores[name] = float(np.mean(right)) if right else 0.0
     scores["cer"] = metrics.cer(list(map(metrics.exact, texts)), list(map(metrics.exact, true)))
-    sure = np.array([np.prod([word.confidence for word in page.words]) for page in read])
+    sure = np.array([np.prod([word.confidence for word in page.words]) if page.words else 0.0 for page in read])
     same = np.array([metrics.alnum(text) == metrics.alnum(label) for text, label in zip(texts, true, strict=True)])
     asked = np.array([bool(metrics.alnum(label)) for label in true])
     return scores | {"ece": metrics.calibration_error(sure[asked], same[asked])}
@@ -217,17 +241,14 @@ def page_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scor
     return scores | {"word_precision": bag["precision"], "word_recall": bag["recall"], "f1": bag["hmean"]}
 
 
-def region_scores(
-    segment: Segmenter, entries: Sequence[datasets.Entry], progress: Callable[[int, int], None]
-) -> Scores:
+def region_scores(segment: Segmenter, given: Iterable[tuple[datasets.Entry, np.ndarray]]) -> Scores:
     """The mean intersection over union of the classes of pixels, that of each class, and the share of pixels right.
 
     Raises:
         ValueError: it is not known what the parts of the pages are.
     """
     counts, seconds = np.zeros((len(segment.labels),) * 2, int), []
-    for count, entry in enumerate(entries, 1):
-        picture = entry.read()
+    for entry, picture in given:
         true = datasets.classes(entry, picture.shape[:2])
         if true is None:
             raise ValueError(f"{entry.path}: nothing says what its parts are; a segmenter cannot be scored")
@@ -235,21 +256,19 @@ def region_scores(
         found = segment(picture)
         seconds.append(time.perf_counter() - start)
         counts += metrics.confusion(found, merged(true, segment.labels), len(segment.labels))
-        progress(count, len(entries))
     each = zip(segment.labels, metrics.ious(counts), counts, strict=True)
     known = {f"iou_{name}": float(iou) for name, iou, true in each if true.any()}
-    return {**metrics.miou(counts), **known, "pages": len(entries), "seconds": float(np.median(seconds))}
+    return {**metrics.miou(counts), **known, "pages": len(seconds), "seconds": float(np.median(seconds))}
 
 
-def layout_scores(find: Finder, entries: Sequence[datasets.Entry], progress: Callable[[int, int], None]) -> Scores:
+def layout_scores(find: Finder, given: Iterable[tuple[datasets.Entry, np.ndarray]]) -> Scores:
     """Mean average precision of upright boxes of regions, as COCO has it, and that of each class.
 
     Raises:
         ValueError: it is not known what the parts of the pages are, or a label of the network is not known.
     """
     kinds, found, true, seconds = np.array(known(find.labels)), [], [], []
-    for count, entry in enumerate(entries, 1):
-        picture = entry.read()
+    for entry, picture in given:
         parts = datasets.regions(entry, picture.shape[:2])
         if not parts:
             raise ValueError(f"{entry.path}: nothing says what its parts are; regions cannot be scored")
@@ -261,16 +280,13 @@ def layout_scores(find: Finder, entries: Sequence[datasets.Entry], progress: Cal
         found.append(metrics.Boxes(metrics.upright([region.polygon for region in seen]), classes, scores))
         labels = np.array([LABELS.index(label) for label, _ in parts])
         true.append(metrics.Boxes(metrics.upright([polygon for _, polygon in parts]), labels, np.ones(len(parts))))
-        progress(count, len(entries))
     each = metrics.average_precisions(found, true, len(LABELS)).mean(1)
     of = {f"ap_{name}": float(value) for name, value in zip(LABELS, each, strict=True) if not np.isnan(value)}
     whole = metrics.mean_average_precision(found, true, len(LABELS))
-    return {**whole, **of, "pages": len(entries), "seconds": float(np.median(seconds))}
+    return {**whole, **of, "pages": len(seconds), "seconds": float(np.median(seconds))}
 
 
-def class_scores(
-    classify: Classifier, entries: Sequence[datasets.Entry], progress: Callable[[int, int], None]
-) -> Scores:
+def class_scores(classify: Classifier, given: Iterable[tuple[datasets.Entry, np.ndarray]]) -> Scores:
     """The share of pictures whose class is found: of characters, or of words or pages in each of the four turns.
 
     Of pages, "kept" is the share of upright ones that a reader leaves as they are, and "turned" that of the others that
@@ -281,16 +297,15 @@ def class_scores(
     """
     right, sure, seconds = [], [], []
     turns = range(len(classify.labels) if classify.angles else 1)
-    for count, entry in enumerate(entries, 1):
-        for sample in shown(classify, entry):
-            pictures = [turned(sample.image, turn).image for turn in turns]
+    for entry, picture in given:
+        for sample in shown(classify, replace(entry, pixels=picture)):
+            views = [turned(sample.image, turn).image for turn in turns]
             start = time.perf_counter()
-            found = classify(pictures)
-            seconds.append((time.perf_counter() - start) / len(pictures))
+            found = classify(views)
+            seconds.append((time.perf_counter() - start) / len(views))
             true = classify.labels if classify.angles else [classify.labels[sample.label]]
             right.append([name == other for (name, _), other in zip(found, true, strict=True)])
             sure.append([share >= CERTAIN for _, share in found])
-        progress(count, len(entries))
     if not right:
         raise ValueError(f"the data hold no {classify.picture}s for a classifier of {', '.join(classify.labels[:9])}")
     scores = {"accuracy": float(np.mean(right)), "pictures": float(len(right)), "seconds": float(np.median(seconds))}

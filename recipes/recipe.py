@@ -24,7 +24,10 @@ OTHERS = (
     "pull", "adapt_weight",
 )  # fmt: skip
 RANGES = (  # what fields may be
-    dict.fromkeys(COUNTED, (1, math.inf)) | dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(OTHERS, (0, math.inf))
+    dict.fromkeys(COUNTED, (1, math.inf))
+    | dict.fromkeys(SHARES, (0, 1))
+    | dict.fromkeys(OTHERS, (0, math.inf))
+    | {"seed": (0, 2**32 - 1)}
 )
 
 

@@ -141,8 +141,28 @@ class Guard:
 
 
 def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
-    """The task of a recipe: its `batch(step)`, `loss`, and `validate`."""
-    return importlib.import_module(recipe.task).make(recipe, card, data)
+    """The task of a recipe: its `batch(step)`, `loss`, and `validate`.
+
+    Raises:
+        RunError: the model is for another task, or there are shards, and the task takes none.
+    """
+    learns = recipe.task.removeprefix("recipes.").partition(".")[0]
+    if learns in registry.TASKS and card.task != learns:
+        raise RunError(f"model={recipe.model} is for {card.task}; {recipe.task} trains models for {learns}")
+    task = importlib.import_module(recipe.task).make(recipe, card, data)
+    if recipe.shards and not hasattr(task, "packed"):
+        raise RunError(f"shards={','.join(recipe.shards)}: {recipe.task} takes no shards; name data sets by real=")
+    return task
+
+
+def _network(recipe: Recipe) -> keras.Model:
+    """The network of a recipe, with random weights."""
+    try:
+        return registry.build(recipe.model, **recipe.options)
+    except TypeError as error:
+        if not recipe.options:
+            raise
+        raise RunError(f"options={recipe.options}: {recipe.model} takes no such options ({error})") from error
 
 
 class Parts(NamedTuple):
@@ -171,15 +191,16 @@ def assemble(
 
     Raises:
         RunError: the batch cannot be shared by the devices, or leaves each a single picture where pictures are
-            compared; the network's strides do not divide the samples' size; the weights to start with cannot be had; or
-            batches depend on what was learnt, so that no other process can make them.
+            compared; the model is for another task, or takes no such options; the network's strides do not divide
+            the samples' size; the weights to start with cannot be had; or batches depend on what was learnt, so that no
+            other process can make them.
     """
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
     options = {key: value for key, value in recipe.options.items() if key != TEACHER}
     card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
     with steps.scope(strategy), precision(recipe.precision):
-        network, task = registry.build(recipe.model, **recipe.options), make_task(recipe, card, data)
+        network, task = _network(recipe), make_task(recipe, card, data)
         _measured(network, recipe.size)
         makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:
@@ -263,7 +284,6 @@ def train(
             number any more, or another worker is gone.
         KeyboardInterrupt: SIGINT or SIGTERM asked to stop; the last checkpoint is kept.
     """
-    run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe, data)
     card, network, reader, optimizer, task, step, makers = assemble(recipe, data, devices, workers=workers)
     _write(run, recipe, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -95,6 +96,13 @@ def test_words_are_weighed_alike_in_a_list_and_by_how_often_in_a_text(tmp_path):
     (tmp_path / "raw.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="UTF-8"):
         counting.words(tmp_path / "raw.txt")
+
+
+def test_the_texts_of_pages_without_places_are_words_too(tmp_path):
+    rows = [{"image": "a.png", "page_text": "die Maus\nund die Katze"}, {"image": "b.png", "text": "Maus"}]
+    (tmp_path / "labels.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    found = counting.words(tmp_path)
+    assert set(found) == {"die", "maus", "und", "katze"} and found["maus"] == pytest.approx(counting.SEEN * 2**0.5)
 
 
 def test_the_shipped_language_knows_its_words_and_no_others():

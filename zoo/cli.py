@@ -33,6 +33,7 @@ from zoo.registry import TASKS, Card
 if TYPE_CHECKING:
     import numpy as np
 
+    from recipes.evaluate import Result
     from recipes.recipe import Recipe
     from zoo.page import Page
     from zoo.reading import Reader
@@ -787,20 +788,33 @@ def evaluate(args: argparse.Namespace) -> int:
         from recipes import evaluate as scoring
 
     options = {"limit": args.limit, "runtime": args.runtime, "progress": _progress}
-    results = []
-    for result in scoring.evaluate(args.models, args.data, args.split, **options):
-        results.append(result)
-        for failure in result.failures:
-            print(f"zoo evaluate: {failure}", file=sys.stderr)
-        if args.predictions:
-            several = args.predictions if len(results) == 1 else _numbered(args.predictions, len(results))
-            scoring.write_predictions(result, several)
-        if args.write:
-            for path in scoring.record(result, _scored(args, result.models)):
-                print(f"written: {path}", file=sys.stderr)
-    rows = [{"models": " + ".join(result.models), "data": result.title} | result.scores for result in results]
-    print(json.dumps(rows, indent=1, ensure_ascii=False) if args.json else _scores(rows))
+    results: list[scoring.Result] = []
+    try:
+        for result in scoring.evaluate(args.models, args.data, args.split, **options):
+            results.append(result)
+            for failure in result.failures:
+                print(f"zoo evaluate: {failure}", file=sys.stderr)
+            if args.predictions:
+                _predict(args.predictions, results)
+            if args.write:
+                for path in scoring.record(result, _scored(args, result.models)):
+                    print(f"written: {path}", file=sys.stderr)
+    finally:  # what was scored is shown, whatever becomes of the others
+        rows = [{"models": " + ".join(result.models), "data": result.title} | result.scores for result in results]
+        if rows:
+            print(json.dumps(rows, indent=1, ensure_ascii=False) if args.json else _scores(rows))
     return 1 if any(result.failures for result in results) else 0
+
+
+def _predict(path: Path, results: Sequence[Result]) -> None:
+    """Writes what the models of the last result read."""
+    from recipes.evaluate import write_predictions
+
+    if results[-1].predictions:
+        write_predictions(results[-1], _numbered(path, sum(bool(result.predictions) for result in results)))
+    else:
+        models = " + ".join(results[-1].models)
+        print(f"zoo evaluate: {models} reads no text: no predictions of it are written", file=sys.stderr)
 
 
 def _progress(done: int, count: int) -> None:
@@ -945,7 +959,7 @@ def add_data(subparsers) -> None:
     kinds = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, what in (("words", "synthetic words"), ("pages", "synthetic pages")):
         made = kinds.add_parser(action, help=what, description=f"Writes {what} as a data set with a preview.png.")
-        made.add_argument("--seed", type=int, default=0, help="default: 0")
+        made.add_argument("--seed", type=_natural, default=0, help="default: 0")
         made.add_argument("--count", type=_positive, required=True, help="how many")
         made.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder that is made")
         if action == "words":
@@ -1023,7 +1037,7 @@ def _apart(folders: Sequence[Path]) -> int:
     from recipes.data import apart, datasets
 
     learnt, scored = ([e for folder in folders for e in datasets.read(folder, split)] for split in ("train", "test"))
-    found = list(apart.doubles([e.path for e in learnt], [e.path for e in scored], _progress))
+    found = list(apart.doubles(learnt, scored, _progress))
     for double in found:
         print(f"{double.scored} is a double of {double.learnt}: {double.bits} bits differ")
     known = sorted(apart.shared_phrases(scored))
@@ -1054,10 +1068,14 @@ def add_export(subparsers) -> None:
     command.set_defaults(run=export)
 
 
-def _positive(text: str) -> int:
-    if not (text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+def _natural(text: str, least: int = 0) -> int:
+    if not (text.isdecimal() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from {least} on")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    return _natural(text, 1)
 
 
 def export(args: argparse.Namespace) -> None:

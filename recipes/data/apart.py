@@ -3,7 +3,8 @@
     zoo data apart DATA [DATA ...]
 
 A picture counts as another's double if both have the same bytes, or if the same small view of them differs in no more
-than `NEAR` of its 256 bits (a difference hash: each pixel of 17 × 16 against its right neighbour).
+than `NEAR` of its 256 bits (a difference hash: each pixel of 17 × 16 against its right neighbour). Pictures without
+files of their own, as MNIST's digits, all look alike: of them the same pixels alone count.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import cv2
 import numpy as np
 
 from recipes.data import corpus, datasets
-from zoo import image as images
 
 SIDE = 16  # rows and columns of bits
 NEAR = 14  # bits; of 256, unlike pages differ in about a half
@@ -46,32 +46,47 @@ def difference(picture: np.ndarray) -> np.ndarray:
 
 
 def doubles(
-    learnt: Sequence[Path],
-    scored: Sequence[Path],
+    learnt: Sequence[datasets.Entry],
+    scored: Sequence[datasets.Entry],
     progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Iterator[Double]:
     """Yields each picture to be scored on that is the double of one that is learnt from, with its nearest.
 
     Args:
-        learnt, scored: files of pictures.
+        learnt, scored: labelled pictures.
         progress: is told how many pictures of how many are done.
+
+    Raises:
+        zoo.image.ImageError: one is missing or damaged.
     """
     total = len(learnt) + len(scored)
     bits, digests = np.zeros((len(learnt), SIDE * SIDE), bool), {}
-    for index, path in enumerate(learnt):
-        bits[index] = difference(next(iter(images.pages(path))).pixels)
-        digests[hashlib.sha256(path.read_bytes()).digest()] = path
+    files: list[Path] = []
+    for index, entry in enumerate(learnt):
+        picture, digest = _seen(entry)
+        digests[digest] = entry.path
+        if entry.pixels is None:
+            bits[len(files)] = difference(picture)
+            files.append(entry.path)
         progress(index + 1, total)
-    for index, path in enumerate(scored, len(learnt) + 1):
-        same = digests.get(hashlib.sha256(path.read_bytes()).digest())
-        own = difference(next(iter(images.pages(path))).pixels)
-        if same is not None:
-            yield Double(path, same, 0)
-        elif len(learnt) and PLAIN <= own.sum() <= len(own) - PLAIN:
+    bits = bits[: len(files)]
+    for index, entry in enumerate(scored, len(learnt) + 1):
+        picture, digest = _seen(entry)
+        own = difference(picture)
+        if (same := digests.get(digest)) is not None:
+            yield Double(entry.path, same, 0)
+        elif files and entry.pixels is None and PLAIN <= own.sum() <= len(own) - PLAIN:
             away = (bits != own).sum(1)
             if away.min() <= NEAR:
-                yield Double(path, learnt[int(away.argmin())], int(away.min()))
+                yield Double(entry.path, files[int(away.argmin())], int(away.min()))
         progress(index, total)
+
+
+def _seen(entry: datasets.Entry) -> tuple[np.ndarray, bytes]:
+    """The picture of an entry, and a digest of its file, or of its pixels where it has none."""
+    picture = entry.read()
+    data = entry.path.read_bytes() if entry.pixels is None else repr(picture.shape).encode() + picture.tobytes()
+    return picture, hashlib.sha256(data).digest()
 
 
 def phrases(texts: Iterable[str], length: int = PHRASE) -> set[tuple[str, ...]]:

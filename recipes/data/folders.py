@@ -120,16 +120,18 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool 
         counts["left_out"] += texts.count("")
         return texts
 
+    stems = _distinct([entry.path.stem for entry in entries])
+
     def crops() -> Iterator[dict[str, Any]]:
-        for entry in entries:
+        for entry, stem in zip(entries, stems, strict=True):
             words = [*datasets.crops(entry), *datasets.spans(entry)]
             for number, ((picture, _), text) in enumerate(zip(words, told(words), strict=True)):
                 if text:
-                    name = _save(output, f"{entry.path.stem}_{number:03}.png", picture)
+                    name = _save(output, f"{stem}_{number:03}.png", picture)
                     yield {"image": name, **_size(picture), "text": text}
 
     def whole() -> Iterator[dict[str, Any]]:
-        for entry in entries:
+        for entry, stem in zip(entries, stems, strict=True):
             picture = entry.read()
             polygons, texts, illegible = datasets.words(entry, picture)
             legible = np.flatnonzero(~illegible)
@@ -139,7 +141,7 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool 
                 {"polygon": polygon.tolist(), "text": shown.get(i, ""), "illegible": i not in shown}
                 for i, polygon in enumerate(polygons)
             ]
-            name = f"images/{entry.path.name}"
+            name = f"images/{stem}{entry.path.suffix}"
             with replacing(output / name) as temporary:
                 shutil.copyfile(entry.path, temporary)
             yield {"image": name, **_size(picture), "level": "word", "words": words}
@@ -148,6 +150,20 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool 
     if (folder / SOURCE).is_file():
         shutil.copyfile(folder / SOURCE, output / SOURCE)
     return counts
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, of which none stands twice: others of the same name, in whatever case, have a number."""
+    taken, result = {name.casefold() for name in names}, []
+    seen: set[str] = set()
+    for name in names:
+        chosen, number = name, 1
+        while chosen.casefold() in seen or (number > 1 and chosen.casefold() in taken):
+            number += 1
+            chosen = f"{name}-{number}"
+        seen.add(chosen.casefold())
+        result.append(chosen)
+    return result
 
 
 def _write_labels(folder: Path, rows: Iterator[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ records of all shards, so that a run goes on in the middle of one, and workers s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -104,8 +105,10 @@ def _digest(entries: Sequence[datasets.Entry]) -> str:
 def _shard(path: Path, entries: list[datasets.Entry], source: dict[str, Any]) -> dict[str, Any]:
     """What is known of a shard, which is written unless it is there."""
     index = path.with_suffix(".json")
-    if path.is_file() and index.is_file():
-        known = json.loads(index.read_text("utf-8"))
+    known: dict[str, Any] = {}
+    with contextlib.suppress(ShardError):  # a damaged one is written again
+        known = _parsed(index)
+    if path.is_file() and known:
         if known.pop("source") != source:
             raise ValueError(
                 f"{path.parent} holds shards of other data or of other labels ({index.name}); give another folder"
@@ -219,7 +222,7 @@ class Shards:
             for shard in known["files"]:
                 path = folder / shard["file"]
                 _present(path, shard)
-                own = np.array(json.loads(path.with_suffix(".json").read_text("utf-8"))["places"], np.int64)
+                own = np.array(_parsed(path.with_suffix(".json"))["places"], np.int64)
                 places.append(np.insert(own.reshape(-1, 2), 0, len(self.files), 1))
                 self.files.append((path, known["data"].partition("/")[0]))
         self.places = np.concatenate(places)
@@ -273,12 +276,22 @@ def manifest(folder: Path) -> dict[str, Any]:
     """What shards.json of a folder says.
 
     Raises:
-        ShardError: there is none.
+        ShardError: there is none, or it is damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise ShardError(f"{folder} holds no {MANIFEST}: give a folder that `zoo data pack` wrote to its end")
-    return json.loads(path.read_text("utf-8"))
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """What a file beside the shards says."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ShardError(f"{path} is gone; put it back, or pack its data again") from None
+    except ValueError as error:
+        raise ShardError(f"{path} is damaged ({error}); put it back, or pack its data again") from error
 
 
 def _present(path: Path, shard: dict[str, Any]) -> None:
@@ -295,6 +308,7 @@ def check(folder: Path) -> list[str]:
         path = folder / shard["file"]
         try:
             _present(path, shard)
+            _parsed(path.with_suffix(".json"))
             if sha256(path) != shard["sha256"]:
                 complaints.append(f"{path} has another SHA-256 than when it was packed; pack its data again")
         except ShardError as error:

@@ -24,6 +24,10 @@ def pictures(tmp_path_factory):
     return paths
 
 
+def entries(paths):
+    return [datasets.Entry(path, "", datasets._polygons([])) for path in paths]
+
+
 def test_the_same_bytes_and_the_same_look_are_found(pictures, tmp_path):
     copy, smaller, other, blank = (tmp_path / name for name in ("copy.png", "smaller.jpg", "other.png", "blank.png"))
     shutil.copy(pictures[2], copy)
@@ -31,7 +35,7 @@ def test_the_same_bytes_and_the_same_look_are_found(pictures, tmp_path):
     cv2.imwrite(str(smaller), cv2.resize(image, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA))
     Image.fromarray(documents.document(np.random.default_rng(99)).image).save(other)
     Image.new("RGB", (300, 400), "white").save(blank)
-    found = list(apart.doubles(pictures, [copy, smaller, other, blank]))
+    found = list(apart.doubles(entries(pictures), entries([copy, smaller, other, blank])))
     assert [(double.scored, double.learnt) for double in found] == [(copy, pictures[2]), (smaller, pictures[4])]
     assert found[0].bits == 0 and found[1].bits <= apart.NEAR
 
@@ -65,6 +69,29 @@ def test_the_command_fails_where_something_is_shared(pictures, tmp_path, capsys)
     shutil.copy(mine / "0.png", mine / "3.png")
     assert cli.main(["data", "apart", str(mine)]) == 1
     assert f"{mine / '3.png'} is a double of {mine / '0.png'}: 0 bits differ" in capsys.readouterr().out
+
+
+def test_pictures_without_files_are_compared_by_their_pixels(tmp_path, capsys):
+    """Of MNIST's digits the second to be scored on was learnt from; the others merely look like one."""
+    digits = np.zeros((5, 28, 28), np.uint8)
+    for index in range(5):
+        digits[index, 4:24, 8:20] = np.arange(240).reshape(20, 12)
+        digits[index, 0, index] = 9
+    for name, values in (("train", digits[:3]), ("t10k", digits[[3, 1, 4]])):
+        header = b"\0\0\x08", np.array([len(values)], ">u4").tobytes()
+        sides = np.array([28, 28], ">u4").tobytes()
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(header[0] + b"\x03" + header[1] + sides + values.tobytes())
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(header[0] + b"\x01" + header[1] + bytes(len(values)))
+    assert cli.main(["data", "apart", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert f"{tmp_path}/t10k-images-idx3-ubyte/00001 is a double of {tmp_path}/train-images-idx3-ubyte/00001" in out
+    assert out.split()[-8:] == ["learnt", "3", "scored", "3", "doubles", "1", "phrases", "0"]
+
+
+def test_a_missing_picture_is_told_by_its_path(tmp_path, capsys):
+    (tmp_path / "labels.jsonl").write_text(json.dumps({"image": "gone.png", "text": "a", "split": "test"}))
+    assert cli.main(["data", "apart", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"zoo data: {tmp_path / 'gone.png'}: no such file or folder\n"
 
 
 def test_the_licence_of_a_source_is_told(tmp_path):

@@ -132,6 +132,22 @@ def test_pages_keep_the_places_of_words_whose_print_does_not_tell(tmp_path):
     np.testing.assert_array_equal(page.read(), before.read())
 
 
+@pytest.mark.parametrize("pages", [False, True])
+def test_pictures_of_one_name_in_several_folders_stay_apart(tmp_path, pages):
+    source, rows, shades = tmp_path / "set", [], (200, 220, 240)
+    for shade, name in zip(shades, ("one/a.png", "two/a.png", "a-2.png"), strict=True):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 40), (shade,) * 3).save(source / name)
+        word = {"polygon": [[5, 5], [55, 5], [55, 35], [5, 35]], "text": "TOTAL"}
+        rows.append(json.dumps({"image": name, "level": "word", "words": [word]}))
+    (source / "labels.jsonl").write_text("\n".join(rows))
+    counts = folders.write_cased(source, tmp_path / "cased", Shown(["Total", "TOTAL", "total"]), pages=pages)
+    assert counts == {"words": 3, "left_out": 0}
+    made = datasets.read(tmp_path / "cased")
+    assert [entry.text or entry.texts[0] for entry in made] == ["Total", "TOTAL", "total"]
+    assert [int(entry.read()[20, 20, 0]) for entry in made] == list(shades)
+
+
 def test_whole_pages_are_not_made_of_crops(tmp_path):
     crops = tmp_path / "crops"
     folders.write_cased(receipt(tmp_path / "set"), crops, Shown(["Total", "blank", "9.90", "blank", "blank"]))

@@ -297,6 +297,13 @@ def test_words_are_written_and_read_back(tmp_path, capsys):
     assert "holds a data set already" in capsys.readouterr().err
 
 
+def test_a_seed_below_zero_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["data", "words", "--seed", "-1", "--count", "2", "--output", str(tmp_path / "a")])
+    assert "argument --seed: -1 is not a number from 0 on" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
 def test_pages_are_written_and_read_back(tmp_path, capsys):
     command = ["data", "pages", "--seed", "1", "--count", "2", "--output", str(tmp_path / "a"), "--kind"]
     assert cli.main([*command, "scene"]) == 0

@@ -15,6 +15,7 @@ from recipes.data import datasets
 from zoo import cli, registry
 from zoo.charset import Reading
 from zoo.reading import Reader
+from zoo.regions import Region
 
 
 def box(x0, y0, x1, y1):
@@ -38,6 +39,36 @@ class Told:
 
     def word(self, crops):
         return [Reading(self.answers[int(crop[0, 0, 0])][0][1], 0.5, ()) for crop in crops]
+
+
+class Parted:
+    """A segmenter to which the upper half of every page is a table."""
+
+    labels = ("background", "text", "table")
+
+    def __call__(self, pixels):
+        classes = np.zeros(pixels.shape[:2], "uint8")
+        classes[: len(classes) // 2] = 2
+        return classes
+
+
+class Tables:
+    """A finder of regions to which it is so, too."""
+
+    labels = ("table",)
+
+    def __call__(self, pixels):
+        height, width = pixels.shape[:2]
+        return [Region("table", 0.9, np.array(box(0, 0, width, height // 2), "float32"))]
+
+
+class Upright:
+    """A classifier that knows how pages are turned, which come in the order of its labels."""
+
+    labels, angles, picture = ("0", "-90", "180", "90"), (0, -90, 180, 90), "page"
+
+    def __call__(self, pictures):
+        return [(label, 1.0) for label in self.labels]
 
 
 def picture(path, number, size=(100, 50)):
@@ -104,6 +135,7 @@ def test_scores_of_crops(told, crops):
     assert scores["crops"] == 4
     assert (scores["exact"], scores["caseless"], scores["alnum"]) == (0.25, 0.25, 0.5)
     assert scores["cer"] == pytest.approx(7 / 19)
+    assert scores["ece"] == pytest.approx(0.5 / 4)  # of three that are 0.5 sure two are right; nothing is not sure
     assert len(result.failures) == 1 and "3.png" in result.failures[0]
     assert [row["text"] for row in result.predictions] == ["Hello", "w0rld", "1250", ""]
     assert result.predictions[1]["image"] == "images/1.png"
@@ -164,6 +196,29 @@ def test_models_that_read_together():
     spotter = "ocrnet_resnet50"
     assert evaluate.readings([spotter], crops=False) == [(spotter,)]
     assert evaluate.readings([models[0], spotter, models[1]], crops=False) == [(spotter,), (models[1], models[0])]
+
+
+def test_pages_that_cannot_be_read_are_told_whatever_is_scored(tmp_path, monkeypatch):
+    """Of three pages the second is damaged, the third is not there; the first has a table in its upper half."""
+    picture(tmp_path / "0.png", 0)
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    table = {"label": "table", "polygon": box(0, 0, 100, 25)}
+    rows = [{"image": f"{n}.png", "level": "region", "regions": [table], "split": "test"} for n in range(3)]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(evaluate, "finder", lambda *given, **named: Tables())
+    monkeypatch.setattr(evaluate, "classifier", lambda *given: Upright())
+    monkeypatch.setattr(evaluate, "segmenter", lambda *given: Parted())
+    models, steps = ["lw_detr_s", "mobilenet_v3_small_page_orientation", "unet_small"], []
+    results = list(evaluate.evaluate(models, tmp_path, progress=lambda *step: steps.append(step)))
+    assert [result.models for result in results] == [(name,) for name in models]
+    for result, key in zip(results, ("map", "accuracy", "pixels"), strict=True):
+        assert result.scores[key] > 0.97 and len(result.failures) == 2
+        assert "1.png" in result.failures[0] and "2.png" in result.failures[1]
+    assert results[0].scores["pages"] == results[2].scores["pages"] == 1
+    assert steps == 3 * [(1, 3), (2, 3), (3, 3)]
+    (tmp_path / "0.png").unlink()
+    with pytest.raises(ValueError, match="none of the 3 pictures can be read: .*0.png"):
+        next(evaluate.evaluate(models, tmp_path))
 
 
 # ---------------------------------------------------------------- the command
@@ -227,3 +282,25 @@ def test_scores_are_recorded_in_the_cards(told, pages, cards, tmp_path, capsys):
 def test_a_split_that_is_not_there(told, crops, capsys):
     assert cli.main(["evaluate", "crnn_vgg16_bn", "--data", str(crops), "--split", "holdout"]) == 1
     assert "holds nothing of the split 'holdout'" in capsys.readouterr().err
+
+
+def test_what_was_scored_before_a_failure_is_printed(told, pages, monkeypatch, capsys):
+    """The classifier is done when it turns out that nothing says what the parts of these pages are."""
+    monkeypatch.setattr(evaluate, "class_scores", lambda *given: {"accuracy": 0.5, "seconds": 0.25})
+    monkeypatch.setattr(evaluate, "classifier", lambda *given: None)
+    monkeypatch.setattr(evaluate, "segmenter", lambda *given: Parted())
+    command = ["evaluate", "mobilenet_v3_small_page_orientation", "unet_small", "--data", str(pages), "--json"]
+    assert cli.main(command) == 1
+    out, err = capsys.readouterr()
+    assert [row["accuracy"] for row in json.loads(out)] == [0.5]
+    assert "nothing says what its parts are" in err
+
+
+def test_predictions_are_of_models_that_read(told, pages, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "class_scores", lambda *given: {"accuracy": 0.5, "seconds": 0.25})
+    monkeypatch.setattr(evaluate, "classifier", lambda *given: None)
+    models, file = ["mobilenet_v3_small_page_orientation", "db_resnet50", "crnn_vgg16_bn"], tmp_path / "read.jsonl"
+    assert cli.main(["evaluate", *models, "--data", str(pages), "--predictions", str(file)]) == 0
+    assert [json.loads(line)["image"] for line in file.read_text().splitlines()] == ["0.png", "1.png"]
+    assert not (tmp_path / "read-2.jsonl").exists()
+    assert f"{models[0]} reads no text: no predictions of it are written" in capsys.readouterr().err

@@ -77,6 +77,8 @@ def test_values_are_read_as_the_type_of_their_field():
         ("rate=nan", "rate=nan: it is 0 or more"),
         ("ema=2", "ema=2.0: it is from 0 to 1"),
         ("few=-1", "few=-1: it is 0 or more"),
+        ("seed=-1", "seed=-1: it is from 0 to 4294967295"),
+        ("seed=4294967296", "seed=4294967296: it is from 0 to 4294967295"),
         ("bits=4", "bits=4: it is 0 or 8"),
         ("windows=0", "windows=0: it is 1 or more"),
         ("soften=0", "soften=0.0: it is above 0"),

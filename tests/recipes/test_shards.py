@@ -253,6 +253,27 @@ def test_a_vanished_or_cut_shard_is_told(crops, tmp_path):
     assert len(drawn(shards.Shards([tmp_path / "packed"]), range(5))) == 5
 
 
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_text('{"fi')])
+def test_a_vanished_or_damaged_index_is_told_and_written_again(crops, tmp_path, capsys, harm):
+    packed = tmp_path / "packed"
+    shards.pack(crops, packed, per_shard=2)
+    harm(packed / "00001.json")
+    with pytest.raises(shards.ShardError, match=r"00001\.json (is gone|is damaged).*pack its data again"):
+        shards.Shards([packed])
+    assert cli.main(["data", "check", str(packed)]) == 1
+    assert "00001.json" in capsys.readouterr().err
+    assert shards.pack(crops, packed, per_shard=2)["records"] == 5
+    assert cli.main(["data", "check", str(packed)]) == 0
+    assert len(drawn(shards.Shards([packed]), range(5))) == 5
+
+
+def test_a_damaged_list_of_shards_is_told(crops, tmp_path, capsys):
+    shards.pack(crops, tmp_path / "packed")
+    (tmp_path / "packed" / "shards.json").write_text('{"da')
+    assert cli.main(["data", "check", str(tmp_path / "packed")]) == 1
+    assert "shards.json is damaged" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- training
 
 

@@ -290,6 +290,21 @@ def test_a_run_that_cannot_begin_claims_no_folder(plain, tmp_path):
     train.train(replace(SMALL, steps=1), tmp_path, verbose=False)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {"unitz": 16}}, "options=.*'unitz': 16.*crnn_mobilenet_v3_small takes no such options.*'unitz'"),
+        ({"model": "lenet5", "options": {}}, "lenet5 is for classification; recipes.recognition.task trains .*recogn"),
+        ({"model": "unet_small", "task": "recipes.segmentation.task", "options": {}, "shards": ("packed",)},
+         "shards=packed: recipes.segmentation.task takes no shards; name data sets by real="),
+    ],
+)  # fmt: skip
+def test_what_a_recipe_does_not_take_is_told_and_leaves_no_folder(tmp_path, changes, message):
+    with pytest.raises(train.RunError, match=message):
+        train.train(replace(SMALL, **changes), tmp_path / "run", verbose=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_goes_on_with_its_data(plain, tmp_path):
     """Wherever they lie by now; without them its samples would be others."""
     how = replace(SMALL, steps=1)
