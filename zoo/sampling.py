@@ -33,7 +33,7 @@ def bilinear(maps: Sequence, level, y, x, edge: str = ZERO):
     flat = ops.concatenate([ops.reshape(x, (batch, size, channels)) for x, size in zip(maps, sizes, strict=True)], 1)
     total = sum(sizes[1:], sizes[0])
     height, width, base = (
-        _pick(level, [ops.cast(value, "int32") for value in values], y)
+        _pick(level, [ops.cast(value, "int32") for value in values])
         for values in (heights, widths, [sum(sizes[:i], 0) for i in range(len(sizes))])
     )
     base = base + ops.expand_dims(ops.arange(batch, dtype="int32"), 1) * ops.cast(total, "int32")
@@ -42,22 +42,29 @@ def bilinear(maps: Sequence, level, y, x, edge: str = ZERO):
         y = ops.clip(y, 0.0, ops.cast(height - 1, y.dtype))
         x = ops.clip(x, 0.0, ops.cast(width - 1, x.dtype))
     top, left = ops.floor(y), ops.floor(x)
-    result = 0.0
-    for down in (0, 1):
-        for right in (0, 1):
-            row, column = ops.cast(top, "int32") + down, ops.cast(left, "int32") + right
-            weight = (1 - ops.abs(y - ops.cast(row, y.dtype))) * (1 - ops.abs(x - ops.cast(column, x.dtype)))
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            index = base + ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
-            value = ops.take(flat, index, axis=0)  # (B, N, C)
-            result = result + value * ops.expand_dims(weight * ops.cast(inside, y.dtype), -1)
-    return result
+    down, right = (ops.expand_dims(value, -1) for value in (y - top, x - left))
+    top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
+    (upper, upper_right), (lower, lower_right) = (
+        [_value(flat, base, row, column, height, width, edge) for column in (left, left + 1)] for row in (top, top + 1)
+    )
+    upper = upper + (upper_right - upper) * right
+    lower = lower + (lower_right - lower) * right
+    return upper + (lower - upper) * down
 
 
-def _pick(level, values: list, like):
-    """(B, N) int32: the value of each point's level."""
+def _value(flat, base, row, column, height, width, edge: str):
+    """(B, N, C) values of pixels of maps that begin at `base` in `flat`; beyond an edge what it says."""
+    if edge == REPEAT:  # at most one beyond the last
+        return ops.take(flat, base + ops.minimum(row, height - 1) * width + ops.minimum(column, width - 1), axis=0)
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    index = base + ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
+    return ops.take(flat, index, axis=0) * ops.cast(ops.expand_dims(inside, -1), flat.dtype)
+
+
+def _pick(level, values: list):
+    """(B, N) int32: the value of each point's level; one for all where there are no levels."""
     if level is None:
-        return ops.zeros_like(like, dtype="int32") + values[0]
+        return values[0]
     return ops.take(ops.stack([ops.cast(value, "int32") for value in values]), level, axis=0)
 
 
