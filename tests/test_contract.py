@@ -157,6 +157,24 @@ def test_a_graph_that_does_not_know_the_sides_gives_the_same(card, network):
         np.testing.assert_allclose(np.asarray(answers[key]), value, rtol=1e-4, atol=1e-3 * np.abs(value).max())
 
 
+def test_it_is_built_for_mixed_precision(card, network):
+    """With the same weights scores are float32, and numbers, and about the same where none are chosen by rank."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = zoo.build(card.name, **card.test_options)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert "float16" in {layer.compute_dtype for layer in half.layers}
+    for own, given in zip(half.weights, network.weights, strict=True):
+        own.assign(given)
+    image = pixels(card, 1)
+    whole, seen = outputs(network, image)["logits"], outputs(half, image)["logits"]
+    assert seen.dtype == np.float32 and np.isfinite(seen).all()
+    if card.task in ("detection", "segmentation", "spotting") and whole.ndim == 4:
+        assert np.corrcoef(whole.ravel(), seen.ravel())[0, 1] > 0.99
+
+
 def test_the_input_is_named_image(card, network):
     told = ["words", "columns"] if card.task == "spotting" else []
     inputs = {tensor.name: tensor for tensor in network.inputs}

@@ -35,6 +35,21 @@ def test_bilinear_by_hand():
     np.testing.assert_allclose(np.asarray(repeated)[0, :, 0], [2.5, 1.5, 1, 4, 4])
 
 
+def test_maps_in_half_precision_are_looked_up_at_places_in_single():
+    """As within a network of mixed precision. Half precision's own numbers are 0.25 apart from 256 on."""
+    picture = RNG.integers(0, 256, (1, 4, 600, 3)).astype("float16")
+    y, x = np.array([[1.0, 2.25]], "float32"), np.array([[300.1, 598.8]], "float32")
+    half, whole = (
+        np.asarray(sampling.bilinear([p], None, y, x, edge))
+        for p, edge in (
+            (keras.ops.convert_to_tensor(picture), sampling.REPEAT),
+            (picture.astype("float32"), sampling.ZERO),
+        )
+    )
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, whole, rtol=1e-6)
+
+
 def test_each_point_is_looked_up_in_its_own_map_and_row():
     maps = [RNG.normal(size=(2, 4, 3, 2)).astype("float32"), RNG.normal(size=(2, 2, 5, 2)).astype("float32")]
     level = np.array([[0, 1, 1], [1, 0, 0]], "int32")

@@ -45,7 +45,8 @@ def bilinear(maps: Sequence, level, y, x, edge: str = ZERO):
     down, right = (ops.expand_dims(value, -1) for value in (y - top, x - left))
     top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
     (upper, upper_right), (lower, lower_right) = (
-        [_value(flat, base, row, column, height, width, edge) for column in (left, left + 1)] for row in (top, top + 1)
+        [ops.cast(_value(flat, base, row, column, height, width, edge), y.dtype) for column in (left, left + 1)]
+        for row in (top, top + 1)
     )
     upper = upper + (upper_right - upper) * right
     lower = lower + (lower_right - lower) * right
