@@ -40,12 +40,9 @@ def begin(model: str, options: Mapping[str, bool], start: str, path: Path) -> No
 
     network = registry.build(model, **options)
     given = weights.read(start if Path(start).is_file() else weights.obtain(registry.card(start)))
-    for variable in network.weights:
-        tensor = given.get(variable.path)
-        if variable.path == "guided_conv/kernel" and tensor is not None:
-            tensor = tensor[:, :, : variable.shape[2]]
-        if tensor is not None and tensor.shape == tuple(variable.shape):
-            variable.assign(tensor)
+    joined = network.get_layer("guided_conv").kernel
+    given[joined.path] = given[joined.path][:, :, : joined.shape[2]]
+    weights.assign(network, given, strict=False)
     weights.save(network, path, dtype="float32")
 
 
@@ -79,10 +76,10 @@ def main() -> None:
         usual, steps=args.steps, validate_every=args.steps, validation=40, warmup=30, seed=7, checkpoint_every=100
     )
     usual = usual.override(args.set)
+    args.runs.mkdir(parents=True, exist_ok=True)
     for name in args.only:
         run = args.runs / name.replace(" ", "_")
         start = args.runs / f"{run.name}.safetensors"
-        args.runs.mkdir(parents=True, exist_ok=True)
         if not start.is_file():
             begin(args.model, PARTS[name], args.start or args.model, start)
         train.train(replace(usual, options=dict(PARTS[name]), start=str(start)), run, args.data)

@@ -88,21 +88,20 @@ def evaluate(
     if len({entry.text is None for entry in entries}) > 1:
         crop, page = (next(e.path.name for e in entries if (e.text is None) == kind) for kind in (False, True))
         raise ValueError(f"{folder} holds crops ({crop}) and pages ({page}); score each in a folder of its own")
-    failures: list[str]
     segmenters, finders, classifiers = (
         [name for name in models if registry.card(name).task == task]
         for task in ("segmentation", "layout", "classification")
     )
-    for name in finders:
-        given = pictures(entries, failures := [], progress)
-        yield Result(title, (name,), layout_scores(finder(name, runtime, threshold=LEAST), given), [], failures)
-    for name in classifiers:
-        given = pictures(entries, failures := [], progress)
-        yield Result(title, (name,), class_scores(classifier(name, runtime), given), [], failures)
     layout = entries[0].level == "region"
-    for name in [name for name in models if name not in finders + classifiers] if layout else segmenters:
-        given = pictures(entries, failures := [], progress)
-        yield Result(title, (name,), region_scores(segmenter(name, runtime), given), [], failures)
+    parted = [name for name in models if name not in finders + classifiers] if layout else segmenters
+    ways: list[tuple[list[str], Callable[..., Scores]]] = [
+        (finders, lambda name, given: layout_scores(finder(name, runtime, threshold=LEAST), given)),
+        (classifiers, lambda name, given: class_scores(classifier(name, runtime), given)),
+        (parted, lambda name, given: region_scores(segmenter(name, runtime), given)),
+    ]
+    for name, scores in ((name, scores) for names, scores in ways for name in names):
+        failures: list[str] = []
+        yield Result(title, (name,), scores(name, pictures(entries, failures, progress)), [], failures)
     readers = [name for name in models if name not in segmenters + finders + classifiers]
     crops = entries[0].text is not None
     for chosen in readings(readers, crops) if readers and not layout else ():

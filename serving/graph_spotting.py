@@ -34,7 +34,7 @@ class Spotting:
         reader: from these, "words" (B, N, 4, 2) and "columns" (B, N, W), to "text" (B, N, W / 2, K).
         reading: the card's values for reading, "size" and "widths" among them.
         charset: of the texts.
-        height: rows of a word's view.
+        height: rows of a word that is as wide as "columns" says.
         table: of the language that is asked where texts are in doubt; None is none.
     """
 

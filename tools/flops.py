@@ -24,7 +24,7 @@ import zoo
 from zoo import registry, runtime
 
 STRIP = 128  # pixels
-WORDS, COLUMNS = 100, 64  # of a spotter's page, and of each word's view, which is half as high as a strip
+WORDS, COLUMNS = 100, 64  # of a spotter's page, and of each word, for a half of a strip's height
 
 
 def picture(card: zoo.Card) -> tuple[int, int, int, int]:
@@ -86,7 +86,8 @@ def flops(name: str) -> int:
         divided = runtime.parts(card, network)
         shared = divided.locate(image, training=False)
         words = {"words": jax.numpy.zeros((1, WORDS, 4, 2)), "columns": jax.numpy.ones((1, WORDS, COLUMNS))}
-        return divided.read({key: shared[key] for key in ("features", "pixels")} | words, training=False), shared
+        given = {key: value for key, value in shared.items() if key != "logits"}
+        return divided.read(given | words, training=False), shared
 
     closed = jax.make_jaxpr(run)(np.zeros(picture(card), "uint8"))
     return operations(closed.jaxpr, int(card.options.get("longest", 0)) + 1)

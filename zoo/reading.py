@@ -375,8 +375,8 @@ class Spotter:
         read: from these features, "words" (1, N, 4, 2) in pixels of what `locate` was given, and "columns" (1, N, W),
             to {"text": (1, N, T, K)}, the class after the characters being CTC's blank.
         charset: the alphabet, its name or its characters.
-        height: rows of a word's view.
-        widths: columns of views; a word that needs more is squeezed.
+        height: rows of a word that is as wide as "columns" says.
+        widths: numbers of these columns; a word that needs more is squeezed.
         spelling, spelling_weight: as of `Recognizer`.
         again: score below which a word is looked at once more, from a little closer, and read as is surer; 0 is never.
         **options: of `Detector`.

@@ -60,25 +60,23 @@ def doubles(
         zoo.image.ImageError: one is missing or damaged.
     """
     total = len(learnt) + len(scored)
-    bits, digests = np.zeros((len(learnt), SIDE * SIDE), bool), {}
-    files: list[Path] = []
+    digests: dict[bytes, Path] = {}
+    files: dict[Path, np.ndarray] = {}  # their bits
     for index, entry in enumerate(learnt):
         picture, digest = _seen(entry)
         digests[digest] = entry.path
         if entry.pixels is None:
-            bits[len(files)] = difference(picture)
-            files.append(entry.path)
+            files[entry.path] = difference(picture)
         progress(index + 1, total)
-    bits = bits[: len(files)]
+    paths, bits = list(files), np.array(list(files.values()), bool).reshape(-1, SIDE * SIDE)
     for index, entry in enumerate(scored, len(learnt) + 1):
         picture, digest = _seen(entry)
-        own = difference(picture)
         if (same := digests.get(digest)) is not None:
             yield Double(entry.path, same, 0)
-        elif files and entry.pixels is None and PLAIN <= own.sum() <= len(own) - PLAIN:
+        elif files and entry.pixels is None and PLAIN <= (own := difference(picture)).sum() <= len(own) - PLAIN:
             away = (bits != own).sum(1)
             if away.min() <= NEAR:
-                yield Double(entry.path, files[int(away.argmin())], int(away.min()))
+                yield Double(entry.path, paths[int(away.argmin())], int(away.min()))
         progress(index, total)
 
 

@@ -175,3 +175,4 @@ def test_no_card_names_a_folder_of_the_machine():
     told = release.origin_of(how, "recognition")
     assert "/home" not in told
     assert "start=before,words, " in told and "real=('sroie', 'cased'), replay=('signs',), " in told
+    assert "target=x" in told

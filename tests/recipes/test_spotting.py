@@ -126,12 +126,8 @@ def test_words_of_a_step_are_about_as_wide():
     """Of words of 16, 32 and 80 columns, of which the first comes twice, and of their neighbours."""
     quads = box(0, 10, 20, 30), box(30, 10, 50, 30), box(60, 10, 100, 30), box(110, 10, 210, 30)
     every = targets.words(page(*zip(quads, "3456", strict=True), size=(64, 240)), LETTERS, 5)
-    assert targets.wide(every, 128).tolist() == [16, 16, 32, 80] and targets.wide(every, 64).tolist() == [
-        16,
-        16,
-        32,
-        64,
-    ]
+    assert targets.wide(every, 128).tolist() == [16, 16, 32, 80]
+    assert targets.wide(every, 64).tolist() == [16, 16, 32, 64]
     assert targets.wide([], 128).tolist() == []
     own = small_task(together=0.0)
     reaches = [own.reach([every[:1], every[1:]], np.random.default_rng(seed)) for seed in range(400)]

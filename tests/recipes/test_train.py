@@ -114,32 +114,6 @@ def test_a_run_is_a_model(built, tmp_path):
     assert zoo.reader(None, str(tmp_path / "run"), runtime="keras").read(strips[0])[0].height == 32
 
 
-def test_a_network_begins_with_the_backbone_of_another_architecture(tmp_path, capsys):
-    """A spotter with that of a detector; what has another shape, or no counterpart, stays as it was."""
-    spotting, detection = zoo.card("ocrnet_mobilenet_v3_large"), zoo.card("db_mobilenet_v3_large")
-    detector = zoo.build(detection.name, **detection.test_options)
-    for variable in detector.weights:
-        variable.assign(variable + 1)
-    weights.save(detector, tmp_path / "weights.safetensors", dtype="float32")
-    file = {"file": "weights.safetensors", "sha256": weights.sha256(tmp_path / "weights.safetensors")}
-    options = detection.options | detection.test_options
-    registry.write_card(replace(detection, options=options, weights=file, results={}), tmp_path / "card.toml")
-
-    network = zoo.build(spotting.name, **spotting.test_options)
-    before = {variable.path: variable.numpy().copy() for variable in network.weights}
-    train._begin(network, str(tmp_path), spotting)
-    given = {variable.path: variable.numpy() for variable in detector.weights}
-    taken = {path for path, value in before.items() if path in given and given[path].shape == value.shape}
-    assert "stem_conv/kernel" in taken and "guided_conv/kernel" not in taken
-    for variable in network.weights:
-        expected = given if variable.path in taken else before
-        np.testing.assert_array_equal(variable.numpy(), expected[variable.path], err_msg=variable.path)
-    assert f"{len(before) - len(taken)} of {len(before)} variables are not in it" in capsys.readouterr().err
-    recognizer = zoo.card("crnn_vgg16_bn")
-    with pytest.raises(train.RunError, match=r"no tensor of .* fits into crnn_vgg16_bn"):
-        train._begin(zoo.build(recognizer.name, **recognizer.test_options), str(tmp_path), recognizer)
-
-
 def kept(card: registry.Card, network: keras.Model, folder: Path) -> str:
     """The network as a model's folder."""
     folder.mkdir()
@@ -149,6 +123,29 @@ def kept(card: registry.Card, network: keras.Model, folder: Path) -> str:
         replace(card, options=card.options | card.test_options, weights=file, results={}), folder / "card.toml"
     )
     return str(folder)
+
+
+def test_a_network_begins_with_the_backbone_of_another_architecture(tmp_path, capsys):
+    """A spotter with that of a detector; what has another shape, or no counterpart, stays as it was."""
+    spotting, detection = zoo.card("ocrnet_mobilenet_v3_large"), zoo.card("db_mobilenet_v3_large")
+    detector = zoo.build(detection.name, **detection.test_options)
+    for variable in detector.weights:
+        variable.assign(variable + 1)
+    start = kept(detection, detector, tmp_path / "finds")
+
+    network = zoo.build(spotting.name, **spotting.test_options)
+    before = {variable.path: variable.numpy().copy() for variable in network.weights}
+    train._begin(network, start, spotting)
+    given = {variable.path: variable.numpy() for variable in detector.weights}
+    taken = {path for path, value in before.items() if path in given and given[path].shape == value.shape}
+    assert "stem_conv/kernel" in taken and "guided_conv/kernel" not in taken
+    for variable in network.weights:
+        expected = given if variable.path in taken else before
+        np.testing.assert_array_equal(variable.numpy(), expected[variable.path], err_msg=variable.path)
+    assert f"{len(before) - len(taken)} of {len(before)} variables are not in it" in capsys.readouterr().err
+    recognizer = zoo.card("crnn_vgg16_bn")
+    with pytest.raises(train.RunError, match=r"no tensor of .* fits into crnn_vgg16_bn"):
+        train._begin(zoo.build(recognizer.name, **recognizer.test_options), start, recognizer)
 
 
 def test_a_spotter_reads_as_the_recognizer_with_which_it_begins(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""OCRNet: text located and read from one set of features, with the page's regions as context.
+"""OCRNet: one network that locates and reads text, with the page's regions as context.
 
     image (B, H, W, 3) ─► backbone ─► C2..C5 (strides 4..32) ─► pyramid, its scales weighed at every pixel
       │                                                            │ channel and spatial attention
