@@ -147,7 +147,7 @@ def test_turned_regions_keep_their_angle(degrees):
 def test_rectangles_are_as_small_as_those_of_opencv(places):
     points = np.array(places, "int32")
     (width, height) = cv2.minAreaRect(points)[1]
-    _, ((along, across),) = geometry._smallest([cv2.convexHull(points)[:, 0]])
+    _, ((along, across),) = geometry._smallest(geometry._hulls([points]))
     slack = np.radians(geometry.FINE / 2) * (width**2 + height**2) + 0.01  # what half a step of the angle may add
     assert width * height - 0.01 <= along * across <= width * height + slack
 

@@ -140,7 +140,9 @@ def polygons(
     probability = np.ascontiguousarray(probability, "float32")
     mask = (probability >= threshold).astype("uint8")
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    scores = np.bincount(labels.ravel(), probability.ravel(), count) / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+    inside = np.flatnonzero(mask)
+    sums = np.bincount(labels.ravel()[inside], probability.ravel()[inside], count)
+    scores = sums / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
     small = np.minimum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) < min_size
     keep = (scores >= box_threshold) & ~small
     keep[0] = False  # the background
@@ -164,16 +166,15 @@ def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float 
     """
     if not contours:
         return np.zeros((0, 4, 2), "float32")
-    turns, lengths = _smallest([cv2.convexHull(contour)[:, 0] for contour in contours])
+    points = _hulls(contours)
+    turns, lengths = _smallest(points)
     lengths = lengths + 1
     telling = lengths.max(1) > TELLING * lengths.min(1)
     if telling.any():
         turns = np.where(telling, turns, np.median(turns[telling]))
     turns = np.where((np.abs(turns) < STRAIGHT) | ~telling.any(), 0.0, turns)
-    low, high = np.empty((2, len(contours), 2))
-    for index, (contour, turn) in enumerate(zip(contours, turns, strict=True)):
-        along = contour @ _rotation(-turn).T
-        low[index], high[index] = along.min(0) - 0.5, along.max(0) + 0.5  # from pixels' centres to edges
+    along = points @ np.swapaxes(_rotation(-turns), 1, 2)
+    low, high = along.min(1) - 0.5, along.max(1) + 0.5  # from pixels' centres to edges
     width, height = (high - low).T
     distance = regrowth(width, height, shrunk) if shrunk is not None else growth(width, height, unclip)
     low, high = low - distance[:, None], high + distance[:, None]
@@ -181,18 +182,25 @@ def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float 
     return (corners @ np.swapaxes(_rotation(turns), 1, 2) + 0.5).astype("float32")
 
 
-def _smallest(hulls: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Degrees in [-45, 45) of each hull's smallest rectangle, and its lengths (N, 2) along and across.
+def _hulls(contours: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, M, 2) the corners of each contour's convex hull, some of them more than once."""
+    hulls = [cv2.convexHull(contour)[:, 0] for contour in contours]
+    counts = np.array([len(hull) for hull in hulls])[:, None]
+    index = np.cumsum(counts)[:, None] - counts + np.arange(counts.max()) % counts
+    return np.concatenate(hulls).astype("float64")[index]
+
+
+def _smallest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees in [-45, 45) of the smallest rectangle around each row of points (N, M, 2), and its lengths (N, 2) along
+    and across.
 
     It is sought from degree to degree and then finer, as `serving.graph_regions` does, which cannot walk around a hull.
     """
-    most = max(map(len, hulls))
-    points = np.stack([hull[np.arange(most) % len(hull)] for hull in hulls]).astype("float64")  # (N, M, 2)
     coarse = np.arange(-45, 45, COARSE)[None]
     best = np.take(coarse, _areas(*_spans(points, coarse), coarse).argmin(1))
     fine = best[:, None] + np.arange(-COARSE + FINE, COARSE, FINE)
     along, across = _spans(points, fine)
-    chosen = np.arange(len(hulls)), _areas(along, across, fine).argmin(1)
+    chosen = np.arange(len(points)), _areas(along, across, fine).argmin(1)
     return fine[chosen], np.stack([along[chosen], across[chosen]], 1)
 
 
