@@ -261,7 +261,8 @@ def spotting_of(name: str | os.PathLike, weights: Any = "default") -> graph_spot
     divided = runtime.parts(card, registry.load(name, weights))
     values = {**DEFAULTS["detection"], **card.reading}
     charset = Charset(card.options["charset"])
-    return graph_spotting.Spotting(divided.locate, divided.read, values, charset, table=_table(values, charset))
+    networks = divided.locate, divided.view, divided.read
+    return graph_spotting.Spotting(*networks, values, charset, table=_table(values, charset))
 
 
 def _table(values: Mapping[str, Any], charset: Charset) -> graph_language.Table | None:

@@ -27,11 +27,12 @@ from zoo.geometry import RIM
 
 @dataclass(frozen=True)
 class Spotting:
-    """A network's two calls, and how the reading path uses them.
+    """A network's calls, and how the reading path uses them.
 
     Attributes:
         locator: from (B, H, W, 3) pixels to "logits" and shared features.
-        reader: from these, "words" (B, N, 4, 2) and "columns" (B, N, W), to "text" (B, N, W / 2, K).
+        viewer: from these, the pixels as "image", "words" (B, N, 4, 2) and "columns" (B, N, W) to views of words.
+        reader: from these views to "text" (B · N, W / 2, K).
         reading: the card's values for reading, "size" and "widths" among them.
         charset: of the texts.
         height: rows of a word that is as wide as "columns" says.
@@ -39,6 +40,7 @@ class Spotting:
     """
 
     locator: keras.Model
+    viewer: keras.Model
     reader: keras.Model
     reading: Mapping[str, Any]
     charset: Charset
@@ -63,8 +65,9 @@ class Spotting:
         return graph.once(self.locator, [None, None, None, 3])
 
     def find(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The map of text and the shared features of pixels (1, H, W, 3) uint8."""
-        return self.locate(tf.cast(pixels, self.locator.inputs[0].dtype))
+        """The map of text and the shared features of pixels (1, H, W, 3) uint8, and these as "image"."""
+        image = tf.cast(pixels, self.locator.inputs[0].dtype)
+        return self.locate(image) | {"image": image}
 
 
 def signatures(spotting: Spotting) -> dict[str, Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
@@ -174,10 +177,10 @@ def _steps(spotting: Spotting, shared: dict[str, tf.Tensor], quads: tf.Tensor, l
 
     def part(begin: tf.Tensor, stop: tf.Tensor, width: tf.Tensor) -> graph_text.Steps:
         inside = tf.cast(tf.range(width), tf.float32)[None] < columns[begin:stop, None]
-        given = {**shared, "words": quads[None, begin:stop], "columns": tf.cast(inside, tf.float32)[None]}
-        return graph_text.steps(
-            spotting.reader(given, training=False)["text"][0], spotting.charset.blank, length, spotting.tried
-        )
+        words = {"words": quads[None, begin:stop], "columns": tf.cast(inside, tf.float32)[None]}
+        views = spotting.viewer({**shared, **words}, training=False)
+        logits = spotting.reader(views, training=False)["text"]
+        return graph_text.steps(logits, spotting.charset.blank, length, spotting.tried)
 
     found = graph.in_parts(tf.gather(kinds, order), spotting.widths, part, length, spotting.tried)
     back = graph_text.inverse(order)

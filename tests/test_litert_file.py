@@ -123,9 +123,9 @@ def test_a_spotters_parts_run_as_they_do_in_process(tmp_path):
     corners = np.array([[4, 6], [50, 8], [50, 24], [4, 22]], "float32")
     words = corners + np.arange(litert_file.WORDS + 3, dtype="float32")[None, :, None, None]
     columns = (np.arange(48) < 40).astype("float32") * np.ones((1, words.shape[1], 1), "float32")
-    given = {name: seen[name] for name in ("features", "detail")} | {"words": words, "columns": columns}
-    found = read(given)["text"]
-    np.testing.assert_allclose(found, divided.read.predict_on_batch(given)["text"], atol=1e-4)
+    told = {"words": words, "columns": columns}
+    views = divided.view.predict_on_batch({"image": page.astype("float32"), "features": seen["features"], **told})
+    np.testing.assert_allclose(read(views)["text"], divided.read.predict_on_batch(views)["text"], atol=1e-4)
     with pytest.raises(ValueError, match=r"takes pages of 64 by 64, not \(1, 64, 128, 3\); read with size=\(64, 64\)"):
         locate(pictures(1, 64, 128, 3))
     with pytest.raises(ValueError, match="recurrent layers"):

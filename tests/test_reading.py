@@ -469,11 +469,11 @@ def test_a_spotter_looks_again_at_what_is_unsure(again, texts, looks):
     first, second, asked = (0.9, 0.6, 0.5), (0.8, 0.7, 0.45), []
     boxes = np.array([[[0, y], [80, y], [80, y + 16], [0, y + 16]] for y in (0, 32, 64)], "float32")
 
-    def read(given):
-        asked.append(int((np.ptp(given["words"][0, :, :, 1], 1) > 0).sum()))
-        text = np.full((1, *given["words"].shape[1:2], 4, 3), -30.0, "float32")
-        for row, quad in zip(text[0], given["words"][0], strict=True):
-            place, closer = int(quad[:, 1].mean() // 32), np.ptp(quad[:, 1]) < 15
+    def read(views):
+        asked.append(int(views["strips"].any((1, 2, 3)).sum()))
+        text = np.full((len(views["strips"]), 4, 3), -30.0, "float32")
+        for row, down in zip(text, views["down"][:, :, 0, 0], strict=True):  # of 8 rows
+            place, closer = int(down.mean() // 32), down[-1] - down[0] < 13
             sure = (second if closer else first)[place]
             row[:, 2], row[1] = 0, np.log((1 - sure) / 2)
             row[1, int(closer)] = np.log(sure)
@@ -483,10 +483,11 @@ def test_a_spotter_looks_again_at_what_is_unsure(again, texts, looks):
         return boxes, np.ones(3, "float32")
 
     def locate(batch):
-        return {"logits": batch[..., :1], "features": batch}
+        down = np.broadcast_to(np.arange(96, dtype="float32")[:, None, None], (1, 96, 96, 1))
+        return {"logits": batch[..., :1], "down": down}
 
     spotter = Spotter(locate, read, "ab", size=(96, 96), multiple=32, decode=find, again=again, widths=[128])
-    found, _, readings = spotter(np.zeros((96, 96, 3), "uint8"))
+    found, _, readings = spotter(np.full((96, 96, 3), 255, "uint8"))
     assert "".join(reading.text for reading in readings) == texts
     assert asked == looks
     np.testing.assert_array_equal(found, boxes)  # where words stand does not depend on the look

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from zoo import geometry, image, righting
+from zoo import geometry, righting
 from zoo.charset import Charset, Reading
 from zoo.reading import Reader, Spotter
 
@@ -70,15 +70,15 @@ LETTERS = Charset("wordpJmi")
 
 
 def spotter() -> Spotter:
-    """Finds the bars and reads each from the features that it saw, the page itself, as `Recognizer.one` would."""
+    """Finds the bars and reads each from its strip, as `Recognizer.one` would."""
 
     def locate(batch):
-        return {"logits": np.where(batch[..., :1] < 200, 9.0, -9.0).astype("float32"), "features": batch}
+        return {"logits": np.where(batch[..., :1] < 200, 9.0, -9.0).astype("float32")}
 
-    def read(given):
-        words = [Recognizer.one(image.crop(given["features"][0], quad)) for quad in given["words"][0]]
-        text = np.full((1, len(words), 8, len(LETTERS) + 1), -30.0, "float32")
-        for row, word in zip(text[0], words, strict=True):
+    def read(views):
+        words = [Recognizer.one(strip[:, strip.any((0, 2))]) for strip in views["strips"] if strip.any()]
+        text = np.full((len(views["strips"]), 8, len(LETTERS) + 1), -30.0, "float32")
+        for row, word in zip(text, words, strict=False):
             row[:, LETTERS.blank] = 0
             for place, (letter, sure) in enumerate(zip(word.text, word.characters, strict=True)):
                 row[2 * place, [LETTERS.characters.index(letter), LETTERS.blank]] = np.log([sure, 1 - sure])

@@ -13,7 +13,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from zoo import runtime, sampling  # noqa: E402
+from zoo import image, runtime, sampling  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden/sampling.npz"
 RNG = np.random.default_rng(8)
@@ -80,7 +80,7 @@ import os, sys
 import numpy as np
 import keras
 from keras import ops
-from zoo import sampling
+from zoo import image, sampling
 values = dict(np.load(sys.argv[1]))
 backend = keras.backend.backend()
 for case, options in {"near": {"stride": 1, "dilation": 1}, "far": {"stride": 2, "dilation": 2}}.items():
@@ -265,6 +265,19 @@ def test_views_may_be_finer_or_coarser_than_told(finer, coarser, width):
     expected = cv2.warpPerspective(picture, matrix, (used, 12), borderMode=cv2.BORDER_REPLICATE)
     np.testing.assert_allclose(view[0, :, : int(width)], expected[:, : int(width)], atol=0.01)
     assert sampling.Rectify.from_config(layer.get_config()).get_config() == layer.get_config()
+    assert image.view(picture, np.array(PERSPECTIVE), 12, width).shape == (12, used, 3)
+    np.testing.assert_allclose(view[0, :, :used], image.view(picture, np.array(PERSPECTIVE), 12, width), atol=0.01)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_what_lies_beyond_a_map_is_its_edge(channels):
+    """In a graph and by OpenCV, of pixels and of features, whose channels may be any."""
+    picture = cv2.GaussianBlur(RNG.uniform(0, 1, (24, 40, channels)).astype("float32"), (0, 0), 2)
+    picture = picture.reshape(24, 40, channels)
+    corners = np.array([[-6, -4], [44, 2], [42, 27], [-9, 20]], "float32")
+    view = np.asarray(sampling.Rectify(12, 1)([picture[None], corners[None, None], np.ones((1, 1, 30), "float32")]))
+    np.testing.assert_allclose(view[0], image.view(picture, corners, 12, 30), atol=0.02)
+    assert np.ptp(view[0, 0, :3], 0).max() < 0.02 < np.ptp(view[0])  # the upper left corner, again and again
 
 
 def test_views_of_many_words_are_those_of_each_alone():

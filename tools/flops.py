@@ -86,8 +86,8 @@ def flops(name: str) -> int:
         divided = runtime.parts(card, network)
         shared = divided.locate(image, training=False)
         words = {"words": jax.numpy.zeros((1, WORDS, 4, 2)), "columns": jax.numpy.ones((1, WORDS, COLUMNS))}
-        given = {key: value for key, value in shared.items() if key != "logits"}
-        return divided.read(given | words, training=False), shared
+        views = divided.view({"image": image, "features": shared["features"], **words}, training=False)
+        return divided.read(views, training=False), shared
 
     closed = jax.make_jaxpr(run)(np.zeros(picture(card), "uint8"))
     return operations(closed.jaxpr, int(card.options.get("longest", 0)) + 1)

@@ -9,6 +9,7 @@ Coordinates are continuous: pixel (0, 0) covers [0, 1) by [0, 1), so a polygon's
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 import threading
@@ -476,12 +477,12 @@ def crop(image: np.ndarray, polygon: np.ndarray) -> np.ndarray:
         polygon: (4, 2) x, y clockwise from the text's top left; what lies outside the image is white.
     """
     polygon = np.asarray(polygon, "float32")
-    sides = np.linalg.norm(np.roll(polygon, -1, 0) - polygon, axis=1)  # top, right, bottom, left
+    sides = np.linalg.norm(polygon[[1, 2, 3, 0]] - polygon, axis=1)  # top, right, bottom, left
     width, height = (max(1, round(float(sides[i] + sides[i + 2]) / 2)) for i in (0, 1))
     x0, y0 = polygon[0]
     x1, y1 = polygon[2]
-    upright = np.allclose(polygon, [[x0, y0], [x1, y0], [x1, y1], [x0, y1]], atol=0.1) and x1 > x0 and y1 > y0
-    if upright and x0 >= 0 and y0 >= 0 and x1 <= image.shape[1] and y1 <= image.shape[0]:
+    off = np.abs(polygon - polygon[[[0, 0], [2, 0], [2, 2], [0, 2]], [0, 1]]).max()  # from the upright rectangle
+    if off <= 0.1 and x1 > x0 and y1 > y0 and x0 >= 0 and y0 >= 0 and x1 <= image.shape[1] and y1 <= image.shape[0]:
         left, top = min(round(float(x0)), image.shape[1] - 1), min(round(float(y0)), image.shape[0] - 1)
         return image[top : top + height, left : left + width]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], "float32")
@@ -489,6 +490,21 @@ def crop(image: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     matrix = cv2.getPerspectiveTransform(polygon - 0.5, corners - 0.5)
     border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (255, 255, 255)}
     return cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_LINEAR, **border)
+
+
+def view(image: np.ndarray, quad: np.ndarray, height: int, width: float) -> np.ndarray:
+    """(height, ⌈width⌉, C): a quadrilateral of an image or a map seen straight on, as by `zoo.sampling.Rectify`.
+
+    Args:
+        image: (H, W, C) uint8 or float32.
+        quad: (4, 2) x, y in its pixels, clockwise from the top left of what is seen; outside its edge is repeated.
+        height, width: of the quadrilateral in the view, pixels.
+    """
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], "float32")
+    matrix = cv2.getPerspectiveTransform(np.asarray(quad, "float32") - 0.5, corners - 0.5)
+    size = (math.ceil(width), height)
+    view = cv2.warpPerspective(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return view.reshape(*size[::-1], -1)  # OpenCV drops the axis of a single channel
 
 
 def strip(crop: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -75,10 +75,10 @@ def write_parts(
 
     Args:
         locate: from a page (1, H, W, 3) uint8 to maps and features.
-        read: from features, "words" and "columns" to "text".
+        read: from views of words to "text".
         path: of the file.
         size: (height, width) of pages, pixels.
-        widths: of words' views, columns.
+        widths: of words, as `zoo.reading.Spotter` takes them.
         method: "float" or "dynamic", as of `write`.
 
     Raises:
@@ -88,11 +88,10 @@ def write_parts(
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
     functions = {LOCATE: _frozen(locate, {"image": _picture(size)})}
-    maps = {name: (tuple(x.shape), tf.float32) for name, x in functions[LOCATE].structured_outputs.items()}
-    features = {name: maps[name] for name in read.input if name in maps}
+    high = read.input["strips"].shape[1]
     for width in sorted(set(widths)):
-        words = {"words": ((1, WORDS, 4, 2), tf.float32), "columns": ((1, WORDS, width), tf.float32)}
-        functions[f"{READ}{width}"] = _frozen(read, features | words)
+        shapes = {name: (x.shape[1], 2 * width * x.shape[1] // high, x.shape[3]) for name, x in read.input.items()}
+        functions[f"{READ}{width}"] = _frozen(read, {n: ((WORDS, *shape), tf.float32) for n, shape in shapes.items()})
     content = _converted(locate.name, functions, method, lambda: ())
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -161,18 +160,19 @@ def run_parts(path: str | os.PathLike, threads: int = 1) -> tuple[Call, Call]:
         return {key: np.array(value) for key, value in runners[LOCATE](image=np.asarray(batch)).items()}
 
     def read(given: Any) -> dict[str, np.ndarray]:
-        count, width = given["columns"].shape[1:]
-        runner, found = runners[f"{READ}{width}"], []
-        shared = {name: given[name] for name in runner.get_input_details() if name not in ("words", "columns")}
-        words, columns = np.zeros((1, WORDS, 4, 2), "float32"), np.zeros((1, WORDS, width), "float32")
+        count, _, width, _ = given["strips"].shape
+        runner, found = runners[f"{READ}{width // 2}"], []
         for start in range(0, count, WORDS):
-            size = min(WORDS, count - start)
-            words[:, :size] = given["words"][:, start : start + size]
-            columns[:, :size] = given["columns"][:, start : start + size]
-            found.append(np.array(runner(**shared, words=words, columns=columns)["text"])[:, :size])
-        return {"text": np.concatenate(found, 1)}
+            part = {name: _words(given[name][start : start + WORDS]) for name in runner.get_input_details()}
+            found.append(np.array(runner(**part)["text"])[: count - start])
+        return {"text": np.concatenate(found)}
 
     return locate, read
+
+
+def _words(views: np.ndarray) -> np.ndarray:
+    """`WORDS` views; after the last there are zeros."""
+    return np.concatenate([views, np.zeros((WORDS - len(views), *views.shape[1:]), views.dtype)])
 
 
 def _opened(path: str | os.PathLike, threads: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ and `Recognizer`. This module knows no framework.
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Look(NamedTuple):
         boxes: (N, 4, 2) float32 in pixels of the image.
         scores: (N,) of them.
         given: all that the network gave.
+        pixels: (H, W, 3) uint8 that it was given.
         scale: (2,) pixels of the image for one that the network saw: across, down.
         corner: (2,) pixels of the image where the part begins: across, down.
     """
@@ -71,6 +73,7 @@ class Look(NamedTuple):
     boxes: np.ndarray
     scores: np.ndarray
     given: Mapping[str, np.ndarray]
+    pixels: np.ndarray
     scale: np.ndarray
     corner: np.ndarray
 
@@ -151,7 +154,7 @@ class Detector:
             found = look.boxes + corner
             middles = bands.middles(found)
             counts = (band.low <= middles) & (middles < band.high)
-            yield Look(found[counts], look.scores[counts], look.given, look.scale, corner)
+            yield look._replace(boxes=found[counts], scores=look.scores[counts], corner=corner)
 
     def _look(self, pixels: np.ndarray, batch: np.ndarray, scale: np.ndarray) -> Look:
         given = self.run(batch[None])
@@ -160,7 +163,8 @@ class Detector:
         stride = {"stride": batch.shape[0] / outputs[0].shape[0]} if decoding.strided(self.decode) else {}
         boxes, scores = self.decode(*(_without_padding(x, batch, inner) for x in outputs), **stride, **self.options)
         limit = np.array([pixels.shape[1], pixels.shape[0]], "float32")
-        return Look((boxes * scale).clip(0, limit).astype("float32"), scores, given, scale, np.zeros(2, "float32"))
+        boxes = (boxes * scale).clip(0, limit).astype("float32")
+        return Look(boxes, scores, given, batch, scale, np.zeros(2, "float32"))
 
 
 def _without_padding(output: np.ndarray, batch: np.ndarray, inner: np.ndarray) -> np.ndarray:
@@ -366,17 +370,18 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 class Spotter:
     """Words on a page, found and read by one network.
 
-    The network is called once to locate words, or once for each band where they are small, and then with their places,
-    in batches of 1, 2, 4 … 64 of a few widths, to read them from the features that it saw:
+    The network is called once to locate words, or once for each band where they are small, and then, in batches of 1,
+    2, 4 … 64 of a few widths, to read them: from views of what it was given and of the features that it saw.
     `zoo.runtime.connect_parts` has both calls.
 
     Args:
         locate: from (1, H, W, 3) uint8 to what `Detector` decodes, and to shared features of any names.
-        read: from these features, "words" (1, N, 4, 2) in pixels of what `locate` was given, and "columns" (1, N, W),
-            to {"text": (1, N, T, K)}, the class after the characters being CTC's blank.
+        read: from views of words to {"text": (N, T, K)}, the class after the characters being CTC's blank: "strips"
+            (N, 2 · height, 2 · width, 3) of the pixels, and (N, height / 2, width / 2, D) of all features (1, h, w, D),
+            zero beyond a word's end.
         charset: the alphabet, its name or its characters.
-        height: rows of a word that is as wide as "columns" says.
-        widths: numbers of these columns; a word that needs more is squeezed.
+        height: rows of a word that is as wide as one of `widths`.
+        widths: of words; one that needs more is squeezed.
         spelling, spelling_weight: as of `Recognizer`.
         again: score below which a word is looked at once more, from a little closer, and read as is surer; 0 is never.
         **options: of `Detector`.
@@ -409,9 +414,9 @@ class Spotter:
         for look in self.detector.looks(pixels):
             both = [np.roll(look.boxes[i], roll, axis=0) for i in _tall(look.boxes) for roll in (1, -1)]
             every = np.concatenate([look.boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
-            found = self._sure(self._shared(look.given), (every / look.scale).astype("float32"))
+            found = self._sure(self._shared(look.given), look.pixels, (every / look.scale).astype("float32"))
             plain, turned = plain + found[: len(look.boxes)], turned + found[len(look.boxes) :]
-            looks.append(look._replace(given={}))  # features of one band at a time are enough
+            looks.append(look._replace(given={}, pixels=pixels[:0]))  # those of one band at a time are enough
         boxes, scores = np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
         readings = [reading for reading, _ in plain + turned]
         if self.spelling:
@@ -430,25 +435,30 @@ class Spotter:
         sheet = np.full((2 * high * len(rows), max(wide) + high, 3), 255, "uint8")
         for number, row in enumerate(rows):
             sheet[2 * high * number : 2 * high * number + len(row), : row.shape[1]] = row
-        given = self.detector.run(image.canvas(sheet, 1.0, self.detector.multiple)[0][None])
+        seen = image.canvas(sheet, 1.0, self.detector.multiple)[0]
+        shared = self._shared(self.detector.run(seen[None]))
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], "float32")
         quads = [corners * (width, high) + (high // 2, 2 * high * i + high // 2) for i, width in enumerate(wide)]
-        return [reading for reading, _ in self._read(self._shared(given), np.array(quads, "float32"))]
+        return [reading for reading, _ in self._read(shared, seen, np.array(quads, "float32"))]
 
     def _shared(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The features of a look, of all that the network gave."""
         return {name: value for name, value in given.items() if name not in self.detector.outputs}
 
-    def _sure(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
+    def _sure(
+        self, shared: Mapping[str, np.ndarray], pixels: np.ndarray, quads: np.ndarray
+    ) -> list[tuple[Reading, np.ndarray]]:
         """As `_read`, with a second look at what is unsure."""
-        found = self._read(shared, quads)
+        found = self._read(shared, pixels, quads)
         unsure = [i for i, (reading, _) in enumerate(found) if reading.score < self.again]
-        for i, other in zip(unsure, self._read(shared, geometry.closer(quads[unsure])), strict=True):
+        for i, other in zip(unsure, self._read(shared, pixels, geometry.closer(quads[unsure])), strict=True):
             found[i] = max(found[i], other, key=lambda seen: seen[0].score)
         return found
 
-    def _read(self, shared: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
-        """Of each quadrilateral (N, 4, 2), in pixels that the network saw, the reading and its logits (T, K)."""
+    def _read(
+        self, shared: Mapping[str, np.ndarray], pixels: np.ndarray, quads: np.ndarray
+    ) -> list[tuple[Reading, np.ndarray]]:
+        """Of each quadrilateral (N, 4, 2) of the pixels that the network saw, the reading and its logits (T, K)."""
         found: dict[int, tuple[Reading, np.ndarray]] = {}
         wanted = columns(quads, self.height, self.widths[-1])
         buckets = np.searchsorted(self.widths, wanted)
@@ -456,14 +466,30 @@ class Spotter:
             members, start = np.flatnonzero(buckets == bucket), 0
             for size in batches(len(members)):
                 part = members[start : start + size]
-                words, inside = np.zeros((1, size, 4, 2), "float32"), np.zeros((1, size, width), "float32")
-                words[0, : len(part)] = quads[part]
-                inside[0, : len(part)] = np.arange(width) < wanted[part, None]
-                logits = np.asarray(self.read({**shared, "words": words, "columns": inside})["text"])[0, : len(part)]
+                views = self._views(shared, pixels, quads[part], wanted[part], size, width)
+                logits = np.asarray(self.read(views)["text"])[: len(part)]
                 readings = self.charset.decode_batch(logits)
                 found.update(zip(part.tolist(), zip(readings, logits, strict=True), strict=True))
                 start += size
         return [found[index] for index in range(len(quads))]
+
+    def _views(
+        self,
+        shared: Mapping[str, np.ndarray],
+        pixels: np.ndarray,
+        quads: np.ndarray,
+        wanted: np.ndarray,
+        size: int,
+        width: int,
+    ) -> dict[str, np.ndarray]:
+        """Quadrilaterals (N, 4, 2), each of so many columns, as `read` is given them: `size` views of `width`."""
+        views, maps = {}, {"strips": (pixels, 2.0), **{name: (value[0], 0.5) for name, value in shared.items()}}
+        for name, (seen, finer) in maps.items():
+            rows, stride = round(finer * self.height), len(pixels) / len(seen)
+            views[name] = np.zeros((size, rows, round(finer * width), seen.shape[-1]), "float32")
+            for view, quad, columns in zip(views[name], quads / stride, finer * wanted, strict=False):
+                view[:, : math.ceil(columns)] = image.view(seen, quad, rows, columns)
+        return views
 
 
 def _tall(boxes: np.ndarray) -> list[int]:

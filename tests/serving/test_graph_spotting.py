@@ -39,9 +39,9 @@ def spotting() -> graph_spotting.Spotting:
         if variable.path.startswith(("word_recurrent", "word_logits")):
             variable.assign(2 * np.asarray(variable))
     divided = runtime.parts(card, network)
-    shared = {name: divided.locate.output[name] for name in ("features", "pixels")}
+    shared = {"features": divided.locate.output["features"]}
     locator = keras.Model(divided.locate.input, {"logits": dark()(divided.locate.input)["logits"], **shared})
-    return graph_spotting.Spotting(locator, divided.read, VALUES, Charset(LETTERS))
+    return graph_spotting.Spotting(locator, divided.view, divided.read, VALUES, Charset(LETTERS))
 
 
 def reader_of(spotting: graph_spotting.Spotting) -> Reader:
@@ -85,8 +85,8 @@ def test_pages_are_read_as_by_the_spotter(served, reader):
     assert answer["sizes"].tolist() == [list(pixels.shape[:2]) for pixels in pages]
     assert answer["counts"][1] == 0
     level, slanted, turned = (reader.read(pages[number])[0] for number in (0, 2, 3))
-    check(answer, 0, level)
-    check(answer, 3, turned)
+    for number, upright in ((0, level), (3, turned)):  # OpenCV rounds places to 1/32 of a pixel
+        assert answer["counts"][number] == len(upright.words) > 10 and misread(answer, number, upright) < 0.05
     assert len({word.text for word in level.words}) > 5
     # Angles are found to an eighth of a degree: what nonsense says of views depends on that here and there.
     assert answer["counts"][2] == len(slanted.words) > 10 and misread(answer, 2, slanted) < 0.15
@@ -114,8 +114,8 @@ def test_unsure_words_are_looked_at_again_as_by_the_spotter(spotting):
     read = tf.function(lambda data: graph_spotting.read(twice, data), [tf.TensorSpec([None], tf.string)])
     empty = np.full((50, 60, 3), 255, "uint8")
     answer = {name: value.numpy() for name, value in read(tf.constant([encoded(page()), encoded(empty)])).items()}
-    check(answer, 0, seen)
-    assert answer["counts"][1] == 0
+    assert answer["counts"].tolist() == [len(seen.words), 0]
+    assert misread(answer, 0, seen) < 0.15 < misread(answer, 0, once)  # places are rounded, see above
 
 
 def test_long_pages_are_read_in_parts_as_by_the_spotter(spotting, reader):

@@ -16,8 +16,8 @@
       │        (B, H, W, 1), as DB's                       (B, H/4, W/4, L)                   │ words seen straight on
       │                                                                                       ▼ (B·N, 8, w/2, D)
       │ words seen straight on                                                           convolutions
-      ▼ (B·N, 32, 2w, 3)                                                                      ▼ (B·N, 1, w/2, E)
-    "pixels" ─► a recognizer's backbone ─► (B·N, 1, w/2, E) ─────────────────────────────────►+
+      ▼                                                                                       ▼ (B·N, 1, w/2, E)
+    strips (B·N, 32, 2w, 3) ─► a recognizer's backbone ─► (B·N, 1, w/2, E) ─────────────────►+
                                                                                               ▼
                                                                       two LSTMs ─► "text" (B, N, w/2, L)
 
@@ -25,7 +25,8 @@ Strokes are read from the picture, by a recognizer's layers, which may begin wit
 of the place, over the page and over its regions, is added before the sequence is read. Which words there are says
 "words" (B, N, 4, 2), quadrilaterals in pixels of the image, and "columns" (B, N, w), how wide each is where it is 16
 rows high: in training the true ones, in reading those that were decoded from "logits". So reading is two calls of parts
-of this network, `parts`, with a decoding between them.
+of this network, `parts`, and between them a decoding and the views of words: a third part in a graph, `zoo.image.view`
+where there is none, which is quicker.
 
 The context of regions is by object-contextual representations (https://arxiv.org/abs/1909.11065), the location by
 differentiable binarization with adaptive scale fusion (https://arxiv.org/abs/2202.10304), the attention CBAM's
@@ -58,12 +59,14 @@ class Parts(NamedTuple):
     """A network divided: for reading in two calls, and for the classes of pixels alone.
 
     Attributes:
-        locate: image → {"logits", "features", "pixels"}.
-        read: {"features", "pixels", "words", "columns"} → {"text"}.
+        locate: image → {"logits", "features"}.
+        view: {"image", "features", "words", "columns"} → {"strips", "features"}, of words: see `ocrnet`.
+        read: {"strips", "features"} → {"text"} (B·N, W/2, classes).
         segment: image → {"logits"}, of the classes.
     """
 
     locate: keras.Model
+    view: keras.Model
     read: keras.Model
     segment: keras.Model
 
@@ -89,26 +92,23 @@ def regions(fused, classes: int, channels: int):
     return x, coarse, conv(x, classes, 1, "class_scores", bias=True)
 
 
-def told(shared, words, columns, channels: int):
-    """(B·N, 1, W/2, channels): what the shared features (B, H/4, W/4, D) tell of words. At first it is 0."""
-    x = Rectify(HEIGHT // 2, 4, coarser=2, name="view_features")([shared, words, columns])
+def told(x, channels: int):
+    """(B·N, 1, W/2, channels): what views of the shared features (B·N, 8, W/2, D) tell of words. At first it is 0."""
     for index, width in enumerate((64, 96, 96), 1):
         x = conv_bn(x, width, 3, f"shared_{index}", stride=(2, 1))
     return conv_bn(x, channels, 1, "shared_4", activation=None, gamma_initializer="zeros")
 
 
-def text(pixels, shared, words, columns, features: str, units: int, classes: int):
-    """(B, N, W/2, classes) float32: CTC's logits of words, read as `zoo.recognition.crnn` does, whose layers these are,
-    but for what the shared features tell, if there are any."""
-    x = Rectify(2 * HEIGHT, 1, finer=2, name="view_pixels")([pixels, words, columns])
-    x = backbone(features, normalize(x, crnn.MEAN, crnn.STD, name=f"{WORD}normalize"), prefix=WORD)[-1]
-    if shared is not None:
-        x = layers.Add(name="told")([x, told(shared, words, columns, x.shape[-1])])
+def text(strips, views, features: str, units: int, classes: int):
+    """(B·N, W/2, classes) float32: CTC's logits of words, read as `zoo.recognition.crnn` does, whose layers these are,
+    but for what views of the shared features tell, if there are any."""
+    x = backbone(features, normalize(strips, crnn.MEAN, crnn.STD, name=f"{WORD}normalize"), prefix=WORD)[-1]
+    if views is not None:
+        x = layers.Add(name="told")([x, told(views, x.shape[-1])])
     x = crnn.sequence(x)
     for index in (1, 2):
         x = crnn.recurrent(x, "lstm", units, "both", f"{WORD}recurrent{index}")
-    x = layers.Dense(classes, dtype="float32", name=f"{WORD}logits")(x)
-    return ByPage(dtype="float32", name="text")([x, words])
+    return layers.Dense(classes, dtype="float32", name=f"{WORD}logits")(x)
 
 
 def ocrnet(
@@ -164,15 +164,16 @@ def ocrnet(
     guided = conv_bn(fused, channels, 1, "guided")
 
     common = conv_bn(guided, channels // 2, 1, "features")
-    pixels = layers.Identity(name="pixels_again")(image)
+    strips = Rectify(2 * HEIGHT, 1, finer=2, name="strips")([image, words, columns])
+    views = Rectify(HEIGHT // 2, 4, coarser=2, name="views")([common, words, columns]) if shared else None
+    read = text(strips, views, word_features, units, labels)
     outputs = {
         "logits": head(guided, "region", "logits"),
         "threshold": head(guided, "border", "threshold"),
         "classes": Upsample(8, False, dtype="float32", name="classes")(fine),
         "coarse": Upsample(8, False, dtype="float32", name="coarse")(coarse),
         "features": common,
-        "pixels": pixels,
-        "text": text(pixels, common if shared else None, words, columns, word_features, units, labels),
+        "text": ByPage(dtype="float32", name="text")([read, words]),
     }
     if characters:
         outputs["characters"] = layers.Conv2D(labels, 1, dtype="float32", name="characters")(guided)
@@ -182,12 +183,15 @@ def ocrnet(
 def parts(network: keras.Model) -> Parts:
     """The network divided; the parts have its variables."""
     inputs, outputs = network.input, network.output
-    shared = {name: outputs[name] for name in ("features", "pixels")}
-    for name, tensor in shared.items():
-        tensor.name = name  # as an input of the second call is found by
-    known = shared | {name: inputs[name] for name in ("words", "columns")}
+    located = {name: outputs[name] for name in ("logits", "features")}
+    names = {"strips": "strips", "views": "features"}  # layers, and what their outputs are to what reads
+    seen = {names[layer.name]: layer.output for layer in network.layers if layer.name in names}
+    viewed = {**inputs, "features": outputs["features"]}
+    for name, tensor in [*viewed.items(), *seen.items()]:
+        tensor.name = name  # as an input of a part is found by
     return Parts(
-        keras.Model(inputs["image"], {"logits": outputs["logits"], **shared}, name=f"{network.name}_locate"),
-        keras.Model(known, {"text": outputs["text"]}, name=f"{network.name}_read"),
+        keras.Model(inputs["image"], located, name=f"{network.name}_locate"),
+        keras.Model(viewed, seen, name=f"{network.name}_view"),
+        keras.Model(seen, {"text": network.get_layer(f"{WORD}logits").output}, name=f"{network.name}_read"),
         keras.Model(inputs["image"], {"logits": outputs["classes"]}, name=f"{network.name}_segment"),
     )
