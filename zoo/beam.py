@@ -114,16 +114,16 @@ def peaks(logs: np.ndarray, labels: Sequence[int], blank: int) -> list[float]:
     for label in labels:
         states += [label, blank]
     # Viterbi: from each state to itself, the next, or over a blank between two different labels.
-    skips = np.array([i >= 2 and s != blank and s != states[i - 2] for i, s in enumerate(states)])
-    score = np.full(len(states), NEVER)
-    score[:2] = logs[0, states[:2]]
-    came = np.zeros((len(logs), len(states)), int)
+    barred = np.array([0 if i >= 2 and s != blank and s != states[i - 2] else NEVER for i, s in enumerate(states)])
+    said = logs[:, states]  # (T, S)
+    before = np.full(len(states) + 2, NEVER)  # two that are none, and the score of each state
+    score = before[2:]
+    score[:2] = said[0, :2]
+    came, choices = np.zeros((len(logs), len(states)), int), np.empty((3, len(states)))
     for step in range(1, len(logs)):
-        one = np.concatenate([[NEVER], score[:-1]])
-        two = np.where(skips, np.concatenate([[NEVER, NEVER], score[:-2]])[: len(states)], NEVER)
-        choices = np.stack([score, one, two])
-        came[step] = choices.argmax(0)
-        score = choices.max(0) + logs[step, states]
+        choices[0], choices[1], choices[2] = score, before[1:-1], before[:-2] + barred
+        choices.argmax(0, out=came[step])
+        np.add(choices.max(0), said[step], out=score)
     state = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2
     result = [NEVER] * len(labels)
     for step in range(len(logs) - 1, -1, -1):
