@@ -64,6 +64,17 @@ class Spotting:
     def locate(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
         return graph.once(self.locator, [None, None, None, 3])
 
+    @cached_property
+    def read(self) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+        """The logits (N, T, K) of words, by what the viewer takes; a graph holds it once for all that call it."""
+        specs = {name: tf.TensorSpec(x.shape, x.dtype) for name, x in self.viewer.input.items()}
+
+        @tf.function(input_signature=[specs])
+        def logits(given: dict[str, tf.Tensor]) -> tf.Tensor:
+            return self.reader(self.viewer(given, training=False), training=False)["text"]
+
+        return logits
+
     def find(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """The map of text and the shared features of pixels (1, H, W, 3) uint8, and these as "image"."""
         image = tf.cast(pixels, self.locator.inputs[0].dtype)
@@ -178,9 +189,7 @@ def _steps(spotting: Spotting, shared: dict[str, tf.Tensor], quads: tf.Tensor, l
     def part(begin: tf.Tensor, stop: tf.Tensor, width: tf.Tensor) -> graph_text.Steps:
         inside = tf.cast(tf.range(width), tf.float32)[None] < columns[begin:stop, None]
         words = {"words": quads[None, begin:stop], "columns": tf.cast(inside, tf.float32)[None]}
-        views = spotting.viewer({**shared, **words}, training=False)
-        logits = spotting.reader(views, training=False)["text"]
-        return graph_text.steps(logits, spotting.charset.blank, length, spotting.tried)
+        return graph_text.steps(spotting.read({**shared, **words}), spotting.charset.blank, length, spotting.tried)
 
     found = graph.in_parts(tf.gather(kinds, order), spotting.widths, part, length, spotting.tried)
     back = graph_text.inverse(order)
