@@ -1152,12 +1152,10 @@ def add_compress(subparsers) -> None:
         choices=("static", "dynamic"),
         help="default: dynamic; of detectors for ONNX static",
     )
+    command.add_argument("--most-loss", metavar="S", type=_share, help="by which the score may fall; default: 0.01")
+    command.add_argument("--limit", metavar="N", type=_positive, help="pictures that score; default: 200")
     command.add_argument(
-        "--most-loss", metavar="S", type=_share, default=0.01, help="by which the score may fall; default: 0.01"
-    )
-    command.add_argument("--limit", metavar="N", type=_positive, default=200, help="pictures that score; default: 200")
-    command.add_argument(
-        "--calibrate", metavar="N", type=_positive, default=8, help="pictures that say how large values are; default: 8"
+        "--calibrate", metavar="N", type=_positive, help="pictures that say how large values are; default: 8"
     )
     command.add_argument("--prune", metavar="SHARE", type=_share, help="leave out this share of channels instead")
     command.set_defaults(run=compress)
@@ -1167,19 +1165,24 @@ def compress(args: argparse.Namespace) -> None:
     with _hushed(args.traceback):
         from recipes import compress as compressing
 
+    given = {"method": args.method, "most_loss": args.most_loss, "limit": args.limit, "shown": args.calibrate}
+    options = {key: value for key, value in given.items() if value is not None}
     if args.prune is not None:
+        if options or args.data:
+            raise ValueError(
+                "--prune takes --output alone: --data, --method, --most-loss, --limit and --calibrate are of eight bits"
+            )
+        if args.output.suffix in (".onnx", ".tflite"):
+            raise ValueError(f"--output {args.output}: --prune writes a folder, to train further from; name one")
         print(compressing.prune(args.model, args.prune, args.output))
         return
     if args.data is None:
         raise ValueError("--data names the data set whose held-out pictures say what eight bits cost")
-    options = {"most_loss": args.most_loss, "limit": args.limit, "shown": args.calibrate}
     write = {"": compressing.to_onnx, ".onnx": compressing.to_onnx, ".tflite": compressing.to_litert}.get(
         args.output.suffix
     )
     if write is None:
         raise ValueError(f"--output {args.output}: name FILE.onnx, FILE.tflite, or a folder, which is then a model")
-    if args.method:
-        options["method"] = args.method
     done = write(args.model, args.data.resolve(), args.output, **options)
     print(done.path)
     (before, after), (score, kept) = done.sizes, done.scores

@@ -285,6 +285,22 @@ def test_the_command_says_what_it_needs(tmp_path, capsys):
 # ---------------------------------------------------------------- fewer channels
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("small.onnx", [], "small.onnx: --prune writes a folder"),
+        ("small.tflite", [], "small.tflite: --prune writes a folder"),
+        ("narrow", ["--data", "somewhere"], "--prune takes --output alone"),
+        ("narrow", ["--most-loss", "0"], "--prune takes --output alone"),
+    ],
+)
+def test_pruning_refuses_what_is_of_eight_bits(tmp_path, capsys, monkeypatch, output, options, message):
+    monkeypatch.setattr(compress, "prune", lambda *args: pytest.fail("it was not told at once"))
+    command = ["compress", "crnn_mobilenet_v3_small", "--prune", "0.3", "--output", str(tmp_path / output), *options]
+    assert cli.main(command) == 1
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_pruned_model_is_one_to_go_on_from(reader, tmp_path):
     folder = compress.prune(str(reader), 0.5, tmp_path / "pruned", multiple=2)
