@@ -29,7 +29,7 @@ from recipes import optimizer, train
 from recipes.data import datasets
 from recipes.recipe import Recipe
 from zoo import decoding, narrow, registry, runtime, weights
-from zoo.files import replacing
+from zoo.files import check_writable, replacing
 from zoo.reading import Detector, Recognizer, Spotter, spotter_of
 from zoo.registry import Card
 
@@ -165,6 +165,7 @@ def to_onnx(
         CompressionError: it would fall by more.
         ValueError: there is no such method.
         FileExistsError: the folder holds a model already.
+        OSError: it cannot be written.
     """
     if not method:
         method = "dynamic" if registry.card(model).task == "recognition" else "static"
@@ -176,6 +177,8 @@ def to_onnx(
         )
     if (output / train.CARD).exists():
         raise FileExistsError(f"{output / train.CARD} exists; take an empty folder for --output")
+    file = output if output.suffix else output / f"{output.resolve().name}.onnx"
+    check_writable(file)
     exam = Exam(model, data, limit, shown)
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
@@ -183,7 +186,6 @@ def to_onnx(
         run = runtime.onnx_run(plain)
         (quantize or quantized)(plain, small, exam.batches(run) if method == "static" else [], method)
         scores = exam.score(run), exam.score(runtime.onnx_run(small))
-        file = output if output.suffix else output / f"{output.resolve().name}.onnx"
         done = _passed(exam, file, (plain, small), scores, most_loss, method)
     return done if output.suffix else _as_model(exam.card, done, method)
 
@@ -231,6 +233,7 @@ def to_litert(
 
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
+    check_writable(output)
     exam = Exam(model, data, limit, shown, closer=False)
     network, opened = registry.load(model), litert_file.run  # type: Any, Any
     if exam.card.task == "spotting":
@@ -314,12 +317,14 @@ def prune(model: str, share: float, folder: Path, multiple: int = 8) -> Path:
     Raises:
         ValueError: the share is not in (0, 1), or no channel can go.
         FileExistsError: the folder holds a model already.
+        OSError: it cannot be written.
     """
     if not 0 < share < 1:
         raise ValueError(f"prune={share}: the share of channels is between 0 and 1")
     path = folder / train.CARD
     if path.exists():
         raise FileExistsError(f"{path} exists; take an empty folder for --output")
+    check_writable(path)
     card, network = registry.card(model), registry.load(model)
     smaller, filters = narrow.cut(network, narrow.least(network, share, multiple))
     if not filters:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,24 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Passes if a file could be written there now: the error should not come after hours of work. Nothing is made.
+
+    Raises:
+        OSError: it could not.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(4096))  # a full disk takes names, and no bytes
+    except OSError as error:
+        text = f"{path} cannot be written ({nearest}: {error.strerror}); name a place that can"
+        raise type(error)(text) from None
 
 
 @contextmanager

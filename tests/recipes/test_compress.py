@@ -282,7 +282,25 @@ def test_the_command_says_what_it_needs(tmp_path, capsys):
         compress.to_onnx("ocrnet_mobilenet_v3_large", tmp_path, tmp_path / "spotter.onnx")
 
 
+@pytest.mark.parametrize("write", [compress.to_onnx, compress.to_litert])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch, write):
+    monkeypatch.setattr(compress, "Exam", lambda *args, **options: pytest.fail("it was not told at once"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"small\.x cannot be written \(.*file: Not a directory\)"):
+        write("crnn_mobilenet_v3_small", tmp_path, tmp_path / "file" / "small.x")
+    with pytest.raises(OSError, match="is a folder; name a file"):
+        (tmp_path / "made.x").mkdir()
+        write("crnn_mobilenet_v3_small", tmp_path, tmp_path / "made.x")
+
+
 # ---------------------------------------------------------------- fewer channels
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_channels_are_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "load", lambda name: pytest.fail("it was not told at once"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot be written"):
+        compress.prune("crnn_mobilenet_v3_small", 0.3, tmp_path / "file" / "narrow")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""Files that are whole or not there, and places where none can be."""
+
+import errno
+import os
+
+import pytest
+
+from zoo import files
+
+
+def test_a_place_is_tried_and_nothing_made(tmp_path):
+    files.check_writable(tmp_path / "new" / "deep" / "file.txt")
+    (tmp_path / "there").write_text("as it was")
+    files.check_writable(tmp_path / "there")
+    assert os.listdir(tmp_path) == ["there"] and (tmp_path / "there").read_text() == "as it was"
+    with pytest.raises(NotADirectoryError, match=r"file.txt cannot be written \(.*there: Not a directory\)"):
+        files.check_writable(tmp_path / "there" / "file.txt")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        files.check_writable(tmp_path)
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(dir):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        files.check_writable(tmp_path / "file.txt")
