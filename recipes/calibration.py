@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes import metrics, origin
+from recipes import evaluate, metrics, origin
 from recipes.data import datasets
 from zoo import registry, runtime
 from zoo.reading import Recognizer, recognizer_of
@@ -38,6 +38,7 @@ class Calibration:
         thresholds: for each of `PRECISIONS` the least confidence from which so many words are right, and the share of
             the words that are as sure; none where no threshold does it.
         min_confidence: that leaves out as many words as the card's did before.
+        failures: what could not be read, and why.
     """
 
     words: int
@@ -46,10 +47,11 @@ class Calibration:
     after: float
     thresholds: dict[float, tuple[float, float] | None]
     min_confidence: float | None
+    failures: list[str]
 
 
 def calibrate(name: str, folders: Sequence[Path], *, runtime_name: str = "auto") -> Calibration:
-    """The calibration of a recognizer on the held-out words of data sets.
+    """The calibration of a recognizer on the held-out words of data sets; pictures that cannot be had are left out.
 
     Raises:
         ValueError: there are none, or the model is no recognizer.
@@ -58,7 +60,10 @@ def calibrate(name: str, folders: Sequence[Path], *, runtime_name: str = "auto")
     if card.task != "recognition":
         raise ValueError(f"{name} is a model for {card.task}; recognizers are calibrated")
     entries = [entry for folder in folders for entry in datasets.read(folder, "train") if datasets.held_out(entry)]
-    pairs = [pair for entry in entries for pair in datasets.crops(entry) if metrics.alnum(pair[1])]
+    failures: list[str] = []
+    given = evaluate.pictures(entries, failures) if entries else ()
+    shown = (replace(entry, pixels=picture) for entry, picture in given)
+    pairs = [pair for entry in shown for pair in datasets.crops(entry) if metrics.alnum(pair[1])]
     if not pairs:
         raise ValueError(f"{', '.join(map(str, folders))}: no word of `train` is held out")
     crops, texts = zip(*pairs, strict=True)
@@ -81,6 +86,7 @@ def calibrate(name: str, folders: Sequence[Path], *, runtime_name: str = "auto")
         after=metrics.calibration_error(confidence, right),
         thresholds={share: threshold(confidence, right, share) for share in PRECISIONS},
         min_confidence=None if least is None else round(least, 3),
+        failures=failures,
     )
 
 

@@ -115,7 +115,9 @@ def evaluate(
 
 
 def pictures(
-    entries: Sequence[datasets.Entry], failures: list[str], progress: Callable[[int, int], None]
+    entries: Sequence[datasets.Entry],
+    failures: list[str],
+    progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Iterator[tuple[datasets.Entry, np.ndarray]]:
     """Yields each entry with its picture; of those that cannot be had, `failures` takes what is wrong.
 

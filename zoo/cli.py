@@ -853,11 +853,13 @@ def add_calibrate(subparsers) -> None:
     command.set_defaults(run=calibrate)
 
 
-def calibrate(args: argparse.Namespace) -> None:
+def calibrate(args: argparse.Namespace) -> int:
     with _hushed(args.traceback):
         from recipes import calibration
 
     found = calibration.calibrate(args.model, args.data, runtime_name=args.runtime)
+    for failure in found.failures:
+        print(f"zoo calibrate: {failure}", file=sys.stderr)
     facts: dict[str, Any] = {
         "words": found.words,
         "temperature": found.temperature,
@@ -870,6 +872,7 @@ def calibrate(args: argparse.Namespace) -> None:
     print("\n".join(_pairs(facts)))
     if args.write:
         print(f"written: {calibration.write(args.model, found)}", file=sys.stderr)
+    return 1 if found.failures else 0
 
 
 # ---------------------------------------------------------------- language

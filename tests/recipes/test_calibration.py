@@ -100,6 +100,18 @@ def test_a_network_that_boasts_is_cooled_down(words, capsys):
     )
 
 
+def test_a_missing_picture_is_told_and_the_rest_calibrates(words, capsys):
+    whole = calibration.calibrate(str(words), [words])
+    (words / "7.png").unlink()
+    assert cli.main(["calibrate", str(words), "--data", str(words)]) == 1
+    out, err = capsys.readouterr()
+    assert f"{whole.words - 1}" in out and "7.png" in err and err.startswith("zoo calibrate: ")
+    for path in words.glob("*.png"):
+        path.unlink()
+    assert cli.main(["calibrate", str(words), "--data", str(words)]) == 1
+    assert "none of the 1500 pictures can be read" in capsys.readouterr().err
+
+
 def test_what_cannot_be_calibrated(tmp_path, words, monkeypatch):
     with pytest.raises(ValueError, match="db_mobilenet_v3_large is a model for detection"):
         calibration.calibrate("db_mobilenet_v3_large", [words])
