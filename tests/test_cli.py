@@ -309,7 +309,10 @@ def test_traceback_on_request():
         cli.main(["--traceback", "card", "nobody"])
 
 
-def test_ctrl_c_ends_quietly_and_leaves_no_half_file(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "told"), [(signal.SIGINT, 130, "zoo: interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+def test_a_signal_ends_quietly_and_leaves_no_half_file(tmp_path, number, status, told):
     """A process that is busy with a page gets the signal."""
     code = f"""
 import sys, time, zoo.reading
@@ -327,9 +330,9 @@ sys.exit(main(["read", "page.png", "--output", {str(tmp_path / "out.txt")!r}]))
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have background jobs ignore it
     )  # fmt: skip
     assert process.stderr and process.stderr.readline() == "busy\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, "", "zoo: interrupted\n")
+    assert (process.returncode, out, err) == (status, "", told)
     assert os.listdir(tmp_path) == []
 
 

@@ -1,7 +1,7 @@
 """The command `zoo`: each subcommand is a function that adds its parser and one that runs it.
 
 Results go to standard output, all else to standard error. The exit status is 0 for success, 1 for a failure (of any
-page, where several were asked for), 2 for wrong usage, 130 after Ctrl-C.
+page, where several were asked for), 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
 
 A new command NAME is a function `add_NAME(subparsers)`, a function `NAME(args)`, and an entry in `COMMANDS` at the end
 (`list` is the one whose name Python has taken).
@@ -19,11 +19,14 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from zoo import __version__, registry
@@ -47,6 +50,9 @@ MARKS = ("<!-- models: written by `make models` -->", "<!-- end of models -->")
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status of a command line, by default that of the process."""
     args = parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        # The first process of a container is not ended by it otherwise; nor are temporary files removed.
+        signal.signal(signal.SIGTERM, _end)
     try:
         status = args.run(args) or 0
         sys.stdout.flush()  # a closed pipe shows here, not at exit
@@ -62,6 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"zoo {args.command}: {error}", file=sys.stderr)
         return 1
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _foreseen(error: Exception) -> bool:
