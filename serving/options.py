@@ -160,7 +160,7 @@ def options_of(flags: argparse.Namespace) -> Options:
     """What the flags choose.
 
     Raises:
-        ServerError, ValueError, OSError, text_format.ParseError: they, or files that they name, cannot be met.
+        ServerError, OSError: they, or files that they name, cannot be met.
     """
     if flags.batching_parameters_file and not flags.enable_batching:
         raise ServerError("--batching_parameters_file is given without --enable_batching")
@@ -193,23 +193,28 @@ def batching_parameters(path: str | os.PathLike) -> Parameters:
     """The parameters in a file.
 
     Raises:
-        ValueError, text_format.ParseError, OSError: it holds none.
+        ServerError, OSError: it holds none.
     """
-    return Parameters.of(read_config(path, wire.BatchingParameters))
+    message = read_config(path, wire.BatchingParameters)
+    try:
+        return Parameters.of(message)
+    except ValueError as error:
+        raise ServerError(f"{path}: {error}") from None
 
 
 def read_config(path: str | os.PathLike, kind: Any) -> Any:
     """The message in a file, as text.
 
     Raises:
-        OSError, text_format.ParseError: there is no file, or no such message in it.
+        OSError, ServerError: there is no file, or no such message in it.
     """
     try:
         return text_format.Parse(Path(path).read_text(encoding="utf-8"), kind())
     except text_format.ParseError as error:
         name = kind.DESCRIPTOR.name
-        text = f"Error parsing text-format tensorflow.serving.{name}: {path}: {error}"
-        raise text_format.ParseError(text) from None
+        raise ServerError(f"Error parsing text-format tensorflow.serving.{name}: {path}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ServerError(f"{path}: no text in UTF-8 ({error})") from None
 
 
 def _batching(flags: argparse.Namespace) -> Parameters | None:

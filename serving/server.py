@@ -28,7 +28,6 @@ from typing import Any
 
 import grpc
 import tensorflow as tf
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from serving import wire
@@ -414,7 +413,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             follow(server, flags.model_config_file, flags.model_config_file_poll_wait_seconds)
         serve(server, flags.drain_seconds)
-    except (ServerError, OSError, ValueError, text_format.ParseError) as error:
+    except (ServerError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -10,7 +10,6 @@ import time
 import grpc
 import numpy as np
 import pytest
-from google.protobuf import text_format
 from toys import LOCAL
 
 from serving import client as clients
@@ -18,6 +17,7 @@ from serving import options
 from serving.client import Client
 from serving.options import Options, ServerError
 from serving.server import Server, address_of
+from zoo import cli
 
 X = np.float32([[4]])
 
@@ -128,8 +128,20 @@ def test_where_it_listens(toys, tmp_path):
 
 def test_a_file_that_is_none(tmp_path):
     (tmp_path / "file").write_text("improperly formatted")
-    with pytest.raises(text_format.ParseError, match="Error parsing text-format tensorflow.serving.MonitoringConfig"):
+    with pytest.raises(ServerError, match="Error parsing text-format tensorflow.serving.MonitoringConfig"):
         chosen(f"monitoring_config_file={tmp_path / 'file'}")
+    (tmp_path / "file").write_bytes(b"\xff\xfe")
+    with pytest.raises(ServerError, match="file: no text in UTF-8"):
+        chosen(f"monitoring_config_file={tmp_path / 'file'}")
+    (tmp_path / "file").write_text("max_batch_size { value: -1 }")
+    with pytest.raises(ServerError, match="file: sizes and numbers of threads of batching begin at 1"):
+        chosen("enable_batching", f"batching_parameters_file={tmp_path / 'file'}")
+
+
+def test_a_file_that_is_none_ends_zoo_serve_with_a_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("max_batch_size: 8")
+    assert cli.main(["serve", "--models", str(tmp_path), "--batching", str(tmp_path / "file")]) == 1
+    assert "zoo serve: Error parsing text-format tensorflow.serving.BatchingParameters" in capsys.readouterr().err
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
