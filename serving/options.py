@@ -125,6 +125,10 @@ FLAGS: tuple[tuple[str, bool | int | float | str, str], ...] = (
     ),
     ("drain_seconds", 10.0, "that requests may go on after SIGTERM; TensorFlow Serving gives none"),
 )
+LEAST = {
+    "grpc_max_threads": 1, "max_in_flight": 1, "rest_api_num_threads": 0, "rest_api_timeout_in_ms": 1,
+    "file_system_poll_wait_seconds": 0,
+}  # fmt: skip
 NO_EFFECT = (
     "num_load_threads", "num_unload_threads", "flush_filesystem_caches", "use_alts_credentials",
     "platform_config_file", "num_request_iterations_for_warmup", "remove_unused_fields_from_bundle_metagraph",
@@ -162,6 +166,9 @@ def options_of(flags: argparse.Namespace) -> Options:
     Raises:
         ServerError, OSError: they, or files that they name, cannot be met.
     """
+    for name, least in LEAST.items():
+        if not (value := getattr(flags, name)) >= least:
+            raise ServerError(f"--{name}={value}: give {least} or more")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise ServerError("--batching_parameters_file is given without --enable_batching")
     return Options(

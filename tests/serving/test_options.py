@@ -117,6 +117,22 @@ def test_flags_that_contradict_each_other(flags, text):
         chosen(*flags)
 
 
+@pytest.mark.parametrize(
+    ("flag", "least"),
+    [
+        ("grpc_max_threads=0", 1),
+        ("max_in_flight=0", 1),
+        ("rest_api_num_threads=-1", 0),
+        ("rest_api_timeout_in_ms=0", 1),
+        ("file_system_poll_wait_seconds=-1", 0),
+        ("file_system_poll_wait_seconds=nan", 0),
+    ],
+)
+def test_numbers_by_which_no_server_could_run(flag, least):
+    with pytest.raises(ServerError, match=f"--{flag}.*: give {least} or more"):
+        chosen(flag)
+
+
 def test_where_it_listens(toys, tmp_path):
     assert [address_of(host, 1) for host in ("::1", "[::1]", "localhost")] == ["[::1]:1", "[::1]:1", "localhost:1"]
     path = tmp_path / "socket"
