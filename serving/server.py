@@ -244,11 +244,15 @@ class Server:
         self._http.start()
 
     def _keep_polling(self) -> None:
+        said = ""
         while not self._stopped.wait(self.options.poll):
             try:
                 self.models.poll()
+                said = ""
             except OSError as error:  # the folder is away for the moment: what is loaded stays
-                log.warning("cannot look for models: %s", error)
+                if said != str(error):
+                    log.warning("cannot look for models: %s; what is loaded stays", error)
+                said = str(error)
             except Exception:
                 log.exception("looking for models failed; what is loaded stays")
 

@@ -526,6 +526,21 @@ def test_a_folder_that_may_not_be_looked_into_any_more_is_served_on_and_told_of_
         assert server.models.available() == {}
 
 
+def test_a_folder_of_models_that_is_away_is_told_of_once(models, caplog):
+    def said() -> int:
+        return sum("cannot look for models" in record.getMessage() for record in caplog.records)
+
+    with Server(models, "127.0.0.1:0", poll=0.02):
+        models.rename(models.with_name("away"))
+        until(said)
+        time.sleep(0.3)
+        assert said() == 1
+        models.with_name("away").rename(models)
+        time.sleep(0.3)
+        models.rename(models.with_name("away"))
+        until(lambda: said() == 2)
+
+
 def test_the_configuration_is_replaced(models, toys):
     def reload(text: str):
         request = model_management_pb2.ReloadConfigRequest()
