@@ -11,6 +11,7 @@ profiler's service.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -180,6 +181,8 @@ class Server:
         """
         for address in filter(None, (self.address, self.rest_address)):
             _check_free(address)
+        if self.address and self.address == self.rest_address and not self.address.endswith(":0"):
+            raise ServerError(f"gRPC and REST are both to listen at {self.address}; give another port to one of them")
         if self.socket:
             _check_unheard(self.socket)
         try:
@@ -334,7 +337,10 @@ def _check_free(address: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
     except OSError as error:
-        raise ServerError(f"{_taken(address)} ({error.strerror or error})") from None
+        reason = error.strerror or error
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise ServerError(f"cannot listen at {address}: {reason}; give an address of this machine") from None
+        raise ServerError(f"{_taken(address)} ({reason})") from None
 
 
 def _check_unheard(path: str) -> None:

@@ -651,6 +651,21 @@ def test_a_taken_port(models):
             Server(models, f"127.0.0.1:{port}").start()
 
 
+def test_a_host_that_is_none_of_this_machine(models):
+    with pytest.raises(ServerError, match=r"cannot listen at 192.0.2.1:0: .*; give an address of this machine"):
+        Server(models, "192.0.2.1:0").start()
+    with pytest.raises(ServerError, match=r"cannot listen at nohost.invalid:0: .*; give an address of this machine"):
+        Server(models, "nohost.invalid:0").start()
+
+
+def test_both_interfaces_at_one_port(models):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(ServerError, match=f"gRPC and REST are both to listen at 127.0.0.1:{port}"):
+        Server(models, f"127.0.0.1:{port}", rest=f"127.0.0.1:{port}").start()
+
+
 @pytest.mark.parametrize("address", ["localhost", "127.0.0.1:", "127.0.0.1:99999", ":x"])
 def test_an_address_that_is_none(models, address):
     with pytest.raises(ServerError, match="is no address; give host:port"):
