@@ -41,8 +41,12 @@ class RestClient:
     """
 
     def __init__(self, address: str, *, timeout: float = 60.0, retries: int = 4, context: ssl.SSLContext | None = None):
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(address)
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of a port beyond the numbers, or no number
+            whole = False
+        if not whole:
             raise ValueError(f"{address!r} is no address; give http://host:port")
         self.address, self.timeout, self.retries = address.rstrip("/"), timeout, retries
         self._parts, self._context = parts, context

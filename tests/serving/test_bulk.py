@@ -314,6 +314,9 @@ def test_errors_over_rest(server):
         RestClient("http://127.0.0.1:9", retries=0).status("toy")
     with pytest.raises(ValueError, match="is no address; give http://host:port"):
         RestClient("127.0.0.1:8501")
+    for port in ("99999", "abc"):
+        with pytest.raises(ValueError, match=f"'http://localhost:{port}' is no address; give http://host:port"):
+            RestClient(f"http://localhost:{port}")
 
 
 def test_pages_over_rest(server):
