@@ -28,7 +28,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,8 @@ def export(
         zoo.registry.UnknownName, zoo.weights.WeightsError: from loading.
     """
     if not isinstance(network, keras.Model) and registry.card(network).task == "spotting":
-        spotting = spotting_of(network, weights)
-        chosen = replace(spotting, reading={**spotting.reading, **(reading or {})})
-        return make_spotter(chosen, _cards(network), folder, registry.card(network).name, version)
+        spotting = spotting_of(network, weights, reading)
+        return make_spotter(spotting, _cards(network), folder, registry.card(network).name, version)
     plan = plan_of(network, weights, reading)
 
     def fill(temporary: Path) -> None:
@@ -250,19 +249,22 @@ def make_spotter(
     )
 
 
-def spotting_of(name: str | os.PathLike, weights: Any = "default") -> graph_spotting.Spotting:
-    """The network of a spotter's card, and how pages are read by it.
+def spotting_of(
+    name: str | os.PathLike, weights: Any = "default", reading: Mapping[str, Any] | None = None
+) -> graph_spotting.Spotting:
+    """The network of a spotter's card, and how pages are read by it: by `reading` over what the card says.
 
     Raises:
         ExportError: Keras runs on another framework.
+        FileNotFoundError, ValueError: there is no such language.
     """
     _need_tensorflow()
     card = registry.card(name)
-    divided = runtime.parts(card, registry.load(name, weights))
-    values = {**DEFAULTS["detection"], **card.reading}
+    values = {**DEFAULTS["detection"], **card.reading, **(reading or {})}
     charset = Charset(card.options["charset"])
-    networks = divided.locate, divided.view, divided.read
-    return graph_spotting.Spotting(*networks, values, charset, table=_table(values, charset))
+    table = _table(values, charset)
+    divided = runtime.parts(card, registry.load(name, weights))
+    return graph_spotting.Spotting(divided.locate, divided.view, divided.read, values, charset, table=table)
 
 
 def _table(values: Mapping[str, Any], charset: Charset) -> graph_language.Table | None:

@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -25,6 +26,7 @@ from serving.client import Client
 from serving.export import ExportError, export, plan_of, preparation, verify, write
 from serving.models import version_numbers
 from serving.server import Server
+from zoo import cli, registry, runtime
 from zoo import image as images
 from zoo.charset import Charset
 from zoo.detection.db import db
@@ -379,6 +381,18 @@ def test_a_released_model_by_name(tmp_path):
     assert manifest["card"]["builder"] == "zoo.recognition.crnn:crnn" and "folder" not in manifest["card"]
     data = path / "variables" / "variables.data-00000-of-00001"
     assert data.stat().st_size < 1.05 * 4 * manifest["parameters"]
+
+
+def test_a_spotter_is_exported_with_the_language_that_is_asked_for(monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(registry, "load", lambda *args: None)
+    monkeypatch.setattr(runtime, "parts", lambda card, network: SimpleNamespace(locate=None, read=None))
+    monkeypatch.setattr(exports, "make_spotter", lambda spotting, *args: made.append(spotting))
+    command = ["export", "ocrnet_mobilenet_v3_large"]
+    assert cli.main(command) == 0 and made.pop().table is not None
+    assert cli.main([*command, "--spelling", "none"]) == 0 and made.pop().table is None
+    assert cli.main([*command, "--spelling", "klingon"]) == 1 and not made
+    assert "there is no language 'klingon'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
