@@ -38,7 +38,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving import graph, graph_language, graph_spotting, pictures, wire
-from serving.models import version_numbers
+from serving.models import VERSIONS, version_numbers
 from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable, StatusError
 from zoo import decoding, registry, runtime
 from zoo.charset import Charset
@@ -116,6 +116,8 @@ def export(
 
 def _make(home: Path, version: int | None, fill: Callable[[Path], None]) -> Path:
     """The folder of a model's new version, which `fill` has filled."""
+    if version is not None and version >= VERSIONS:
+        raise ExportError(f"version {version}: servers take numbers below {VERSIONS}")
     if version is not None and (home / str(version)).exists():
         raise ExportError(f"{home / str(version)} exists; give another version, or none to count up")
     temporary = home / f".tmp-{secrets.token_hex(4)}"  # not a number, so that no server takes it for a version

@@ -25,6 +25,7 @@ from serving.servable import Code, Servable, StatusError, status_of
 log = logging.getLogger(__name__)
 
 RETRIES, RETRY_SECONDS = 5, 60.0  # of a version that did not load
+VERSIONS = 2**63  # below it are the numbers of versions, as far as messages can tell them
 
 Load = Callable[[str, Path], tuple[Servable, int]]  # a model's name and a version's folder to it, and its warm-ups
 
@@ -248,13 +249,13 @@ class Models:
 
 
 def version_numbers(folder: str | os.PathLike) -> dict[int, Path]:
-    """The versions in a model's folder: its children that are named by a number, as far as messages can tell it.
+    """The versions in a model's folder: its children that are named by a number below `VERSIONS`.
 
     Raises:
         OSError: there is no such folder.
     """
     named = [path for path in Path(folder).iterdir() if re.fullmatch(r"[0-9]{1,999}", path.name)]
-    return {number: path for path in named if (number := int(path.name)) < 2**63}
+    return {number: path for path in named if (number := int(path.name)) < VERSIONS}
 
 
 def model_config(name: str, base_path: str | os.PathLike) -> Any:

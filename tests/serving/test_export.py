@@ -395,6 +395,12 @@ def test_a_spotter_is_exported_with_the_language_that_is_asked_for(monkeypatch, 
     assert "there is no language 'klingon'" in capsys.readouterr().err
 
 
+def test_a_version_that_no_server_takes_is_refused(small, tmp_path):
+    with pytest.raises(ExportError, match=f"version {2**63}: servers take numbers below"):
+        export(small, tmp_path, version=2**63)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_the_command(tmp_path):
     command = [sys.executable, "-m", "zoo.cli", "export", "no_such_model", "--folder", str(tmp_path)]
