@@ -1103,12 +1103,13 @@ def export(args: argparse.Namespace) -> None:
     if args.weights != "default" and (len(args.names) > 1 or "ocr" in args.names):
         raise ValueError("--weights is for one network alone; of ocr give the folders of runs as --det and --rec")
     spelling = "" if args.spelling == "none" else args.spelling
+    for name in args.names:  # what is wrong with the last is told before the first is made
+        if name != "ocr" and registry.card(name).task != "spotting" and spelling is not None:
+            raise ValueError(f"--spelling is for models that read pages; {name} answers with logits")
     for name in args.names:
         if name == "ocr":
             print(exports.export_ocr(**chosen, folder=args.folder, version=args.version, spelling=spelling))
             continue
-        if spelling is not None and registry.card(name).task != "spotting":
-            raise ValueError(f"--spelling is for models that read pages; {name} answers with logits")
         reading = {} if spelling is None else {"spelling": spelling}
         print(exports.export(name, args.folder, version=args.version, weights=args.weights, reading=reading))
 

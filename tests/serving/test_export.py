@@ -401,6 +401,15 @@ def test_a_version_that_no_server_takes_is_refused(small, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_unknown_name_is_told_before_others_are_exported(monkeypatch, capsys):
+    monkeypatch.setattr(exports, "export", lambda *args, **options: pytest.fail("it was not told at once"))
+    monkeypatch.setattr(exports, "export_ocr", lambda *args, **options: pytest.fail("it was not told at once"))
+    assert cli.main(["export", "ocr", "crnn_mobilenet_v3_small", "no_such_model"]) == 1
+    assert "no model is named 'no_such_model'" in capsys.readouterr().err
+    assert cli.main(["export", "ocr", "ocrnet_mobilenet_v3_large", "unet_small", "--spelling", "none"]) == 1
+    assert "unet_small answers with logits" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_command(tmp_path):
     command = [sys.executable, "-m", "zoo.cli", "export", "no_such_model", "--folder", str(tmp_path)]
