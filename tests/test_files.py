@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 
 import pytest
 
@@ -26,3 +27,16 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     with pytest.raises(OSError, match="No space left on device"):
         files.check_writable(tmp_path / "file.txt")
+    os.mkfifo(tmp_path / "pipe")
+    files.check_writable(tmp_path / "pipe")
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    pipe, heard = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reading = threading.Thread(target=lambda: heard.append(pipe.read_text()), daemon=True)
+    reading.start()
+    with files.replacing(pipe) as path:
+        path.write_text("a page")
+    reading.join(10)
+    assert heard == ["a page"] and pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]

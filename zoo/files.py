@@ -16,9 +16,13 @@ from pathlib import Path
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A path to write to in the folder of `path`, with its suffix. It takes the place of `path` when the block ends.
 
-    When the block raises, what was written is removed and `path` stays as it was.
+    When the block raises, what was written is removed and `path` stays as it was. Of a pipe or a device, which nothing
+    must take the place of, it is the path itself.
     """
     path = Path(path)
+    if _is_stream(path):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -26,6 +30,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -37,6 +45,8 @@ def check_writable(path: str | os.PathLike) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file")
+    if _is_stream(path):
+        return
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest) as file:
