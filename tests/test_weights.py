@@ -49,6 +49,12 @@ def network(**values):
     return SimpleNamespace(name="net", weights=[Variable(path, value) for path, value in values.items()])
 
 
+def test_a_file_of_weights_may_be_read_by_whom_other_files_may(tmp_path):
+    weights.save(network(bias=np.zeros(3, "float32")), tmp_path / "w.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_half_precision_where_it_costs_nothing(tmp_path):
     kernel = RNG.normal(0, 0.05, (3, 3, 8, 16)).astype("float32")
     kernel[0, 0, 0, 0] = 1e-9  # lost in half precision, of no weight in a sum

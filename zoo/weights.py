@@ -61,7 +61,10 @@ def save(network, path: str | os.PathLike, dtype: str = "float16") -> list[str]:
     for key in floats:
         tensors[key] = tensors[key].astype("float16" if key in halved else "float32")
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file({key: np.require(value, requirements="C") for key, value in tensors.items()}, temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner may read
     return [key for key in floats if key not in halved]
 
 
