@@ -30,7 +30,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from zoo import __version__, registry
-from zoo.files import replacing
+from zoo.files import check_writable, replacing
 from zoo.registry import TASKS, Card
 
 if TYPE_CHECKING:
@@ -800,6 +800,8 @@ def evaluate(args: argparse.Namespace) -> int:
     with _hushed(args.traceback):
         from recipes import evaluate as scoring
 
+    if args.predictions:
+        check_writable(args.predictions)
     options = {"limit": args.limit, "runtime": args.runtime, "progress": _progress}
     results: list[scoring.Result] = []
     try:

@@ -304,3 +304,11 @@ def test_predictions_are_of_models_that_read(told, pages, tmp_path, monkeypatch,
     assert [json.loads(line)["image"] for line in file.read_text().splitlines()] == ["0.png", "1.png"]
     assert not (tmp_path / "read-2.jsonl").exists()
     assert f"{models[0]} reads no text: no predictions of it are written" in capsys.readouterr().err
+
+
+def test_a_place_for_predictions_that_cannot_be_written_is_told_first(crops, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "evaluate", lambda *args, **options: pytest.fail("it was not told at once"))
+    (tmp_path / "file").touch()
+    command = ["evaluate", "crnn_mobilenet_v3_small", "--data", str(crops)]
+    assert cli.main([*command, "--predictions", str(tmp_path / "file" / "read.jsonl")]) == 1
+    assert "read.jsonl cannot be written" in capsys.readouterr().err
