@@ -228,6 +228,8 @@ def inspect(folder: Path) -> Report:
         report.count("labels", len(entry.texts) if entry.text is None else 1)
         report.count("illegible", sum(entry.illegible))
         report.count("characters", sum(map(len, legible)) + len(entry.text or ""))
+    if not report.counts and not report.complaints:
+        report.complaints.append(f"{folder}: its label files are empty")
     return report
 
 

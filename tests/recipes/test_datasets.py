@@ -337,3 +337,13 @@ def test_check_reports_every_bad_label(tmp_path, capsys):
         assert part in err
     assert "not marked as illegible" in err and err.count("missing.png") == 1
     assert ["bad", "6"] in [line.split() for line in out.splitlines()]
+
+
+def test_check_tells_a_set_without_labels(tmp_path, capsys):
+    for name, nothing in (("labels.jsonl", "\n"), ("labels.json", "{}"), ("gt.txt", "")):
+        folder = tmp_path / name.replace(".", "_")
+        folder.mkdir()
+        (folder / name).write_text(nothing)
+        assert cli.main(["data", "check", str(folder)]) == 1
+        out, err = capsys.readouterr()
+        assert err == f"zoo data: {folder}: its label files are empty\n" and out.split() == ["bad", "1"]
