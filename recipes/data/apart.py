@@ -53,30 +53,34 @@ def doubles(
     """Yields each picture to be scored on that is the double of one that is learnt from, with its nearest.
 
     Args:
-        learnt, scored: labelled pictures.
+        learnt, scored: labelled pictures. One that is in both is no double of itself.
         progress: is told how many pictures of how many are done.
 
     Raises:
         zoo.image.ImageError: one is missing or damaged.
     """
     total = len(learnt) + len(scored)
-    digests: dict[bytes, Path] = {}
-    files: dict[Path, np.ndarray] = {}  # their bits
+    digests: dict[bytes, list[datasets.Entry]] = {}
+    files: list[datasets.Entry] = []
+    looks: list[np.ndarray] = []  # their bits
     for index, entry in enumerate(learnt):
         picture, digest = _seen(entry)
-        digests[digest] = entry.path
+        digests.setdefault(digest, []).append(entry)
         if entry.pixels is None:
-            files[entry.path] = difference(picture)
+            files.append(entry)
+            looks.append(difference(picture))
         progress(index + 1, total)
-    paths, bits = list(files), np.array(list(files.values()), bool).reshape(-1, SIDE * SIDE)
+    bits, places = np.array(looks, bool).reshape(-1, SIDE * SIDE), {id(entry): i for i, entry in enumerate(files)}
     for index, entry in enumerate(scored, len(learnt) + 1):
         picture, digest = _seen(entry)
-        if (same := digests.get(digest)) is not None:
-            yield Double(entry.path, same, 0)
+        if same := [other for other in digests.get(digest, []) if other is not entry]:
+            yield Double(entry.path, same[-1].path, 0)
         elif files and entry.pixels is None and PLAIN <= (own := difference(picture)).sum() <= len(own) - PLAIN:
             away = (bits != own).sum(1)
+            if (itself := places.get(id(entry))) is not None:
+                away[itself] = len(own)
             if away.min() <= NEAR:
-                yield Double(entry.path, paths[int(away.argmin())], int(away.min()))
+                yield Double(entry.path, files[int(away.argmin())].path, int(away.min()))
         progress(index, total)
 
 

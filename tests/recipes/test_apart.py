@@ -99,3 +99,30 @@ def test_the_licence_of_a_source_is_told(tmp_path):
     (tmp_path / "a" / "SOURCE.md").write_text("# a\n\n- Repo: x\n- Licence: CC BY 4.0, someone.\n")
     assert datasets.sources(tmp_path, ["a", "b"]) == ["a/train (CC BY 4.0, someone)", "b/train"]
     assert datasets.sources(None, ["a"]) == []
+
+
+def test_pictures_of_a_set_without_splits_are_no_doubles_of_themselves(pictures, tmp_path, capsys):
+    """The last picture of a set in docTR's format is the first again; another set has the second."""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for folder, chosen in ((mine, (0, 1, 2, 0)), (other, (1,))):
+        (folder / "images").mkdir(parents=True)
+        for index, number in enumerate(chosen):
+            shutil.copy(pictures[number], folder / "images" / f"{index}.png")
+        (folder / "labels.json").write_text(json.dumps({f"{index}.png": "a" for index in range(len(chosen))}))
+    assert cli.main(["data", "apart", str(mine), str(other)]) == 1
+    out, err = capsys.readouterr()
+    told = {tuple(line.split(":")[0].split(" is a double of ")) for line in out.splitlines() if "double of" in line}
+    first, second, last, its = (
+        mine / "images/0.png",
+        mine / "images/1.png",
+        mine / "images/3.png",
+        other / "images/0.png",
+    )
+    assert told == {tuple(map(str, pair)) for pair in ((first, last), (last, first), (second, its), (its, second))}
+    assert out.split()[-8:] == ["learnt", "5", "scored", "5", "doubles", "4", "phrases", "0"]
+    for folder in (mine, other):
+        assert f"zoo data: {folder} has no splits: each of its pictures is compared with all others" in err
+    shutil.rmtree(other)
+    (mine / "images/3.png").unlink()
+    (mine / "labels.json").write_text(json.dumps({f"{index}.png": "a" for index in range(3)}))
+    assert cli.main(["data", "apart", str(mine)]) == 0
