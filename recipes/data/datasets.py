@@ -157,21 +157,30 @@ def _polygons(values: Iterable) -> np.ndarray:
         ValueError: it is no polygon, or leaves every picture.
     """
     result = []
-    for value in values:
-        points = np.asarray(value, np.float32)
-        if points.ndim == 1 and len(points) >= 6 and len(points) % 2 == 0:  # x and y one after the other
-            points = points.reshape(-1, 2)
-        if points.shape == (4,):
-            points = rectangle(*points)
-        if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
-            raise ValueError(f"a polygon is three points or more, [x, y] each, or a box of four numbers, not {value!r}")
-        if not (np.abs(points) <= FARTHEST).all():
-            raise ValueError(f"a polygon lies within {FARTHEST} pixels, not at {value!r}")
+    for points in map(_points, values):
         if len(points) != 4:
             points = cv2.boxPoints(cv2.minAreaRect(points))
             points = np.roll(points, -int(points.sum(1).argmin()), 0)
         result.append(points)
     return np.array(result, np.float32).reshape(-1, 4, 2)
+
+
+def _points(value: Any) -> np.ndarray:
+    """(P, 2) float32 of a polygon, or of a box (4,).
+
+    Raises:
+        ValueError: it is no polygon, or leaves every picture.
+    """
+    points = np.asarray(value, np.float32)
+    if points.ndim == 1 and len(points) >= 6 and len(points) % 2 == 0:  # x and y one after the other
+        points = points.reshape(-1, 2)
+    if points.shape == (4,):
+        points = rectangle(*points)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+        raise ValueError(f"a polygon is three points or more, [x, y] each, or a box of four numbers, not {value!r}")
+    if not (np.abs(points) <= FARTHEST).all():
+        raise ValueError(f"a polygon lies within {FARTHEST} pixels, not at {value!r}")
+    return points
 
 
 def _ours(folder: Path, line: str, where: str) -> Entry:
@@ -204,8 +213,7 @@ def _label(value: object) -> str:
 
 def _outline(part: dict) -> np.ndarray:
     """(P, 2) of a region: the exact one, where it has it beside its box."""
-    points = part.get("segmentation") or [part["polygon"]]
-    return np.array(points[0], np.float32).reshape(-1, 2)
+    return _points((part.get("segmentation") or [part["polygon"]])[0])
 
 
 def _text(value: object) -> str:

@@ -98,9 +98,22 @@ def test_polygons_of_many_points_become_rectangles(tmp_path):
     np.testing.assert_array_equal(entry.polygons, [SQUARE])
 
 
+def test_regions_are_polygons_or_boxes_of_four_numbers(tmp_path):
+    box, flat = [1, 2, 11, 8], [number for point in SQUARE for number in point]
+    for name in ("regions", "words"):
+        parts = [{"polygon": polygon, "label": "table"} for polygon in (SQUARE, box, flat)]
+        (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", name: parts}))
+        (entry,) = datasets.read(tmp_path)
+        np.testing.assert_array_equal([outline for _, outline in entry.regions], [SQUARE] * 3)
+    parts = [{"polygon": SQUARE, "segmentation": [flat], "label": "table"}]
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "regions": parts}))
+    np.testing.assert_array_equal(datasets.read(tmp_path)[0].regions[0][1], SQUARE)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "place"),
     [
+        ("labels.jsonl", '{"image": "a.png", "regions": [{"polygon": [1, 2], "label": "table"}]}\n', "jsonl:1.*three"),
         ("labels.jsonl", '{"image": "a.png", "text": "x"}\n{"image": 3\n', "labels.jsonl:2"),
         ("labels.jsonl", '{"image": "a.png"}\n', "labels.jsonl:1.*words"),
         ("labels.jsonl", '\n\n{"image": "a.png", "text": 7}\n', "labels.jsonl:3.*7 is no text"),
