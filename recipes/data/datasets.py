@@ -100,7 +100,8 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
     if paddle:
         return [entry for path in paddle for entry in _each(_paddle, folder, path, complaints)]
     if pictures := sorted(folder.glob("*-images-idx3-ubyte*")):
-        entries = [entry for path in pictures for entry in _digits(path)]
+        packed = {path.with_name(f"{path.name}.gz") for path in pictures}  # of a file that was unpacked beside it
+        entries = [entry for path in pictures if path not in packed for entry in _digits(path)]
         return [entry for entry in entries if split in (None, entry.split)]
     raise FileNotFoundError(
         f"{folder} has no labels.jsonl (ours), labels.json (docTR), *.txt (PaddleOCR) or *-images-idx3-ubyte (MNIST)"

@@ -177,6 +177,9 @@ def test_the_format_of_mnist(tmp_path):
     assert len({entry.path for entry in entries}) == 5
     picture, text = next(datasets.crops(third))
     assert picture.shape == (28, 20, 3) and text == "4"
+    for path in tmp_path.glob("t10k-*.gz"):  # as it is after gunzip --keep
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+    assert [entry.text for entry in datasets.read(tmp_path, "test")] == ["7", "0"]
 
 
 def test_a_file_of_mnist_that_is_cut_off(tmp_path):
