@@ -108,7 +108,7 @@ def evaluate(
         detector, recognizer = (None if crops else chosen[0]), chosen[-1]
         reader = zoo.reader(detector, recognizer, runtime=runtime)
         result = score(reader, entries, folder, title, chosen, progress)
-        if entries[0].regions and detector and registry.card(detector).task == "spotting":
+        if entries[0].regions is not None and detector and registry.card(detector).task == "spotting":
             given = pictures(entries, [], progress)
             result.scores.update(region_scores(segmenter(detector, runtime), given) | result.scores)
         yield result
@@ -271,7 +271,7 @@ def layout_scores(find: Finder, given: Iterable[tuple[datasets.Entry, np.ndarray
     kinds, found, true, seconds = np.array(known(find.labels)), [], [], []
     for entry, picture in given:
         parts = datasets.regions(entry, picture.shape[:2])
-        if not parts:
+        if entry.regions is None:
             raise ValueError(f"{entry.path}: nothing says what its parts are; regions cannot be scored")
         start = time.perf_counter()
         seen = find(picture)
@@ -279,7 +279,7 @@ def layout_scores(find: Finder, given: Iterable[tuple[datasets.Entry, np.ndarray
         classes = kinds[[find.labels.index(region.label) for region in seen]]
         scores = np.array([region.score for region in seen])
         found.append(metrics.Boxes(metrics.upright([region.polygon for region in seen]), classes, scores))
-        labels = np.array([LABELS.index(label) for label, _ in parts])
+        labels = np.array([LABELS.index(label) for label, _ in parts], int)
         true.append(metrics.Boxes(metrics.upright([polygon for _, polygon in parts]), labels, np.ones(len(parts))))
     each = metrics.average_precisions(found, true, len(LABELS)).mean(1)
     of = {f"ap_{name}": float(value) for name, value in zip(LABELS, each, strict=True) if not np.isnan(value)}

@@ -46,8 +46,8 @@ REGIONS = {
 class Entry:
     """One labelled picture: a crop has its `text`, a page its polygons (N, 4, 2), texts and illegible marks.
 
-    A page of which it is known what its parts are has `regions`: pairs of one of `REGIONS` and an outline (P, 2). Those
-    of words are words: see `classes`. A picture without a file of its own has its `pixels`.
+    A page of which it is known what its parts are has `regions`: pairs of one of `REGIONS` and an outline (P, 2), none
+    on an empty page. Those of words are words: see `classes`. A picture without a file of its own has its `pixels`.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Entry:
     level: str = "word"
     split: str = "train"
     page_text: str = ""  # of a page without boxes
-    regions: tuple[tuple[str, np.ndarray], ...] = ()
+    regions: tuple[tuple[str, np.ndarray], ...] | None = None
     pixels: np.ndarray | None = None
 
     @property
@@ -191,6 +191,7 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
         if "text" in row:
             return Entry(path, _text(row["text"]), _polygons([]), split=split)
         words = row.get("words", []) if "page_text" in row or "regions" in row else row["words"]
+        parts = [(_label(part["label"]), _outline(part)) for part in row.get("regions", words) if "label" in part]
         return Entry(
             path,
             None,
@@ -200,7 +201,7 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
             row.get("level", "word"),
             split,
             _text(row.get("page_text") or ""),
-            tuple((_label(part["label"]), _outline(part)) for part in row.get("regions", words) if "label" in part),
+            tuple(parts) if parts or "regions" in row else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of this format ({type(error).__name__}: {error})") from error
@@ -294,11 +295,11 @@ def classes(entry: Entry, size: tuple[int, int]) -> np.ndarray | None:
 
     Words are joined to regions where no more than a line and a half lies between them. None where nothing is known.
     """
-    if not entry.regions:
+    if entry.regions is None:
         return None
     result = np.zeros(size, np.uint8)
     heights = [np.ptp(outline[:, 1]) for _, outline in entry.regions]
-    reach = max(3, round(1.5 * float(np.median(heights)))) if len(entry.polygons) else 0
+    reach = max(3, round(1.5 * float(np.median(heights)))) if heights and len(entry.polygons) else 0
     for value, label in enumerate(LABELS, 1):
         drawn = np.zeros(size, np.uint8)
         for name, outline in entry.regions:
@@ -318,7 +319,7 @@ def regions(entry: Entry, size: tuple[int, int]) -> list[tuple[str, np.ndarray]]
     Where words are labelled, these are the regions of `classes` that hang together.
     """
     if not len(entry.polygons):
-        return [(REGIONS[name], rectangle(*outline.min(0), *outline.max(0))) for name, outline in entry.regions]
+        return [(REGIONS[name], rectangle(*outline.min(0), *outline.max(0))) for name, outline in entry.regions or ()]
     drawn, result = classes(entry, size), []
     for value, label in enumerate(LABELS, 1) if drawn is not None else ():
         count, _, stats, _ = cv2.connectedComponentsWithStats(np.uint8(drawn == value))
@@ -385,7 +386,7 @@ def folders(data: Path | None, names: Iterable[str]) -> list[Path]:
 
 def with_parts(sets: Named) -> Named:
     """Of the sets those pages that say what their parts are."""
-    known = {name: [entry for entry in entries if entry.regions] for name, entries in sets.items()}
+    known = {name: [entry for entry in entries if entry.regions is not None] for name, entries in sets.items()}
     return {name: entries for name, entries in known.items() if entries}
 
 

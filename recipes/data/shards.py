@@ -96,7 +96,7 @@ def _digest(entries: Sequence[datasets.Entry]) -> str:
     total = hashlib.sha256()
     for entry in entries:
         size = entry.path.stat().st_size if entry.pixels is None and entry.path.is_file() else 0
-        regions = [(label, outline.tolist()) for label, outline in entry.regions]
+        regions = [(label, outline.tolist()) for label, outline in entry.regions or ()]
         facts = entry.path.name, size, entry.text, entry.texts, entry.illegible, entry.polygons.tolist(), regions
         total.update(repr(facts).encode())
     return total.hexdigest()

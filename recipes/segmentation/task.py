@@ -84,7 +84,7 @@ class Task:
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Regions]:
         """The pages of a data set, as `counts` takes them."""
-        return [self.labelled(entry) for entry in entries if entry.regions]
+        return [self.labelled(entry) for entry in entries if entry.regions is not None]
 
     def reader(self, network) -> Segmenter:
         """The network as the reading path uses it."""

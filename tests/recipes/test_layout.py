@@ -51,6 +51,27 @@ def test_regions_of_words_are_those_that_hang_together(tmp_path):
     np.testing.assert_allclose([polygon[[0, 2]] for _, polygon in found], [[[10, 10], [91, 21]], [[10, 80], [41, 91]]])
 
 
+def test_a_page_may_be_known_to_have_no_regions(tmp_path):
+    """Of two pages one has nothing, so that a table found on it is none; of a page without the key nothing is known."""
+    Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
+    table = {"polygon": [[10, 20], [60, 20], [60, 70], [10, 70]], "label": "table"}
+    rows = [{"image": "a.png", "regions": parts} for parts in ([], [table])] + [{"image": "a.png", "words": []}]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    entries = datasets.read(tmp_path)
+    assert [len(one) for one in datasets.with_parts({"a": entries}).values()] == [2]
+    assert not datasets.classes(entries[0], (100, 100)).any() and datasets.classes(entries[2], (100, 100)) is None
+
+    def run(batch):
+        logits = np.full((1, 11), -20.0)
+        logits[0, 8] = 2
+        return {"logits": logits[None], "boxes": np.array([[[0.35, 0.45, 0.5, 0.5, 0, 1]]])}
+
+    find = Finder(run, labels=LABELS, size=(100, 100), threshold=evaluate.LEAST)
+    given = [(entry, entry.read()) for entry in entries[:2]]
+    both, one = evaluate.layout_scores(find, given), evaluate.layout_scores(find, given[1:])
+    assert (both["pages"], both["ap50"], one["ap50"]) == (2, pytest.approx(0.5), 1)
+
+
 def test_a_finder_is_scored_by_labels(tmp_path, monkeypatch):
     """The table is found exactly, the title is half found, and a paragraph that is none is found, surer than both."""
     labelled(tmp_path, [(10, 20, 60, 70, "table"), (0, 0, 40, 10, "title")])
