@@ -46,7 +46,9 @@ class Recipe:
     shards: tuple[str, ...] = ()  # packed data sets, under --data or as paths, that are taken from instead of `real`
     few: int = 0  # pictures of each of them, or of what pretraining looks at, at most; 0 is all
     replay: tuple[str, ...] = ()  # data sets of which half of the other samples are, so that they are not forgotten
-    layers: tuple[dict[str, Any], ...] = ()  # of Keras or keras-cv through which batches go: see data.preprocessing
+    layers: tuple[
+        dict[str, Any], ...
+    ] = ()  # of Keras or keras-cv through which batches go, as JSON: see data.preprocessing
     easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
@@ -131,8 +133,10 @@ class Recipe:
 
 
 def _value(key: str, text: str, kind: Any) -> Any:
-    """`text` read as `kind`, which is str, int, float, a tuple of one of them, or dict."""
+    """`text` read as `kind`, which is str, int, float, a tuple of one of them or of dict, or dict."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if key == "layers":
+        return _layers(text)
     try:
         if origin is tuple:
             parts = tuple(arguments[0](part) for part in text.split(",") if part)
@@ -145,6 +149,18 @@ def _value(key: str, text: str, kind: Any) -> Any:
         return kind(text)
     except ValueError:
         raise ValueError(f"--set {key}={text}: {key} is {kind if arguments else kind.__name__}") from None
+
+
+def _layers(text: str) -> tuple[dict[str, Any], ...]:
+    """The field `layers` of JSON, a list of objects."""
+    try:
+        found = json.loads(text or "[]")
+        if not isinstance(found, list) or not all(isinstance(layer, dict) for layer in found):
+            raise ValueError(found)
+    except ValueError:
+        example = json.dumps([{"class": "keras.layers:RandomContrast", "factor": 0.3}])
+        raise ValueError(f"--set layers={text}: layers is JSON: {example}") from None
+    return tuple(found)
 
 
 def _plain(text: str) -> Any:

@@ -1,6 +1,7 @@
 """What layers of Keras and keras-cv do to the pictures of a batch, beside what our own recipes do.
 
     RECIPE = replace(…, layers=({"class": "keras.layers:RandomContrast", "factor": 0.3},))
+    zoo train … --set 'layers=[{"class": "keras.layers:RandomContrast", "factor": 0.3}]'
 
 Only layers that leave every pixel where it is, since places and outlines do not move along. A layer is made anew for
 each batch and seeded by the recipe's seed and the step, so that a resumed run sees what the first would have seen; some

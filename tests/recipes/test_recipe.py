@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -57,6 +58,12 @@ def test_values_are_read_as_the_type_of_their_field():
     assert changed.options == {"features": "test", "units": 8, "x": 0.5}
     assert (changed.start, changed.seed) == ("runs/x", 2)
     assert SMALL.override(["real="]).real == ()
+    layers = [
+        {"class": "keras.layers:RandomContrast", "factor": 0.3},
+        {"class": "keras.layers:RandomBrightness", "factor": 0.1},
+    ]
+    assert SMALL.override([f"layers={json.dumps(layers)}"]).layers == tuple(layers)
+    assert SMALL.override(["layers="]).layers == ()
     assert dataclasses.replace(changed, **dataclasses.asdict(SMALL)) == SMALL  # nothing else was touched
 
 
@@ -70,6 +77,11 @@ def test_values_are_read_as_the_type_of_their_field():
         ("size=64", "size is tuple"),
         ("size=64,96,3", "size is tuple"),
         ("size=a,b", "size is tuple"),
+        (
+            "layers=keras.layers:RandomContrast",
+            'layers is JSON: [{"class": "keras.layers:RandomContrast", "factor": 0.3}',
+        ),
+        ("layers=[3]", 'layers is JSON: [{"class": "keras.layers:RandomContrast", "factor": 0.3}'),
         ("validate_every=301", "validate_every=301 is no multiple of checkpoint_every="),
         ("checkpoint_every=0", "checkpoint_every=0: it is 1 or more"),
         ("batch=0", "batch=0: it is 1 or more"),
