@@ -149,6 +149,23 @@ def test_layers_of_other_sizes_and_other_modules_are_refused():
         instance({"class": "keras.layers:Nothing"}, ["keras.layers"])
 
 
+def test_layers_are_tried_before_a_run_begins():
+    for given, message in (
+        ({"class": "keras.layers:RandomCrop", "height": 8, "width": 8}, "their size must stay"),
+        ({"class": "keras.layers:Nothing"}, "keras.layers has no class Nothing"),
+        ({"class": "keras.layers:RandomContrast", "fctor": 1}, "RandomContrast does not take .*'fctor': 1.*'factor'"),
+        ({"class": "keras.layers:RandomContrast"}, "RandomContrast does not take .*'factor'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            preprocessing.through(lambda step: (PIXELS, {}), [given], 0)
+
+
+def test_layers_that_draw_nothing_take_no_seed():
+    given = {"class": "keras.layers:Rescaling", "scale": 0.5}
+    pixels, _ = preprocessing.through(lambda step: (PIXELS, {}), [given], 0)(0)
+    np.testing.assert_array_equal(pixels, (PIXELS * np.float32(0.5)).round().astype("uint8"))
+
+
 def test_a_recipe_trains_on_what_its_layers_make():
     usual = replace(recipe.find("classification.lenet5"), batch=2, real=(), easy=100)
     plain, _ = train.assemble(usual).task.batch(0)

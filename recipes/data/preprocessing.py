@@ -29,7 +29,12 @@ def through(batch: Callable[[int], Batch], layers: Sequence[Mapping[str, Any]], 
         batch: of a step.
         layers: the class of each, and its arguments.
         seed: of the recipe.
+
+    Raises:
+        ValueError, ModuleNotFoundError: as `applied` does, of a small picture.
     """
+    for given in layers:
+        applied(given, np.zeros((1, 64, 64, 3), np.uint8), seed)
 
     def changed(step: int) -> Batch:
         pixels, targets = batch(step)
@@ -44,11 +49,23 @@ def applied(given: Mapping[str, Any], pixels: np.ndarray, seed: int) -> np.ndarr
     """Pixels (B, H, W, 3) uint8 after a layer.
 
     Raises:
-        ValueError: there is no such layer, or it changes the pictures' size.
+        ValueError: there is no such layer, it does not take what is given, or it changes the pictures' size.
         ModuleNotFoundError: its project is not installed.
     """
-    layer = instance({**given, "seed": seed}, MODULES)
+    layer = _layer(given, seed)
     found = np.asarray(ops.convert_to_numpy(layer(pixels.astype("float32"), training=True)))
     if found.shape != pixels.shape:
         raise ValueError(f"{given['class']} makes {found.shape} of pictures {pixels.shape}; their size must stay")
     return found.round().clip(0, 255).astype("uint8")
+
+
+def _layer(given: Mapping[str, Any], seed: int) -> Any:
+    """A layer, seeded unless it draws nothing and takes no seed."""
+    try:
+        return instance({**given, "seed": seed}, MODULES)
+    except (TypeError, ValueError) as error:
+        if "'seed'" in str(error):
+            return instance(given, MODULES)
+        if isinstance(error, TypeError):
+            raise ValueError(f"{given['class']} does not take {given} ({error})") from error
+        raise
