@@ -17,7 +17,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -59,18 +59,35 @@ def devices(names: Sequence[str] = ()):
     names several workers makes this process one of them: all start with the same command.
 
     Args:
-        names: of TensorFlow devices, as "GPU:0"; all of one machine.
+        names: of devices, as "GPU:0"; all of one machine.
+
+    Raises:
+        ValueError: this machine has no such device.
     """
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.local_devices()
+        known = {f"{device.platform.upper()}:{device.id}": device for device in jax.local_devices()}
+        return [known[name] for name in _named(names, known) or known]
     import tensorflow as tf
 
     if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ())) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
-    chosen = list(names) or [device.name.removeprefix("/physical_device:") for device in _accelerators()]
-    return tf.distribute.MirroredStrategy(chosen) if len(chosen) > 1 else tf.distribute.get_strategy()
+    if names:
+        chosen = _named(names, [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()])
+    else:
+        chosen = [device.name.removeprefix("/physical_device:") for device in _accelerators()]
+    if len(chosen) > 1:
+        return tf.distribute.MirroredStrategy(chosen)
+    return tf.distribute.OneDeviceStrategy(chosen[0]) if names else tf.distribute.get_strategy()
+
+
+def _named(names: Sequence[str], known: Collection[str]) -> list[str]:
+    """The names of devices as they are known, each once: "/device:gpu:0" is "GPU:0"."""
+    found = list(dict.fromkeys(name.upper().removeprefix("/").removeprefix("DEVICE:") for name in names))
+    if missing := [name for name in found if name not in known]:
+        raise ValueError(f"--devices {' '.join(missing)}: this machine has {', '.join(known)}")
+    return found
 
 
 def scope(strategy):

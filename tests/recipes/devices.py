@@ -2,6 +2,7 @@
 
 devices.py mirrored FOLDER           one device, then two: prints how far their weights are apart, as JSON
 devices.py bfloat16 FOLDER           two devices in mixed precision: prints the losses, as JSON
+devices.py chosen FOLDER             any device, then the second: prints where variables lie and the losses, as JSON
 devices.py worker FOLDER [SECONDS]   one of TF_CONFIG's workers; a pause in each step lets a test interfere
 """
 
@@ -93,10 +94,19 @@ def mirrored(folder: Path) -> None:
     print(json.dumps(found))
 
 
+def chosen(folder: Path) -> None:
+    two_devices()
+    parts = train.assemble(HOW, devices=("CPU:1",))
+    for name, devices in {"any": (), "second": ("CPU:1",)}.items():
+        train.train(HOW, folder / name, devices=devices, verbose=False)
+    places = sorted({variable.value.device.rpartition("device:")[2] for variable in parts.network.variables})
+    print(json.dumps({"places": places, "losses": [losses(folder / name) for name in ("any", "second")]}))
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
-    if sys.argv[1] in ("mirrored", "bfloat16"):
-        {"mirrored": mirrored, "bfloat16": bfloat16}[sys.argv[1]](folder)
+    if sys.argv[1] in ("mirrored", "bfloat16", "chosen"):
+        {"mirrored": mirrored, "bfloat16": bfloat16, "chosen": chosen}[sys.argv[1]](folder)
     else:
         try:
             train.train(HOW, folder, verbose=False)

@@ -220,6 +220,14 @@ def test_layers_are_frozen_by_name_and_a_name_that_fits_none_is_an_error():
         train.freeze(network, ["*"])
 
 
+def test_devices_are_those_of_this_machine():
+    with pytest.raises(ValueError, match=r"--devices CPU:77 FOO: this machine has CPU:0"):
+        step.devices(["CPU:0", "CPU:77", "foo"])
+    for names in (["CPU:0"], ["/device:cpu:0", "CPU:0"]):  # however it is written, and once
+        one = step.make(lines(), squares, optimizer.make(HOW, lines()), step.devices(names))
+        assert one.replicas == 1
+
+
 # ---------------------------------------------------------------- slow: several devices, several processes
 
 
@@ -241,6 +249,12 @@ def test_two_devices_are_worth_one(tmp_path):
     halved = result(script(["bfloat16", str(tmp_path / "bfloat16")], TF_ENABLE_ONEDNN_OPTS="0"))
     np.testing.assert_allclose(halved["losses"], found["losses"][1], rtol=0.2)
     assert halved["losses"] != found["losses"][1]
+
+
+def test_one_device_that_was_chosen_is_taken(tmp_path):
+    found = result(script(["chosen", str(tmp_path)]))
+    assert found["places"] == ["CPU:1"]
+    np.testing.assert_allclose(*found["losses"], rtol=1e-5)
 
 
 def result(process: subprocess.Popen) -> dict:
