@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from keras import ops
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 import zoo
@@ -77,10 +77,16 @@ class Checkpoint:
         """(steps done, best score) after loading all variables; (0, -inf) where there is no checkpoint.
 
         Raises:
-            RunError: the file is of another network.
+            RunError: the file is of another network, or damaged.
         """
         if not self.path.is_file():
             return 0, -math.inf
+        try:
+            return self._restored()
+        except SafetensorError as error:
+            raise _damaged(self.path, error) from error
+
+    def _restored(self) -> tuple[int, float]:
         variables = self._variables()
         with safe_open(self.path, "numpy") as file:
             stored = _stable({name: name for name in file.keys()})  # noqa: SIM118 - it is no mapping
@@ -90,6 +96,10 @@ class Checkpoint:
                 variable.assign(file.get_tensor(stored[name]))
             found = file.metadata()
         return int(found["step"]), float(found["best"])
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path} is damaged ({error}); put it back, or take another folder for --run")
 
 
 def _stable(named: dict[str, Any]) -> dict[str, Any]:
@@ -416,7 +426,10 @@ def _claim(run: Path, recipe: Recipe, data: Path | None) -> None:
     if not path.is_file():
         return
     usual = json.loads(json.dumps(dataclasses.asdict(Recipe(model="", task=""))))
-    old = usual | json.loads(path.read_text())  # a field that is younger than the run does nothing by default
+    try:
+        old = usual | json.loads(path.read_text())  # a field that is younger than the run does nothing by default
+    except (ValueError, TypeError) as error:
+        raise _damaged(path, error) from error
     new = json.loads(_json(recipe, data))
     there, here = old.pop("data", None), new.pop("data")
     if changed := ", ".join(f"{key}={old[key]!r} there" for key in old if old[key] != new.get(key)):

@@ -337,6 +337,18 @@ def test_a_checkpoint_of_another_network_is_refused(plain, tmp_path, monkeypatch
         train.train(replace(SMALL, ema=0.0), tmp_path, verbose=False)
 
 
+def test_damaged_files_of_a_run_are_told_by_their_names(plain, tmp_path):
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+    for name in (train.CHECKPOINT, train.RECIPE):
+        whole = (tmp_path / name).read_bytes()
+        for damaged in (whole[: len(whole) // 2], b"", b"[]" if name == train.RECIPE else bytes(99)):
+            (tmp_path / name).write_bytes(damaged)
+            with pytest.raises(train.RunError, match=rf"{name} is damaged.*; put it back, or take another"):
+                train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+        (tmp_path / name).write_bytes(whole)
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+
+
 def test_a_loss_that_is_no_number_ends_the_run(plain, tmp_path, monkeypatch):
     loss = recognition.Task.loss
     monkeypatch.setattr(recognition.Task, "loss", lambda *args: loss(*args) * np.float32("nan"))
