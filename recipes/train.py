@@ -27,7 +27,6 @@ import keras
 import numpy as np
 from keras import ops
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 import zoo
 from recipes import beside, distil, fused, origin, plots, pretrain, report, rounding
@@ -70,8 +69,7 @@ class Checkpoint:
     def save(self, step: int, best: float) -> None:
         """Replaces the file in one move: a kill leaves the old one or the new one."""
         arrays = {name: ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
-        with replacing(self.path) as temporary:
-            save_file(arrays, temporary, {"step": str(step), "best": repr(best)})
+        weights.write(arrays, self.path, {"step": str(step), "best": repr(best)})
 
     def restore(self) -> tuple[int, float]:
         """(steps done, best score) after loading all variables; (0, -inf) where there is no checkpoint.

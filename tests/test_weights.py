@@ -98,7 +98,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     weights.save(network(a=np.ones(3)), path)
     before = path.read_bytes()
 
-    def full(tensors, target):
+    def full(tensors, target, metadata):
         Path(target).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -50,9 +50,8 @@ def save(network, path: str | os.PathLike, dtype: str = "float16") -> list[str]:
 
     Raises:
         ValueError: another dtype, or two variables of one path.
+        WeightsError: the file cannot be written.
     """
-    from safetensors.numpy import save_file
-
     if dtype not in ("float16", "float32"):
         raise ValueError(f"weights are stored as float16 or float32, not {dtype!r}")
     tensors = {key: np.asarray(variable) for key, variable in _variables(network).items()}
@@ -60,12 +59,27 @@ def save(network, path: str | os.PathLike, dtype: str = "float16") -> list[str]:
     halved = {key for key in floats if dtype == "float16" and fits_half(tensors[key])}
     for key in floats:
         tensors[key] = tensors[key].astype("float16" if key in halved else "float32")
-    with replacing(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file({key: np.require(value, requirements="C") for key, value in tensors.items()}, temporary)
-        temporary.chmod(mode)  # safetensors makes files that only their owner may read
+    write({key: np.require(value, requirements="C") for key, value in tensors.items()}, path)
     return [key for key in floats if key not in halved]
+
+
+def write(tensors: dict[str, np.ndarray], path: str | os.PathLike, metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors as a safetensors file, which is whole or not there.
+
+    Raises:
+        WeightsError: it cannot be written, as on a full disk.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        with replacing(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            save_file(tensors, temporary, metadata=metadata)
+            temporary.chmod(mode)  # safetensors makes files that only their owner may read
+    except SafetensorError as error:
+        raise WeightsError(f"{path} cannot be written: {error}") from None
 
 
 def fits_half(tensor: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -347,6 +348,18 @@ def test_damaged_files_of_a_run_are_told_by_their_names(plain, tmp_path):
                 train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
         (tmp_path / name).write_bytes(whole)
     train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(plain, tmp_path):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, usual[1]))  # no file may grow further, as on a full disk
+    try:
+        with pytest.raises(weights.WeightsError, match=rf"{train.CHECKPOINT} cannot be written: .*File too large"):
+            train.train(replace(SMALL, steps=4), tmp_path, verbose=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    train.train(replace(SMALL, steps=4), tmp_path, verbose=False)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_loss_that_is_no_number_ends_the_run(plain, tmp_path, monkeypatch):
