@@ -12,7 +12,11 @@ from test_reading import blank_page, make_reader, write
 
 from recipes import evaluate
 from zoo import geometry, image, reading
+from zoo.cells import CellFinder
 from zoo.classifying import Classifier, classifier
+from zoo.image import ImageError
+from zoo.regions import Finder
+from zoo.segmenting import Segmenter
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "receipt.jpg"
 ANGLES = (0, -90, 180, 90)  # a quarter turn against the clock is -90
@@ -148,3 +152,51 @@ def test_scores_of_a_classifier_of_characters(tmp_path, monkeypatch):
     )
     (result,) = evaluate.evaluate(["lenet5"], tmp_path)
     assert (result.scores["pictures"], result.scores["accuracy"]) == (2, 0.5)
+
+
+def odd_pictures() -> list[np.ndarray]:
+    """The same picture in each form in which arrays come: RGB, grey, RGBA, numbers from 0 to 1, deep."""
+    grey = np.full((30, 20), 255, np.uint8)
+    grey[5:9, 3:12] = 0
+    rgb = np.repeat(grey[..., None], 3, -1)
+    return [
+        rgb,
+        grey,
+        grey[..., None],
+        np.dstack([rgb, np.full_like(grey, 255)]),
+        rgb / 255,
+        rgb.astype("uint16") * 257,
+    ]
+
+
+def test_whatever_takes_a_picture_takes_it_in_every_form():
+    """Classifier, segmenter and finders of regions and cells give their network the same pixels."""
+    seen = []
+
+    def run(batch):
+        seen.append(batch)
+        raise StopIteration  # what comes of it is told elsewhere
+
+    both = {"run": run, "size": (64, 64)}
+    takers = [
+        lambda pixels: Classifier(picture="page", angles=(0, 90, 180, 270), **both)([pixels]),
+        Segmenter(labels=["a", "b"], **both),
+        Finder(labels=["a"], **both),
+        CellFinder(multiple=32, **both),
+    ]
+    for take in takers:
+        seen.clear()
+        for picture in odd_pictures():
+            with pytest.raises(StopIteration):
+                take(picture)
+        for batch in seen[1:]:
+            np.testing.assert_array_equal(batch, seen[0])
+        for picture in (np.zeros((0, 5, 3), "uint8"), np.zeros((9, 9, 2), "uint8"), "page.png"):
+            with pytest.raises(ImageError, match=r"1, 3 or 4 channels would do"):
+                take(picture)
+
+
+def test_one_picture_in_place_of_several_is_told():
+    classify = Classifier(lambda batch: {}, picture="page", size=(32, 32), angles=(0, 90, 180, 270))
+    with pytest.raises(ValueError, match=r"give a list of pictures, not an array of shape \(30, 20, 3\)"):
+        classify(odd_pictures()[0])

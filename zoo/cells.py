@@ -68,7 +68,12 @@ class CellFinder:
         self.outputs, self.options = decoding.outputs(self.decode), options
 
     def __call__(self, pixels: np.ndarray) -> list[Cell]:
-        """The cells of a picture (H, W, 3) uint8, row by row."""
+        """The cells of a picture (H, W, 3) uint8, or as `image.from_array` takes it, row by row.
+
+        Raises:
+            ValueError: it is no picture.
+        """
+        pixels = image.from_array(np.asarray(pixels))
         batch, scale = image.letterbox(pixels, self.size, self.multiple)
         given = self.run(batch[None])
         maps = [np.asarray(given[name])[0] for name in self.outputs]

@@ -48,7 +48,13 @@ class Classifier:
         self.labels = list(Charset(charset).characters) if charset else list(map(str, self.angles))
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[tuple[str, float]]:
-        """The label of each picture (H, W, 3) uint8, and its probability."""
+        """The label of each picture (H, W, 3) uint8, or as `image.from_array` takes it, and its probability.
+
+        Raises:
+            ValueError: one of them is no picture, or they are one alone.
+        """
+        if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
+            raise ValueError(f"give a list of pictures, not an array of shape {pictures.shape}")
         found: list[tuple[str, float]] = []
         for start in range(0, len(pictures), BATCH):
             batch = np.stack([self.fitted(picture) for picture in pictures[start : start + BATCH]])
@@ -65,6 +71,7 @@ class Classifier:
 
     def fitted(self, picture: np.ndarray) -> np.ndarray:
         """A picture at the size that the network is given."""
+        picture = image.from_array(np.asarray(picture))
         if self.picture == "character":
             return image.resize(picture, *self.size)
         factor = min(self.size[0] / picture.shape[0], self.size[1] / picture.shape[1])

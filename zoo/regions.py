@@ -66,11 +66,12 @@ class Finder:
         self.outputs, self.options = decoding.outputs(self.decode), options
 
     def __call__(self, pixels: np.ndarray) -> list[Region]:
-        """The regions of a page (H, W, 3) uint8, the surest first.
+        """The regions of a page (H, W, 3) uint8, or as `image.from_array` takes it, the surest first.
 
         Raises:
-            ValueError: the network has another number of classes.
+            ValueError: it is no picture, or the network has another number of classes.
         """
+        pixels = image.from_array(np.asarray(pixels))
         batch, scale = fitted(pixels, self.size)
         given = self.run(batch[None])
         outputs = {name: np.asarray(given[name])[0] for name in self.outputs}

@@ -31,11 +31,12 @@ class Segmenter:
         self.size, self.multiple = (int(size[0]), int(size[1])), multiple
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """(H, W) uint8, places in `labels`, of a page (H, W, 3) uint8.
+        """(H, W) uint8, places in `labels`, of a page (H, W, 3) uint8, or as `image.from_array` takes it.
 
         Raises:
-            ValueError: the network has another number of classes.
+            ValueError: it is no picture, or the network has another number of classes.
         """
+        pixels = image.from_array(np.asarray(pixels))
         batch, scale = image.letterbox(pixels, self.size, self.multiple)
         logits = np.asarray(self.run(batch[None])["logits"])[0]
         if logits.shape[-1] != len(self.labels):
