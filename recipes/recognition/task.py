@@ -37,6 +37,7 @@ class Task:
     """
 
     grouped = GROUP  # steps whose samples are drawn together
+    longest = sys.maxsize  # characters of a text that can be learnt from, at most
 
     def __init__(self, recipe: Recipe, card: Card, data: Path | None):
         self.recipe, self.charset = recipe, Charset(card.options["charset"])
@@ -61,23 +62,26 @@ class Task:
         return {name: samples for name, samples in words.items() if samples}
 
     def _tell(self, name: str, entries: Sequence[datasets.Entry]) -> None:
-        """Says how many of a data set's words the alphabet cannot write, and are not learnt from.
+        """Says how many of a data set's texts the alphabet cannot write, and are not learnt from.
 
         Raises:
             ValueError: nothing of it can be learnt from.
         """
-        labels = itertools.chain(*(entry.texts if entry.text is None else [entry.text] for entry in entries))
-        words = [word for label in labels for word in label.split()]
-        unknown = [word for word in words if self.charset.plain(word) != word]
-        missing = "".join(sorted(set("".join(unknown)) - set(self.charset.characters)))
+        words = (" ".join(entry.texts).split() if entry.text is None else [entry.text] for entry in entries)
+        texts = [text for text in itertools.chain(*words) if text]  # lines of pages are cut into words
+        unknown = [text for text in texts if self.charset.plain(text) != text]
+        missing = repr("".join(sorted(set("".join(unknown)) - set(self.charset.characters))))
         if entries and name not in self.real and name not in self.held:
-            raise ValueError(
-                f"nothing of {name} can be learnt from: {len(unknown)} of {len(words)} words are not of the alphabet"
-                + (f", which lacks {missing}" if missing else "")
-            )
+            why = [f"none of its {len(entries)} pictures has a text"] if not texts else []
+            if unknown:
+                why.append(f"{len(unknown)} of {len(texts)} texts are not of the alphabet, which lacks {missing}")
+            if long := sum(len(text) > self.longest for text in texts):
+                why.append(f"{long} of {len(texts)} texts are longer than {self.longest} characters")
+            told = ", ".join(why) or f"not one of its {len(texts)} texts is of use"
+            raise ValueError(f"nothing of {name} can be learnt from: {told}")
         if unknown:
             print(
-                f"{name}: {len(unknown)} of {len(words)} words are left out, as the alphabet lacks {missing}",
+                f"{name}: {len(unknown)} of {len(texts)} texts are left out, as the alphabet lacks {missing}",
                 file=sys.stderr,
             )
 

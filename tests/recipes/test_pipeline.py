@@ -136,10 +136,20 @@ def test_words_that_the_alphabet_cannot_write_are_told(tmp_path, reader, capsys)
     labels, how = tmp_path / "labels.jsonl", replace(reader().recipe, real=(str(tmp_path),))
     labels.write_text("\n".join(f'{{"image": "0.png", "text": "{text}"}}' for text in ("one", "two 中", "文")))
     recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
-    assert f"{tmp_path.name}: 2 of 4 words are left out, as the alphabet lacks 中文" in capsys.readouterr().err
+    assert f"{tmp_path.name}: 2 of 3 texts are left out, as the alphabet lacks ' 中文'" in capsys.readouterr().err
     labels.write_text('{"image": "0.png", "text": "中"}')
-    with pytest.raises(ValueError, match="nothing of .* can be learnt from: 1 of 1 words .* lacks 中"):
+    with pytest.raises(ValueError, match="nothing of .* can be learnt from: 1 of 1 texts .* lacks '中'"):
         recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+    labels.write_text('{"image": "0.png", "text": "two words"}')  # a line, and an alphabet of words
+    with pytest.raises(ValueError, match="can be learnt from: 1 of 1 texts are not of the alphabet, which lacks ' '"):
+        recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+    for nothing in ('"text": ""', '"words": []'):
+        labels.write_text(f'{{"image": "0.png", {nothing}}}')
+        with pytest.raises(ValueError, match=r"nothing of .* can be learnt from: none of its 1 pictures has a text"):
+            recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+    labels.write_text(f'{{"image": "0.png", "text": "{"a" * 99}"}}')
+    with pytest.raises(ValueError, match=r"can be learnt from: 1 of 1 texts are longer than 32 characters"):
+        recognition.Attention(how, zoo.card("parseq"), None)
 
 
 def test_real_words_are_mixed_in_and_some_held_out(tmp_path, reader):
