@@ -37,7 +37,7 @@ class Recipe:
 
     model: str  # name of a card
     task: str  # module of recipes that makes batches, loss and scores: "recipes.recognition.task"
-    options: dict[str, Any] = field(default_factory=dict)  # of the builder, over those of the card
+    options: dict[str, Any] = field(default_factory=dict)  # of the builder, over those of the card: a:1,b:x, or JSON
     start: str = ""  # name or path of the weights to begin with, or several, with commas; "" is random
     seed: int = 0  # of weights, synthetic samples and augmentation
 
@@ -143,6 +143,8 @@ def _value(key: str, text: str, kind: Any) -> Any:
             if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
                 raise ValueError(f"{len(parts)} values")
             return parts
+        if origin is dict and text.startswith("{"):
+            return json.loads(text)
         if origin is dict:
             pairs = (part.partition(":") for part in text.split(",") if part)
             return {name: _plain(value) for name, _, value in pairs}

@@ -57,6 +57,8 @@ def test_values_are_read_as_the_type_of_their_field():
     assert (changed.rate, changed.steps, changed.real, changed.size) == (5e-4, 10, ("a", "b"), (64, 96))
     assert changed.options == {"features": "test", "units": 8, "x": 0.5}
     assert (changed.start, changed.seed) == ("runs/x", 2)
+    nested = {"features": {"class": "keras_hub.models:DenseNetBackbone", "growth_rate": 32}, "channels": 16}
+    assert SMALL.override([f"options={json.dumps(nested)}"]).options == nested
     assert SMALL.override(["real="]).real == ()
     layers = [
         {"class": "keras.layers:RandomContrast", "factor": 0.3},
@@ -77,6 +79,7 @@ def test_values_are_read_as_the_type_of_their_field():
         ("size=64", "size is tuple"),
         ("size=64,96,3", "size is tuple"),
         ("size=a,b", "size is tuple"),
+        ('options={"units": 8', "options is dict"),
         (
             "layers=keras.layers:RandomContrast",
             'layers is JSON: [{"class": "keras.layers:RandomContrast", "factor": 0.3}',
