@@ -46,9 +46,7 @@ class Recipe:
     shards: tuple[str, ...] = ()  # packed data sets, under --data or as paths, that are taken from instead of `real`
     few: int = 0  # pictures of each of them, or of what pretraining looks at, at most; 0 is all
     replay: tuple[str, ...] = ()  # data sets of which half of the other samples are, so that they are not forgotten
-    layers: tuple[
-        dict[str, Any], ...
-    ] = ()  # of Keras or keras-cv through which batches go, as JSON: see data.preprocessing
+    layers: tuple[dict[str, Any], ...] = ()  # of Keras or keras-cv that batches go through, JSON: data.preprocessing
     easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
