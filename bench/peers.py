@@ -1,6 +1,6 @@
 """Beside Tesseract and RapidOCR: how well and how quickly are the same pages read?
 
-    python bench/peers.py DATA/sroie DATA/docbank_pages … [--limit 20] [--readers ocrzoo tesseract rapidocr]
+    python bench/peers.py DATA/sroie DATA/docbank_pages … [--limit 20] [--readers ocrzoo ocrnet tesseract rapidocr]
                           [--spoilt turn5 blur …] [--rapidocr PYTHON]
 
 Each reader is a process of its own, which has read a page before it is measured. They take turns page by page, so that
@@ -9,8 +9,8 @@ of precision and recall of boxes at an overlap of a half, "s" the median of seco
 seconds over those of the first reader for the same page, "MB" the most memory. With --spoilt the pages are turned,
 blurred and so on before all of them see them.
 
-Tesseract is asked as it is quickest, on one thread, in French where the data set is. RapidOCR may live in an
-environment of its own, whose interpreter --rapidocr names.
+"ocrzoo" is the default pair, "ocrnet" the network that does both. Tesseract is asked as it is quickest, on one thread, in
+French where the data set is. RapidOCR may live in an environment of its own, whose interpreter --rapidocr names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-READERS = ("ocrzoo", "tesseract", "rapidocr")
+READERS = ("ocrzoo", "ocrnet", "tesseract", "rapidocr")
+USUAL = ("ocrzoo", "tesseract", "rapidocr")
 SPOILT = ("turn2", "turn5", "turn90", "blur", "half", "dark", "noise", "perspective", "jpeg20")
 LANGUAGES = {"tapus_fr_typewritten": "fra"}
 Word = tuple[str, list]  # text, polygon
@@ -37,10 +38,14 @@ Word = tuple[str, list]  # text, polygon
 # ---------------------------------------------------------------- workers: these import no more than their reader
 
 
-def ocrzoo() -> Callable[[str, str], list[Word]]:
+def ocrnet() -> Callable[[str, str], list[Word]]:
+    return ocrzoo("ocrnet_mobilenet_v3_large")
+
+
+def ocrzoo(*names: str) -> Callable[[str, str], list[Word]]:
     import zoo
 
-    reader = zoo.reader()
+    reader = zoo.reader(*names)
     return lambda path, _: [(word.text, word.polygon.tolist()) for word in reader.read(path)[0].words]
 
 
@@ -209,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--limit", type=int, default=20, help="pages of each data set; 0: all; default: 20")
-    parser.add_argument("--readers", nargs="+", default=READERS, choices=READERS)
+    parser.add_argument("--readers", nargs="+", default=USUAL, choices=READERS)
     parser.add_argument("--spoilt", nargs="+", default=[""], metavar="HOW", help=", ".join(SPOILT))
     parser.add_argument("--rapidocr", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--worker", choices=READERS, help=argparse.SUPPRESS)
