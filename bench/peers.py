@@ -9,8 +9,8 @@ of precision and recall of boxes at an overlap of a half, "s" the median of seco
 seconds over those of the first reader for the same page, "MB" the most memory. With --spoilt the pages are turned,
 blurred and so on before all of them see them.
 
-"ocrzoo" is the default pair, "ocrnet" the network that does both. Tesseract is asked as it is quickest, on one thread, in
-French where the data set is. RapidOCR may live in an environment of its own, whose interpreter --rapidocr names.
+"ocrzoo" is the default pair, "ocrnet" the network that does both. Tesseract is asked as it is quickest, on one thread,
+in French where the data set is. RapidOCR may live in an environment of its own, whose interpreter --rapidocr names.
 """
 
 from __future__ import annotations
