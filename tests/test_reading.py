@@ -483,7 +483,7 @@ def test_a_spotter_looks_again_at_what_is_unsure(again, texts, looks):
         return boxes, np.ones(3, "float32")
 
     def locate(batch):
-        down = np.broadcast_to(np.arange(96, dtype="float32")[:, None, None], (1, 96, 96, 1))
+        down = np.broadcast_to(np.arange(96, dtype="float16")[:, None, None], (1, 96, 96, 1))  # in mixed precision
         return {"logits": batch[..., :1], "down": down}
 
     spotter = Spotter(locate, read, "ab", size=(96, 96), multiple=32, decode=find, again=again, widths=[128])

@@ -442,8 +442,8 @@ class Spotter:
         return [reading for reading, _ in self._read(shared, seen, np.array(quads, "float32"))]
 
     def _shared(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The features of a look, of all that the network gave."""
-        return {name: value for name, value in given.items() if name not in self.detector.outputs}
+        """The features of a look, of all that the network gave, as OpenCV takes them: not in half precision."""
+        return {name: np.asarray(x, "float32") for name, x in given.items() if name not in self.detector.outputs}
 
     def _sure(
         self, shared: Mapping[str, np.ndarray], pixels: np.ndarray, quads: np.ndarray
