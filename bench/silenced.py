@@ -30,7 +30,7 @@ PARTS = {  # layers, and the axes over which the mean is taken
 
 
 def silenced(network, names: Sequence[str], axes: Sequence[int]):
-    """The network with the outputs of layers replaced by their means over axes."""
+    """The network, or a part of one, with the outputs of layers replaced by their means over axes."""
     import keras
     from keras import ops
 
@@ -38,8 +38,6 @@ def silenced(network, names: Sequence[str], axes: Sequence[int]):
         output = layer(*args, **kwargs)
         return ops.mean(output, axes, keepdims=True) + 0 * output if layer.name in names else output
 
-    if missing := set(names) - {layer.name for layer in network.layers}:
-        raise ValueError(f"{network.name} has no layer {', '.join(sorted(missing))}")
     return keras.models.clone_model(network, call_function=call, clone_function=lambda layer: layer)
 
 
@@ -58,6 +56,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=8, help="pages of each data set; 0: all")
     args = parser.parse_args()
     card, network = registry.card(args.model), zoo.load(args.model)
+    if missing := {name for names, _ in PARTS.values() for name in names} - {layer.name for layer in network.layers}:
+        raise SystemExit(f"{args.model} has no layer {', '.join(sorted(missing))}")
+    divided = runtime.parts(card, network)
     pages = {}
     for folder in args.folders:
         entries = datasets.read(folder, args.split or "train")
@@ -66,7 +67,8 @@ def main() -> None:
     print("| | " + " | ".join(f"{name}, {len(entries)} pages" for name, entries in pages.items()) + " |")
     print("| --- |" + " ---: |" * len(pages))
     for part, (names, axes) in PARTS.items():
-        spotter = reading.spotter_of(card, runtime.parts_in_process(card, silenced(network, names, axes)))
+        calls = [runtime.call(silenced(network, names, axes)) for network in (divided.locate, divided.read)]
+        spotter = reading.spotter_of(card, calls)
         reader = reading.Reader(spotter, None, upright=True, min_confidence=reading.usual_confidence(args.model))
         cells = []
         for entries in pages.values():

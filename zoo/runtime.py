@@ -99,7 +99,7 @@ def parts(card: registry.Card, network: keras.Model) -> Any:
 def parts_in_process(card: registry.Card, network: keras.Model, wanted: Sequence[str] = PARTS) -> tuple[Call, ...]:
     """The calls of a spotter's network in this process."""
     divided = parts(card, network)
-    return tuple(_call(getattr(divided, part)) for part in wanted)
+    return tuple(call(getattr(divided, part)) for part in wanted)
 
 
 def _chosen(runtime: str, *paths: Path) -> str:
@@ -126,10 +126,11 @@ def _load_keras(name: str | os.PathLike) -> Run:
 
 def in_process(network: keras.Model, outputs: Sequence[str] = LOGITS) -> Run:
     """The `run` of a network in this process. It is traced once or twice, whatever the shapes it is given."""
-    return _call(inference(network, outputs))
+    return call(inference(network, outputs))
 
 
-def _call(network: keras.Model) -> Call:
+def call(network: keras.Model) -> Call:
+    """What gives all outputs of a network, or of a part of one, in this process."""
     network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
 
     names = network.input.keys() if isinstance(network.input, dict) else ()
