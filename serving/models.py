@@ -279,9 +279,11 @@ class Folder:
         """The configurations of the models.
 
         Raises:
-            OSError: there is no such folder.
+            OSError: there is no such folder, or it is that of one model.
         """
         children = {path for path in self._path.iterdir() if path.is_dir()}
+        if any((path / "saved_model.pb").is_file() for path in children):
+            raise NotADirectoryError(f"{self._path} holds versions of a model; models lie in {self._path.parent}")
         barred = {path for path in children if not os.access(path, os.R_OK | os.X_OK)}
         readable = {path for path in children - barred if version_numbers(path)}
         self._models = readable | self._models & barred

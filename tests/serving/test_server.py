@@ -675,6 +675,10 @@ def test_an_address_that_is_none(models, address):
 def test_nothing_to_serve(tmp_path):
     with pytest.raises(ServerError, match="zoo export NAME"):
         Server(tmp_path / "nowhere", "127.0.0.1:0").start()
+    (tmp_path / "toy" / "1").mkdir(parents=True)
+    (tmp_path / "toy" / "1" / "saved_model.pb").touch()
+    with pytest.raises(ServerError, match=f"{tmp_path / 'toy'} holds versions of a model; models lie in {tmp_path};"):
+        Server(tmp_path / "toy", "127.0.0.1:0").start()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ServerError, match="model m cannot be served: .* has no folder named by a number"):
         Server({"m": tmp_path / "empty"}, "127.0.0.1:0").start()
