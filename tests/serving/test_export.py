@@ -386,7 +386,7 @@ def test_a_released_model_by_name(tmp_path):
 def test_a_spotter_is_exported_with_the_language_that_is_asked_for(monkeypatch, capsys):
     made = []
     monkeypatch.setattr(registry, "load", lambda *args: None)
-    monkeypatch.setattr(runtime, "parts", lambda card, network: SimpleNamespace(locate=None, read=None))
+    monkeypatch.setattr(runtime, "parts", lambda card, network: SimpleNamespace(locate=None, view=None, read=None))
     monkeypatch.setattr(exports, "make_spotter", lambda spotting, *args: made.append(spotting))
     command = ["export", "ocrnet_mobilenet_v3_large"]
     assert cli.main(command) == 0 and made.pop().table is not None
