@@ -40,6 +40,7 @@ CERTAIN = 0.9  # probability from which a page is taken for turned
 BATCH = 64  # strips at once
 SEARCHED = 16  # prefixes of a beam that looks for certain texts
 NOT_READING = ("labels", "min_confidence")  # what else a recognizer's or a spotter's card may say
+STRIPS = "strips"  # views of words in the picture, beside those in a spotter's features
 TALL = 1.5  # height over width from which a crop may hold text that runs upwards or downwards
 
 
@@ -414,7 +415,7 @@ class Spotter:
         for look in self.detector.looks(pixels):
             both = [np.roll(look.boxes[i], roll, axis=0) for i in _tall(look.boxes) for roll in (1, -1)]
             every = np.concatenate([look.boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
-            found = self._sure(self._shared(look.given), look.pixels, (every / look.scale).astype("float32"))
+            found = self._sure(self._seen(look.pixels, look.given), (every / look.scale).astype("float32"))
             plain, turned = plain + found[: len(look.boxes)], turned + found[len(look.boxes) :]
             looks.append(look._replace(given={}, pixels=pixels[:0]))  # those of one band at a time are enough
         boxes, scores = np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
@@ -435,29 +436,27 @@ class Spotter:
         sheet = np.full((2 * high * len(rows), max(wide) + high, 3), 255, "uint8")
         for number, row in enumerate(rows):
             sheet[2 * high * number : 2 * high * number + len(row), : row.shape[1]] = row
-        seen = image.canvas(sheet, 1.0, self.detector.multiple)[0]
-        shared = self._shared(self.detector.run(seen[None]))
+        pixels = image.canvas(sheet, 1.0, self.detector.multiple)[0]
+        seen = self._seen(pixels, self.detector.run(pixels[None]))
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], "float32")
         quads = [corners * (width, high) + (high // 2, 2 * high * i + high // 2) for i, width in enumerate(wide)]
-        return [reading for reading, _ in self._read(shared, seen, np.array(quads, "float32"))]
+        return [reading for reading, _ in self._read(seen, np.array(quads, "float32"))]
 
-    def _shared(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The features of a look, of all that the network gave, as OpenCV takes them: not in half precision."""
-        return {name: np.asarray(x, "float32") for name, x in given.items() if name not in self.detector.outputs}
+    def _seen(self, pixels: np.ndarray, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What words are read from, (h, w, C) each: the pixels, and the features of all that the network gave for them,
+        as OpenCV takes them: not in half precision."""
+        features = {name: value for name, value in given.items() if name not in self.detector.outputs}
+        return {STRIPS: pixels, **{name: np.asarray(value[0], "float32") for name, value in features.items()}}
 
-    def _sure(
-        self, shared: Mapping[str, np.ndarray], pixels: np.ndarray, quads: np.ndarray
-    ) -> list[tuple[Reading, np.ndarray]]:
+    def _sure(self, seen: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
         """As `_read`, with a second look at what is unsure."""
-        found = self._read(shared, pixels, quads)
+        found = self._read(seen, quads)
         unsure = [i for i, (reading, _) in enumerate(found) if reading.score < self.again]
-        for i, other in zip(unsure, self._read(shared, pixels, geometry.closer(quads[unsure])), strict=True):
-            found[i] = max(found[i], other, key=lambda seen: seen[0].score)
+        for i, other in zip(unsure, self._read(seen, geometry.closer(quads[unsure])), strict=True):
+            found[i] = max(found[i], other, key=lambda read: read[0].score)
         return found
 
-    def _read(
-        self, shared: Mapping[str, np.ndarray], pixels: np.ndarray, quads: np.ndarray
-    ) -> list[tuple[Reading, np.ndarray]]:
+    def _read(self, seen: Mapping[str, np.ndarray], quads: np.ndarray) -> list[tuple[Reading, np.ndarray]]:
         """Of each quadrilateral (N, 4, 2) of the pixels that the network saw, the reading and its logits (T, K)."""
         found: dict[int, tuple[Reading, np.ndarray]] = {}
         wanted = columns(quads, self.height, self.widths[-1])
@@ -466,7 +465,7 @@ class Spotter:
             members, start = np.flatnonzero(buckets == bucket), 0
             for size in batches(len(members)):
                 part = members[start : start + size]
-                views = self._views(shared, pixels, quads[part], wanted[part], size, width)
+                views = self._views(seen, quads[part], wanted[part], (size, width))
                 logits = np.asarray(self.read(views)["text"])[: len(part)]
                 readings = self.charset.decode_batch(logits)
                 found.update(zip(part.tolist(), zip(readings, logits, strict=True), strict=True))
@@ -474,21 +473,16 @@ class Spotter:
         return [found[index] for index in range(len(quads))]
 
     def _views(
-        self,
-        shared: Mapping[str, np.ndarray],
-        pixels: np.ndarray,
-        quads: np.ndarray,
-        wanted: np.ndarray,
-        size: int,
-        width: int,
+        self, seen: Mapping[str, np.ndarray], quads: np.ndarray, wanted: np.ndarray, shape: tuple[int, int]
     ) -> dict[str, np.ndarray]:
-        """Quadrilaterals (N, 4, 2), each of so many columns, as `read` is given them: `size` views of `width`."""
-        views, maps = {}, {"strips": (pixels, 2.0), **{name: (value[0], 0.5) for name, value in shared.items()}}
-        for name, (seen, finer) in maps.items():
-            rows, stride = round(finer * self.height), len(pixels) / len(seen)
-            views[name] = np.zeros((size, rows, round(finer * width), seen.shape[-1]), "float32")
+        """Quadrilaterals (N, 4, 2), each of so many columns, as `read` is given them: so many views, so wide."""
+        views = {}
+        for name, pixels in seen.items():
+            finer = 2.0 if name == STRIPS else 0.5
+            rows, stride = round(finer * self.height), len(seen[STRIPS]) / len(pixels)
+            views[name] = np.zeros((shape[0], rows, round(finer * shape[1]), pixels.shape[-1]), "float32")
             for view, quad, columns in zip(views[name], quads / stride, finer * wanted, strict=False):
-                view[:, : math.ceil(columns)] = image.view(seen, quad, rows, columns)
+                view[:, : math.ceil(columns)] = image.view(pixels, quad, rows, columns)
         return views
 
 
