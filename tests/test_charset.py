@@ -21,7 +21,7 @@ def test_named_alphabets():
     # The sizes that docTR's published weights have, their blank apart, and ours with a space.
     assert {name: len(Charset(name)) for name in NAMED} == {
         "digits": 10, "latin": 94, "english": 100, "french": 126, "german": 108, "french_lines": 127,
-        "french_handwriting": 128, "fraktur": 137,
+        "french_handwriting": 128, "fraktur": 137, "european": 245, "european_lines": 246,
     }  # fmt: skip
 
 
@@ -44,6 +44,27 @@ def test_a_mistyped_name_is_not_taken_for_letters(given, meant):
 @pytest.mark.parametrize("characters", ["acdefghinrst", "latn"[::-1], "0123456789 ", "abc"])
 def test_letters_that_are_like_no_name_are_an_alphabet(characters):
     assert Charset(characters).characters == characters
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Größe Übermäßig", "señor ¿qué? ¡AÑO!", "coração ÀS avó", "œuvre ÇA naïf", "così È perché", "één ideeën",
+        "źdźbło ŁÓDŹ pięć", "příliš žluťoučký KŮŇ ďábel", "vŕba ĽUBOZVUČNÝ ôsmy", "árvíztűrő TÜKÖRFÚRÓGÉP",
+        "știință ȚARĂ înalt", "čćđšž ĐŠ", "ąčęėįšųūž", "āčēģīķļņšūž", "õäöü ŠŽ", "æøå ÆØÅ", "þú ÐAGUR ýmis",
+        "fáilte ÉIRE", "«mot» §12 • £5 €7",
+    ],
+)  # fmt: skip
+def test_the_european_alphabet_writes_the_languages_of_latin_script(text):
+    charset = Charset("european_lines")
+    assert charset.plain(text) == text
+    assert charset.text(charset.encode(text)) == text
+
+
+def test_typed_text_has_plain_marks_where_the_alphabet_lacks_the_typographic_ones():
+    assert Charset("european_lines").typed("“L’été – ﬁn… »") == "\"L'été - fin... »"
+    assert Charset("french_handwriting").typed("“L’été”") == '"L’été"'  # which has this apostrophe
+    assert Charset("latin").typed("漢é") == "漢é"  # nothing is lost: what it lacks stays to be seen
 
 
 @given(st.text(alphabet=NAMED["french"]))

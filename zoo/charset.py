@@ -25,7 +25,12 @@ NAMED = {
     "german": ASCII + "°" + CURRENCY + "äöüßÄÖÜẞ",
 }
 
+# Letters of the official languages of the European Union in Latin script but Maltese, of Norwegian, and of Icelandic.
+MARKED = "àáâãäåāăąæçćčďđðèéêëēėęěģìíîïīįķĺļľłñńņňòóôõöøőœŕřśšșťțþùúûüūůűųýÿźżž"
+NAMED["european"] = ASCII + "°" + CURRENCY + "§¡¿«»•" + MARKED + MARKED.upper() + "ß"
+
 # For recognizers of lines, and of words that were found together.
+NAMED["european_lines"] = NAMED["european"] + " "
 NAMED["french_lines"] = NAMED["french"] + " "
 NAMED["french_handwriting"] = NAMED["french_lines"] + "’"
 NAMED["fraktur"] = NAMED["french_lines"] + "äöÄÖßſ\u0364„“—"  # U+0364: the small e above a vowel
@@ -43,6 +48,11 @@ PLAIN = str.maketrans(
         "—": "-",
         "−": "-",
         "…": "...",
+        "ﬀ": "ff",
+        "ﬁ": "fi",
+        "ﬂ": "fl",
+        "ﬃ": "ffi",
+        "ﬄ": "ffl",
         "\u00a0": " ",
     }
 )
@@ -101,11 +111,15 @@ class Charset:
         """`text` in this alphabet: NFC, unknown characters replaced by the nearest one or left out."""
         kept = []
         for character in unicodedata.normalize("NFC", text):
-            for candidate in (character, character.translate(PLAIN), _without_marks(character)):
+            for candidate in (character, character.translate(PLAIN), without_marks(character)):
                 if candidate and all(c in self._ids for c in candidate):
                     kept.append(candidate)
                     break
         return "".join(kept)
+
+    def typed(self, text: str) -> str:
+        """`text` as a keyboard has it: typographic marks and ligatures that this alphabet lacks by their plain ones."""
+        return "".join(c if c in self._ids else c.translate(PLAIN) for c in unicodedata.normalize("NFC", text))
 
     def encode(self, text: str) -> list[int]:
         """The ids of the characters.
@@ -221,6 +235,6 @@ class _Labels:
         return self.constraint.step(state, self.characters[label])
 
 
-def _without_marks(character: str) -> str:
-    """The character without accents, ligatures taken apart."""
-    return "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
+def without_marks(text: str) -> str:
+    """The text without accents, its ligatures taken apart; "ł", "ø" and "ß" stay."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import functools
 import string
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from zoo import charset
+
 DICTIONARIES = Path("/usr/share/dict")
+LARGEST = 400_000  # words of a list that are kept, evenly spaced: all forms of a language are millions
 
 
 def _words(text: str) -> list[str]:
@@ -46,7 +50,28 @@ der die das ein eine und in zu den dem des ist nicht er sie es wir ich auf mit v
 el la los las un una y a o de del en es no se su que por con lo al más como pero sus le ya si sin
 il lo la i gli le un una di da in con su per tra fra e o che non si è sono del della dei nel al alla ha
 """)
+# As usual in Portuguese, Dutch, Swedish, Danish, Polish, Czech, Hungarian, Romanian, Finnish, Croatian.
+FURTHER = _words("""
+não são está também já até às uma ção você à pelo mas os as com mais à é foi ser seu então só nós avó três mês país água
+het een van niet zijn wordt naar geen hun deze één vóór heeft meer bij ook uit daar haar onze zoals geërfd ideeën
+och att är för på inte från när också över får då så män år där även två många göra kan måste själv största hälften
+og på er det ikke fra når også år være få må så både først større æble øl ø å blå læse får sådan før hvornår først
+się nie jest że są już być może także również więc między pięć dzień rok tysięcy który które także część wszystkich
+že není jako jsou být také však pouze několik při více své před třeba než město člověk její dvě další všechny
+és nem hogy egy az mert már még ő új két több közös után között éves szükség törvény napján elnök készült időben
+și în nu să că mai după către între fără această când până două trei ani față țară județ află școală înainte
+ja on että ei oli myös vain sekä hän jo kun niin ovat yhtä päivä vuotta täytyy käyttö öljy äiti pöytä työ hyvä
+što već će između također ako više može kuća ljudi čovjek još svoj žena vrijeme šest riječ sljedeći općina
+""")
 OFTEN = 0.3  # of the words of prose
+ABROAD = 0.3  # of these, in the further languages
+
+MARKS = 0.35  # of the letters of a word that gets marks
+# Letters of `charset.MARKED` that Unicode builds on no other, by what they look like.
+UNBUILT = {
+    "a": "æ", "d": "đð", "l": "ł", "o": "øœ", "s": "ß", "p": "þ",
+    "A": "Æ", "D": "ĐÐ", "L": "Ł", "O": "ØŒ", "P": "Þ",
+}  # fmt: skip
 
 ONSETS = _words(
     "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc sh sl sp st str t th tr v w y z"
@@ -64,12 +89,36 @@ def dictionaries() -> tuple[tuple[str, ...], ...]:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    return tuple(word for word in path.read_text("utf-8", "ignore").split() if 1 < len(word) < 24)
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")  # Debian's wswedish
+    words = [word for word in text.split() if 1 < len(word) < 24]
+    return tuple(words[:: -(-len(words) // LARGEST) or 1])
+
+
+@functools.cache
+def variants() -> dict[str, str]:
+    """The letters with marks of `charset.MARKED` by the letter that each is built on."""
+    built: dict[str, str] = {}
+    for letter in charset.MARKED + charset.MARKED.upper():
+        base = unicodedata.normalize("NFD", letter)[0]
+        built[base] = built.get(base, "") + letter
+    return {base: letters for base, letters in built.items() if base not in letters} | {
+        base: built.get(base, "") + letters for base, letters in UNBUILT.items()
+    }
+
+
+def marked(rng: np.random.Generator) -> str:
+    """A word some of whose letters have got marks: so each is seen, of languages without a list, too."""
+    word = plain_word(rng)
+    return "".join(pick(rng, variants()[c]) if c in variants() and rng.random() < MARKS else c for c in word)
 
 
 def entry(rng: np.random.Generator) -> str:
     """A common word, or one of the installed lists, of two the shorter: print uses short words more."""
-    common = pick(rng, COMMON) if rng.random() < OFTEN else ""
+    common = pick(rng, FURTHER if rng.random() < ABROAD else COMMON) if rng.random() < OFTEN else ""
     if common and not common.endswith("'"):
         return common
     words = pick(rng, dictionaries())
@@ -143,7 +192,7 @@ def contact(rng: np.random.Generator) -> str:
 
 def jumble(rng: np.random.Generator) -> str:
     """Any printable characters in any order: no language model helps to read them."""
-    return "".join(rng.choice(list(string.digits + string.ascii_letters + string.punctuation), rng.integers(1, 10)))
+    return "".join(rng.choice(list(charset.NAMED["english"] + "§¡¿«»•"), rng.integers(1, 10)))
 
 
 def plain_word(rng: np.random.Generator) -> str:
@@ -158,8 +207,8 @@ def marked_word(rng: np.random.Generator) -> str:
     """A word with the punctuation that clings to it."""
     word = plain_word(rng)
     front, back = (
-        pick(rng, ["", "", "(", '"', "'", "*", "#", "-"]),
-        pick(rng, [",", ".", ":", ";", "!", "?", ")", '"', "'s", "...", "*", "-"]),
+        pick(rng, ["", "", "(", '"', "'", "*", "#", "-", "«", "¿", "•"]),
+        pick(rng, [",", ".", ":", ";", "!", "?", ")", '"', "'s", "...", "*", "-", "»"]),
     )
     middle = pick(rng, ["", "", "", "-", "/", "&", "'", "."])
     return (
@@ -170,7 +219,8 @@ def marked_word(rng: np.random.Generator) -> str:
 
 
 KINDS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
-    (0.46, plain_word),
+    (0.40, plain_word),
+    (0.06, marked),
     (0.16, marked_word),
     (0.10, amount),
     (0.08, lambda rng: digits(rng, 1, 8)),

@@ -94,6 +94,7 @@ class Sheet:
 
     def word(self, x: float, text: str, font: ImageFont.FreeTypeFont) -> float:
         """Draws one word at the pen's height; the x after it."""
+        text = fonts.drawable(self.face, text)
         end = x + self.length(text, font)
         apart = self.tracking * font.size * np.arange(len(text))
         ends = x + fonts.ends(font, text).astype(np.float32)
@@ -125,6 +126,7 @@ class Sheet:
     def fitting(self, words: list[str], font: ImageFont.FreeTypeFont, width: float) -> tuple[list[str], float]:
         """As many of the words as fit into `width`, at least one, and their length in pixels."""
         gap, total, taken = self.gap(font), 0.0, 0
+        words = [fonts.drawable(self.face, text) for text in words]
         for text in words:
             length = self.length(text, font)
             if taken and total + gap + length > width:
@@ -472,13 +474,16 @@ def signs(image: np.ndarray, taken: np.ndarray, rng: Rng) -> Sample:
 
 
 def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarray | None:
-    """Paints a word somewhere free on the picture, in place; where there is no room, None.
+    """Paints a word somewhere free on the picture, in place; where there is no room, or its font lacks a letter, None.
 
     Returns:
         (4 + L, 2): the corners of its polygon, and the middles of its characters.
     """
     size = int(np.exp(rng.uniform(np.log(10), np.log(90))))
-    whole, centres = synthetic.mask(text, fonts.font(fonts.any_path(rng), size), rng)
+    face = fonts.any_path(rng)
+    if not fonts.draws(face, text):
+        return None
+    whole, centres = synthetic.mask(text, fonts.font(face, size), rng)
     coverage = synthetic.trim(whole)
     homography, (height, width) = augment.perspective(coverage.shape, rng, 18, 0.15, 0.02)
     if height >= image.shape[0] or width >= image.shape[1] or height < 6:

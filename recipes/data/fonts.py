@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFont
 
+from zoo.charset import without_marks
+
 FOLDERS = (
     "/usr/share/fonts",
     "/usr/local/share/fonts",
@@ -19,6 +21,7 @@ FOLDERS = (
     "C:/Windows/Fonts",
 )
 PROBE = "aBgM7&é"
+TRIES = 16  # fonts that are asked for a text
 NOT_TEXT = re.compile(
     r"aenigma|symbol|dingbat|math|icon|emoji|braille|music|euterpe|dseg|barcode|unifont|nastaliq|ornament|initial|fraktur|caps|"
     r"bitmap|outline|cegui|lmmi|lmsy|lmex|d050000l|standardsymbols|glyph|chess|dummy|blankenburg|triod|sebaldus",
@@ -66,6 +69,18 @@ def is_latin(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return len(set(glyphs)) == len(PROBE) and all(any(glyph) and glyph != missing for glyph in glyphs)
+
+
+def draws(path: Path, text: str) -> bool:
+    """Whether the font has glyphs of its own for all characters of a text beyond ASCII."""
+    return all(_has(path, character) for character in set(text) if not character.isascii())
+
+
+@functools.lru_cache(200_000)
+def _has(path: Path, character: str) -> bool:
+    face = font(path, 24)
+    glyph = bytes(face.getmask(character))
+    return any(glyph) and glyph != bytes(face.getmask("\uffff"))
 
 
 @functools.lru_cache(2048)
@@ -131,3 +146,29 @@ def any_path(rng: np.random.Generator, common: float = 0.4, hand: float = 0.0) -
     group = everyday() if rng.random() < common else families()
     family = group[int(rng.integers(len(group)))]
     return family[int(rng.integers(len(family)))]
+
+
+def path_for(text: str, rng: np.random.Generator, common: float = 0.4, hand: float = 0.0) -> Path:
+    """What `any_path` gives that draws all of a text; one of the everyday ones where few do.
+
+    Raises:
+        ValueError: neither does one of these.
+    """
+    for _ in range(TRIES):
+        if draws(path := any_path(rng, common, hand), text):
+            return path
+    found = [family[0] for family in everyday() if draws(family[0], text)]
+    if not found:
+        raise ValueError(f"no font draws {text!r}; take an alphabet that they draw")
+    return found[int(rng.integers(len(found)))]
+
+
+@functools.lru_cache(4096)
+def known(character: str) -> bool:
+    """Whether one of the everyday fonts draws it."""
+    return any(draws(family[0], character) for family in everyday())
+
+
+def drawable(path: Path, text: str) -> str:
+    """The text as the font can write it: without accents if it lacks one, and without what it lacks then."""
+    return text if draws(path, text) else "".join(c for c in without_marks(text) if draws(path, c))

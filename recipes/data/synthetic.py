@@ -62,14 +62,14 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
 
 
 def inked(text: str, rng: Rng, common: float, hand: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """What `mask` gives for a font that has ink for the text: fonts may hold empty glyphs for rare characters.
+    """What `mask` gives for a font that draws the text: many have no rare characters, or empty glyphs for them.
 
     Raises:
         ValueError: none of the fonts drawn has.
     """
     titled = len(text) > 1 and text.isupper() and rng.random() < 0.08
     for _ in range(16):
-        path = fonts.any_path(rng, common, hand)
+        path = fonts.path_for(text, rng, common, hand)
         coverage, centres = small_capitals(text, path, rng) if titled else mask(text, fonts.font(path, GLYPHS), rng)
         if coverage.any():
             return spaced(text, coverage, centres, rng) if " " in text else (coverage, centres)
@@ -211,7 +211,24 @@ def neighbours(canvas: np.ndarray, text: np.ndarray, rng: Rng) -> np.ndarray:
     return canvas
 
 
-def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0) -> Strip:
+# What print has for the marks of a keyboard: within or after a word, and before it.
+TYPESET = {"'": ("’", "‘"), '"': ("”“", "“„"), "-": ("–—‐", "–—")}
+PRINTED = 0.4  # chance of each of these in a text
+
+
+def typeset(text: str, charset: Charset, rng: Rng) -> str:
+    """The text as print would have it, a character for each: with marks that the alphabet has only plain ones for."""
+    for mark, (after, before) in TYPESET.items():
+        if mark not in text or rng.random() >= PRINTED:
+            continue
+        after, before = ("".join(c for c in marks if c not in charset.characters) or mark for marks in (after, before))
+        closing, opening = corpus.pick(rng, after), corpus.pick(rng, before)
+        starts = [i for i, c in enumerate(text) if c == mark and (not i or not text[i - 1].isalnum())]
+        text = "".join(opening if i in starts else closing if c == mark else c for i, c in enumerate(text))
+    return text
+
+
+def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0, shown: str = "") -> Strip:
     """The word as a crop 20 to 48 pixels high, with a little of what surrounds it.
 
     Args:
@@ -219,8 +236,9 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0) -
         rng: draws all else.
         difficulty: from 0, clean print in everyday fonts, to 1, all that can happen to a word.
         hand: chance of a font that looks written by hand.
+        shown: what is drawn for it, of as many characters; by default itself.
     """
-    coverage, centres = inked(text, rng, 0.9 - 0.5 * difficulty, hand)
+    coverage, centres = inked(shown or text, rng, 0.9 - 0.5 * difficulty, hand)
     if rng.random() < difficulty:
         coverage = pen_weight(coverage, rng)
     if rng.random() < 0.06 * difficulty and len(text) > 2:
@@ -315,6 +333,6 @@ def word_at(
         tries += 1
         if tries % TRIES == 0:  # so many seldom are as short
             count = max(1, count - 1)
-        words = [charset.plain(corpus.word(rng)) for _ in range(count)]
+        words = ["".join(filter(fonts.known, charset.plain(corpus.word(rng)))) for _ in range(count)]
         text = " ".join(words) if all(words) else ""
-    return draw_word(text, rng, difficulty, hand)
+    return draw_word(text, rng, difficulty, hand, typeset(text, charset, rng))

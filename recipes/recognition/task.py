@@ -69,6 +69,7 @@ class Task:
         """
         words = (" ".join(entry.texts).split() if entry.text is None else [entry.text] for entry in entries)
         texts = [text for text in itertools.chain(*words) if text]  # lines of pages are cut into words
+        texts = [self.charset.typed(text) for text in texts]
         unknown = [text for text in texts if self.charset.plain(text) != text]
         missing = repr("".join(sorted(set("".join(unknown)) - set(self.charset.characters))))
         if entries and name not in self.real and name not in self.held:
@@ -101,7 +102,7 @@ class Task:
     def _strips(self, name: str, found: Iterable[tuple[np.ndarray, str]]) -> list[synthetic.Strip]:
         return [
             synthetic.Strip(_shrink(picture, 2 * self.height), text)
-            for picture, text in found
+            for picture, text in ((picture, self.charset.typed(text)) for picture, text in found)
             if self.usable(name, text)
         ]
 
@@ -117,9 +118,10 @@ class Task:
     def sample(self, index: int) -> synthetic.Strip:
         """The sample number `index` of the run: a real word now and then, else a synthetic one."""
         rng = np.random.default_rng((self.recipe.seed, 1, index))
+        typed = self.charset.typed
         if self.packed and rng.random() < self.recipe.real_share:
-            entry = self.packed.draw(index, lambda entry: self.usable(entry.path.parts[0], entry.text or ""))
-            return synthetic.Strip(vary(_shrink(entry.read(), 2 * self.height), rng), entry.text or "")
+            entry = self.packed.draw(index, lambda entry: self.usable(entry.path.parts[0], typed(entry.text or "")))
+            return synthetic.Strip(vary(_shrink(entry.read(), 2 * self.height), rng), typed(entry.text or ""))
         if self.real and rng.random() < self.recipe.real_share:
             words = self.spans if self.spans and rng.random() < self.recipe.together else self.real
         elif self.kept and rng.random() < 0.5:

@@ -38,7 +38,7 @@ def words(page: Page, charset: Charset, longest: int, smallest: float = 6.0) -> 
 
     Args:
         page: with texts.
-        charset: that has all of their characters.
+        charset: that has all of their characters, or plain ones for them.
         longest: characters at most.
         smallest: pixels of their sides at least.
     """
@@ -48,6 +48,7 @@ def words(page: Page, charset: Charset, longest: int, smallest: float = 6.0) -> 
     for index, (quad, skipped, text) in enumerate(zip(page.polygons, page.ignore, page.texts, strict=True)):
         inside = (quad > -2).all() and (quad < limit + 2).all()
         large = np.linalg.norm(np.roll(quad, -1, 0) - quad, axis=1).min() >= smallest
+        text = charset.typed(text)
         if inside and large and not skipped and 0 < len(text) <= longest and charset.plain(text) == text:
             found.append(Word(quad, text, page.middles[index] if page.middles else none, index))
     return found

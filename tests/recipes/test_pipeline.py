@@ -129,6 +129,19 @@ def test_strips_and_labels_of_a_batch(reader):
     assert sorted(seen) == sorted(task.sample(index).text for index in range(recognition.GROUP * 4))
 
 
+def test_typographic_marks_are_learnt_as_the_plain_ones_of_the_alphabet(tmp_path, reader, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (60, 20)).save(tmp_path / "0.png")
+    texts = ["“l’été”", "ﬁn–de…", "one"]
+    labels = "\n".join(f'{{"image": "0.png", "text": "{text}"}}' for text in texts)
+    (tmp_path / "labels.jsonl").write_text(labels, "utf-8")
+    task = recognition.Task(replace(reader().recipe, real=(str(tmp_path),)), zoo.card("crnn_vgg16_bn"), None)
+    words = [strip.text for sets in (task.real, task.held) for strips in sets.values() for strip in strips]
+    assert sorted(words) == sorted(['"l\'été"', "fin-de...", "one"])
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_words_that_the_alphabet_cannot_write_are_told(tmp_path, reader, capsys):
     from PIL import Image
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from recipes.data import augment, corpus, documents, fonts, synthetic
-from zoo.charset import Charset
+from zoo.charset import MARKED, Charset, without_marks
 
 
 def same(one, other) -> bool:
@@ -49,6 +49,49 @@ def test_common_words_are_as_usual_as_prose_has_them(monkeypatch):
     assert drawn["oxygen"] / 4000 == pytest.approx(1 - corpus.OFTEN, abs=0.03)
     assert drawn["à"] and drawn["I"]  # of one letter, which lists of words are not asked for
     assert drawn["l'oxygen"] and not drawn["l'"]
+
+
+def test_letters_with_marks_are_all_drawn_in_the_end():
+    """Those of languages without a word list, too; only by fonts that have them."""
+    seen = collections.Counter()
+    for seed in range(6000):
+        seen.update(corpus.marked(np.random.default_rng(seed)))
+    assert set(MARKED + MARKED.upper()) <= set(seen)
+    assert all(without_marks(one) in (base, one) for base, letters in corpus.variants().items() for one in letters)
+
+
+def test_a_font_that_lacks_a_letter_does_not_draw_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    path = fonts.path_for("é", rng)
+    lacking, glyph = path.with_name("lacking.ttf"), fonts._has
+    monkeypatch.setattr(fonts, "_has", lambda path, character: path != lacking and glyph(path, character))
+    assert fonts.draws(path, "né") and not fonts.draws(lacking, "né") and fonts.draws(lacking, "ne")
+    assert not fonts.draws(path, "\ue000")
+    assert fonts.drawable(path, "nø") == "nø" and fonts.drawable(lacking, "né") == "ne"
+    assert fonts.drawable(lacking, "nøß") == "n"
+    monkeypatch.setattr(fonts, "any_path", lambda *args: lacking)
+    assert fonts.draws(fonts.path_for("né", rng), "né")  # an everyday one, when those drawn lack it
+    with pytest.raises(ValueError, match="no font draws"):
+        fonts.path_for("\ue000", rng)
+    assert not fonts.known("\ue000") and fonts.known("é")
+
+
+def test_lists_of_words_in_latin_1_are_read_and_large_ones_thinned(tmp_path, monkeypatch):
+    (tmp_path / "swedish").write_bytes("för\nåtta\n".encode("latin-1") * 60)
+    (tmp_path / "polish").write_text("\n".join(f"są{i}" for i in range(1000)), "utf-8")
+    monkeypatch.setattr(corpus, "DICTIONARIES", tmp_path)
+    monkeypatch.setattr(corpus, "LARGEST", 300)
+    polish, swedish = corpus.dictionaries.__wrapped__()
+    assert swedish == ("för", "åtta") * 60
+    assert polish == tuple(f"są{i}" for i in range(0, 1000, 4))
+
+
+def test_print_has_typographic_marks_where_the_alphabet_has_plain_ones():
+    shown = {synthetic.typeset('"l\'a-b"', Charset("european_lines"), np.random.default_rng(i)) for i in range(200)}
+    assert {'"l\'a-b"', "“l’a–b”"} <= shown and all(len(text) == 7 for text in shown)
+    assert all(text[0] in '"“„' and text[6] in '"”“' and text[2] in "'’" and text[4] in "-–—‐" for text in shown)
+    own = {synthetic.typeset("l'a", Charset("french_handwriting"), np.random.default_rng(i)) for i in range(50)}
+    assert own == {"l'a"}  # its ’ is another character
 
 
 def test_centres_of_characters_rise_with_the_text():
