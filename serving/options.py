@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -269,6 +270,20 @@ def credentials(path: str | os.PathLike) -> grpc.ServerCredentials:
         raise ServerError(f"{path}: server_key and server_cert hold the texts of PEM files, not their paths")
     if config.client_verify and not config.custom_ca:
         raise ServerError(f"{path}: client_verify needs custom_ca, the certificate that clients' are signed by")
+    for name in ("server_cert", "custom_ca"):
+        if text := getattr(config, name):
+            _check_certificates(text, f"{path}: {name}")
     pair = (config.server_key.encode(), config.server_cert.encode())
     roots = config.custom_ca.encode() or None
     return grpc.ssl_server_credentials([pair], roots, config.client_verify)
+
+
+def _check_certificates(text: str, where: str) -> None:
+    """Passes if OpenSSL reads these certificates."""
+    readable = text.encode("ascii", "replace").decode()  # between certificates may stand anything
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=readable)
+    except ssl.SSLError as error:
+        raise ServerError(
+            f"{where} holds a damaged certificate ({error}); give the whole text of its PEM file"
+        ) from None

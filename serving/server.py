@@ -177,14 +177,17 @@ class Server:
         """This server, once every model has been loaded and its ports are open.
 
         Raises:
-            ServerError: a port is taken, or a model has no version that loads.
+            ServerError: a port is taken, a socket cannot be made, a key and a certificate do not fit, or a model has no
+                version that loads.
         """
         for address in filter(None, (self.address, self.rest_address)):
             _check_free(address)
         if self.address and self.address == self.rest_address and not self.address.endswith(":0"):
             raise ServerError(f"gRPC and REST are both to listen at {self.address}; give another port to one of them")
         if self.socket:
-            _check_unheard(self.socket)
+            _check_socket(self.socket)
+        if self.options.credentials:
+            _check_credentials(self.options.credentials)
         try:
             self.models.poll()
             self.models.require_all()
@@ -227,9 +230,7 @@ class Server:
                 return self._grpc.add_insecure_port(address)
             return self._grpc.add_secure_port(address, self.options.credentials)
         except RuntimeError:
-            tls = self.options.credentials is not None
-            hint = ". With TLS: are the key and the certificate whole, and do they belong together?" if tls else ""
-            raise ServerError(_taken(address) + hint) from None
+            raise ServerError(_taken(address)) from None
 
     def _start_rest(self) -> None:
         host, _, port = self.rest_address.rpartition(":")
@@ -343,14 +344,37 @@ def _check_free(address: str) -> None:
         raise ServerError(f"{_taken(address)} ({reason})") from None
 
 
-def _check_unheard(path: str) -> None:
-    """Passes if nobody listens at a unix socket: gRPC would take it away from a server that runs."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
+def _check_socket(path: str) -> None:
+    """Passes if a unix socket can be made there, and nobody listens at one: gRPC would take it away from who does."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)
-        except OSError:  # there is none, or a killed server left it, or it is no socket, which gRPC refuses
-            return
-    raise ServerError(_taken(path))
+    except OSError:  # there is none, or a killed server left it, or it is no socket
+        pass
+    else:
+        raise ServerError(_taken(path))
+    if Path(path).exists() and not Path(path).is_socket():
+        raise ServerError(f"cannot listen at unix:{path}: something else lies there; give another path")
+    try:
+        Path(path).unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(path)
+        Path(path).unlink()
+    except OSError as error:
+        text = f"cannot listen at unix:{path}: {error.strerror or error}; give a short path in a folder that is there "
+        raise ServerError(text + "and may be written to") from None
+
+
+def _check_credentials(credentials: grpc.ServerCredentials) -> None:
+    """Passes if gRPC takes this key and certificate, at whatever port."""
+    probe = grpc.server(ThreadPoolExecutor(1))
+    try:
+        probe.add_secure_port("localhost:0", credentials)
+    except RuntimeError:
+        text = "TLS is not to be had with this key and certificate: are both whole, is the key without a password, and "
+        raise ServerError(text + "do they belong together?") from None
+    finally:
+        probe.stop(None)
 
 
 def _taken(address: str) -> str:

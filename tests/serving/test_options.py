@@ -246,8 +246,25 @@ def test_a_key_of_another_certificate(toys, certificates, tmp_path):
     lines = [f"{key}: {json.dumps((certificates / file).read_text())}" for key, file in texts.items()]
     (tmp_path / "ssl").write_text("\n".join(lines))
     credentials = options.credentials(tmp_path / "ssl")
+    server = Server({"toy": toys}, "localhost:0", credentials=credentials)
     with pytest.raises(ServerError, match="do they belong together"):
-        Server({"toy": toys}, "localhost:0", credentials=credentials).start()
+        server.start()
+    assert not server.models.available()  # it is told before any is loaded
+
+
+@pytest.mark.parametrize("field", ["server_cert", "custom_ca"])
+def test_a_damaged_certificate(certificates, tmp_path, field):
+    texts = {
+        key: (certificates / f"server.{end}").read_text()
+        for key, end in (("server_key", "key"), ("server_cert", "pem"))
+    }
+    texts["custom_ca"] = "Autorité\n" + (certificates / "authority.pem").read_text()
+    (tmp_path / "ssl").write_text("\n".join(f"{key}: {json.dumps(text)}" for key, text in texts.items()))
+    options.credentials(tmp_path / "ssl")
+    texts[field] = texts[field].replace("MII", "", 1)
+    (tmp_path / "ssl").write_text("\n".join(f"{key}: {json.dumps(text)}" for key, text in texts.items()))
+    with pytest.raises(ServerError, match=f"ssl: {field} holds a damaged certificate"):
+        options.credentials(tmp_path / "ssl")
 
 
 def test_clients_with_certificates(toys, certificates):
@@ -285,3 +302,13 @@ def test_a_file_in_the_place_of_a_unix_socket(toys, tmp_path):
     with pytest.raises(ServerError, match=f"cannot listen at unix:{path}"):
         Server({"toy": toys}, "", socket=str(path)).start()
     assert path.read_text() == "of value"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("away/socket", "No such file or directory"), ("a" * 110, "AF_UNIX path too long")]
+)
+def test_a_unix_socket_that_cannot_be_made(toys, tmp_path, name, reason):
+    server = Server({"toy": toys}, "", socket=str(tmp_path / name))
+    with pytest.raises(ServerError, match=f"cannot listen at unix:.*{name}: {reason}; give a short path in a folder"):
+        server.start()
+    assert not server.models.available() and not list(tmp_path.iterdir())
