@@ -64,7 +64,7 @@ def _invalid(*parts: object) -> StatusError:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes | bytearray) -> dict[str, Any]:
     """The object of a body; what follows it is left unread.
 
     Raises:
@@ -118,7 +118,7 @@ def signature_of(document: Mapping[str, Any]) -> str:
     return name
 
 
-def predict_request(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> JsonRequest:
+def predict_request(body: bytes | bytearray, inputs_of: Callable[[str], Mapping[str, Any]]) -> JsonRequest:
     """The tensors of a body of `:predict`.
 
     Args:
@@ -348,7 +348,7 @@ def from_base64(value: Mapping[str, Any]) -> bytes:
         raise _invalid("Unable to base64 decode") from None
 
 
-def examples_request(body: bytes) -> tuple[str, Any]:
+def examples_request(body: bytes | bytearray) -> tuple[str, Any]:
     """The signature and the wire.Input of a body of `:classify` or `:regress`.
 
     Raises:

@@ -11,7 +11,7 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,32 +41,46 @@ class Memory:
         self._lock = threading.Lock()
 
     @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """A block in which a request needs so many bytes.
+    def hold(self, count: int) -> Iterator[Callable[[int], None]]:
+        """A block in which a request needs so many bytes, and as many more as the block's function is told of.
 
         Raises:
             StatusError: they are not to be had, now or ever.
         """
-        self._take(count)
+        taken = 0
+
+        def more(count: int) -> None:
+            nonlocal taken
+            self._take(count, taken)
+            taken += count
+
+        more(count)
         try:
-            yield
+            yield more
         finally:
             with self._lock:
-                self.held -= count
+                self.held -= taken
 
-    def _take(self, count: int) -> None:
+    def admit(self, count: int) -> None:
+        """Passes if a request may need so many bytes when there is no other.
+
+        Raises:
+            StatusError: it may not.
+        """
+        if self.limit and count > self.limit:
+            text = f"too large: this request needs {count} bytes, its pictures decoded, and all requests together have "
+            raise StatusError(Code.RESOURCE_EXHAUSTED, text + f"{self.limit}; send fewer or smaller pictures in one")
+
+    def _take(self, count: int, before: int) -> None:
+        """Takes so many bytes for a request that has taken others before."""
         with self._lock:
             if not self.limit or self.held + count <= self.limit:
                 self.held += count
                 return
-            held = self.held
-        if count > self.limit:
-            text = f"too large: this request needs {count} bytes, its pictures decoded, and all requests together have "
-            text += f"{self.limit}; send fewer or smaller pictures in one"
-        else:
-            text = f"out of memory for now: requests under way need {held} of {self.limit} bytes, this one {count}; "
-            text += "try again later"
-        raise StatusError(Code.RESOURCE_EXHAUSTED, text)
+            others = self.held - before
+        self.admit(before + count)
+        text = f"out of memory for now: requests under way need {others} of {self.limit} bytes, this one "
+        raise StatusError(Code.RESOURCE_EXHAUSTED, text + f"{before + count}; try again later")
 
 
 def half_of_machine() -> int:

@@ -15,6 +15,7 @@ import socketserver
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ HOST = re.compile(r"https?://[^/?]*", re.IGNORECASE)  # before the path, as prox
 METRICS = "/monitoring/prometheus/metrics"
 LARGEST = 2**31 - 1  # bytes of a body, as gRPC takes
 DRAINED = 2**24  # bytes at most that are taken of a body only to be thrown away
+PIECE = 2**16  # bytes of a body for which memory is taken at once: what is announced may never come
 
 STATUS = {
     Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDITION: 400, Code.OUT_OF_RANGE: 400, Code.UNAUTHENTICATED: 401,
@@ -61,7 +63,7 @@ class Rest:
     def __init__(self, services: Services, timeout: float = 30.0, metrics: str = ""):
         self.services, self.timeout, self.metrics = services, timeout, metrics
 
-    def answer(self, method: str, path: str, body: bytes, waited: float = 0.0) -> Answer:
+    def answer(self, method: str, path: str, body: bytes | bytearray, waited: float = 0.0) -> Answer:
         """The answer to a request that has waited so many seconds."""
         if self.metrics and path == self.metrics:
             return Answer(200, self._page(), "text/plain")
@@ -77,7 +79,7 @@ class Rest:
                 log.exception("%s %s failed", method, path)
             return Answer(STATUS.get(code, 500), json_tensors.error_answer(text))
 
-    def _process(self, method: str, path: str, body: bytes, seconds: float) -> bytes:
+    def _process(self, method: str, path: str, body: bytes | bytearray, seconds: float) -> bytes:
         asked, looked = ASK.fullmatch(path), LOOK.fullmatch(path)
         if method == "POST" and asked:
             *place, verb = asked.groups()
@@ -97,7 +99,7 @@ class Rest:
             return self._metadata(_spec(*place)) if metadata else self._status(_spec(*place))
         raise StatusError(Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}")
 
-    def _predict(self, spec: Any, body: bytes, seconds: float) -> bytes:
+    def _predict(self, spec: Any, body: bytes | bytearray, seconds: float) -> bytes:
         def inputs_of(signature: str) -> Any:
             signatures = self.services.models.lookup(spec)[0].signatures
             name = signature or DEFAULT_SIGNATURE
@@ -288,41 +290,49 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(Answer(400, b""))
 
-    def _body(self, held: ExitStack) -> bytes:
+    def _body(self, held: ExitStack) -> bytearray:
         """The bytes that were sent, unpacked.
 
         Raises:
             ValueError: too many, or not as the headers say.
             StatusError: more than there is memory for.
         """
-        memory = self.server.rest.services.memory
+        memory, body = self.server.rest.services.memory, bytearray()
+        more = held.enter_context(memory.hold(0))
         if coding := self.headers.get("Transfer-Encoding", ""):
             if coding.lower() != "chunked":
                 raise ValueError(f"a body by {coding!r}; only chunked is taken")
-            pieces = []
             while size := self._size_of_piece():
-                held.enter_context(memory.hold(self._allowed(size)))
-                pieces.append(self.rfile.read(size))
+                self._allowed(len(body) + size)
+                self._read(size, body, more)
                 self.rfile.readline(1024)
             while self.rfile.readline(1024) not in (b"\r\n", b"\n", b""):  # headers at the end
                 pass
-            body = b"".join(pieces)
         else:
             length = self._unread = self._length()
-            held.enter_context(memory.hold(length))
-            body = self.rfile.read(length)
-            self._unread = 0
-            if len(body) < length:
-                raise ValueError(f"{len(body)} bytes came of {length}")
+            memory.admit(length)
+            self._read(length, body, more)
         if self.headers.get("Content-Encoding", "").lower() == "gzip":
-            body = _unpacked(body, memory.limit or LARGEST)
-            held.enter_context(memory.hold(len(body)))
+            return _unpacked(body, LARGEST, more)
         return body
+
+    def _read(self, count: int, body: bytearray, more: Callable[[int], None]) -> None:
+        """Adds so many bytes to a body, each once there is memory for it."""
+        self._unread = count
+        while self._unread:
+            size = min(self._unread, PIECE)
+            more(size)
+            piece = self.rfile.read(size)
+            body += piece
+            self._unread -= len(piece)
+            if len(piece) < size:
+                came, self._unread = count - self._unread, 0
+                raise ValueError(f"{came} bytes came of {count}")
 
     def _drain(self) -> None:
         """Takes what is left of a body that is refused, up to `DRAINED`: who still sends cannot read the answer."""
         left = min(self._unread, DRAINED)
-        while left > 0 and (piece := self.rfile.read(min(left, 65_536))):
+        while left > 0 and (piece := self.rfile.read(min(left, PIECE))):
             left -= len(piece)
 
     def _length(self) -> int:
@@ -360,19 +370,26 @@ class _Handler(BaseHTTPRequestHandler):
         log.debug(format, *args)
 
 
-def _unpacked(body: bytes, most: int) -> bytes:
-    """What was packed by gzip.
+def _unpacked(body: bytes | bytearray, most: int, more: Callable[[int], None]) -> bytearray:
+    """What was packed by gzip; `more` is told of its bytes as they come.
 
     Raises:
         ValueError: it was not, or it is more than so many bytes.
+        StatusError: it is more than there is memory for.
     """
-    unpacking = zlib.decompressobj(wbits=31)
+    unpacking, data = zlib.decompressobj(wbits=31), bytearray()
     try:
-        data = unpacking.decompress(body, most)
+        for start in range(0, len(body), PIECE):
+            left = bytes(body[start : start + PIECE])
+            while left and not unpacking.eof:
+                piece = unpacking.decompress(left, PIECE)
+                left = unpacking.unconsumed_tail
+                if len(data) + len(piece) > most:
+                    raise ValueError(f"the body has more than {most} bytes once it is unpacked")
+                more(len(piece))
+                data += piece
     except zlib.error as error:
         raise ValueError(f"the body is not gzip: {error}") from None
-    if unpacking.unconsumed_tail:
-        raise ValueError(f"the body has more than {most} bytes once it is unpacked")
     if not unpacking.eof:
         raise ValueError("the body is not gzip: it is cut short")
     return data
