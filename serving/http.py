@@ -205,12 +205,13 @@ def _plain(array: np.ndarray) -> Any:
 
 
 def _array(value: Any, tensor: Tensor) -> np.ndarray:
-    """JSON's values in the tensor's type."""
+    """JSON's values in the tensor's type; where they are none, in its shape, with 0 for sides that are not known."""
     dtype = next(known for known in wire.DTYPES.values() if known.name == tensor.dtype)
-    if dtype is not wire.STRING:
-        return np.array(value, dtype.numpy or np.float32)
-    array = np.array(value, object)
-    if array.dtype == object and array.size:
+    array = np.array(value, object if dtype is wire.STRING else dtype.numpy or np.float32)
+    if not array.size and tensor.shape:  # JSON writes (0, 4, 2) as []
+        inner = [side or 0 for side in tensor.shape[array.ndim :]]
+        return array.reshape(*array.shape, *inner)
+    if dtype is wire.STRING and array.size:
         flat = [_bytes(item) for item in array.ravel().tolist()]
         made = np.empty(len(flat), object)
         made[:] = flat

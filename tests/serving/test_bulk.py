@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from toys import LOCAL
 
-from serving import bulk
+from serving import bulk, http
 from serving import client as clients
 from serving.aio import AsyncClient
 from serving.bulk import Answer, Window, stream
@@ -242,6 +242,27 @@ def test_the_client_over_rest(server):
     assert client.predict("toy", {"p": [2], "q": [3]}, signature="two", outputs=["sum"])["sum"].tolist() == [5]
     assert client.status("toy") == [(2, "AVAILABLE", "")]
     assert client.metadata("toy")["two"].outputs["sum"] == clients.Tensor("DT_INT32", (None,))
+
+
+def test_an_empty_answer_over_rest_has_the_shape_of_one_over_grpc(server):
+    with Client(f"127.0.0.1:{server.port}", options=LOCAL) as client:
+        for asked in (client, RestClient(f"http://127.0.0.1:{server.rest_port}")):
+            empty = asked.predict("toy", {"x": np.zeros(0, "float32")}, signature="large")["y"]
+            assert (empty.shape, empty.dtype) == ((0, 2**21), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "expected"),
+    [
+        ([], (None, 4, 2), (0, 4, 2)),
+        ([[], []], (None, None, 4, 2), (2, 0, 4, 2)),
+        ([], (None, None, 5), (0, 0, 5)),
+        ([], None, (0,)),
+    ],
+)
+def test_shapes_of_empty_answers_over_rest(value, shape, expected):
+    for name in ("DT_FLOAT", "DT_STRING"):
+        assert http._array(value, clients.Tensor(name, shape)).shape == expected
 
 
 def test_what_was_known_of_an_earlier_version(server):
