@@ -33,7 +33,8 @@ RANGES = (  # what fields may be
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What one run is. Each field may be set from the command line: `--set rate=5e-4`."""
+    """What one run is. Each field may be set from the command line: `--set rate=5e-4`, several names as real=A,B, or
+    as JSON where one has a comma: `--set 'real=["A,B"]'`."""
 
     model: str  # name of a card
     task: str  # module of recipes that makes batches, loss and scores: "recipes.recognition.task"
@@ -137,7 +138,7 @@ def _value(key: str, text: str, kind: Any) -> Any:
         return _layers(text)
     try:
         if origin is tuple:
-            parts = tuple(arguments[0](part) for part in text.split(",") if part)
+            parts = tuple(arguments[0](part) for part in _listed(text) or text.split(",") if part)
             if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
                 raise ValueError(f"{len(parts)} values")
             return parts
@@ -149,6 +150,15 @@ def _value(key: str, text: str, kind: Any) -> Any:
         return kind(text)
     except ValueError:
         raise ValueError(f"--set {key}={text}: {key} is {kind if arguments else kind.__name__}") from None
+
+
+def _listed(text: str) -> list[str]:
+    """The texts of a list in JSON; none where it is no such list, but a pattern such as [ab]*, say."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return found if isinstance(found, list) and all(isinstance(part, str) for part in found) else []
 
 
 def _layers(text: str) -> tuple[dict[str, Any], ...]:

@@ -633,7 +633,12 @@ def add_train(subparsers) -> None:
     command.add_argument("--run", dest="folder", metavar="DIR", type=Path, help="folder of the run")
     command.add_argument("--data", metavar="DIR", type=Path, help="folder of real data sets; default: synthetic alone")
     command.add_argument(
-        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="a field of the recipe: rate=5e-4"
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="a field of the recipe: rate=5e-4, real=A,B; a name that has a comma as JSON: 'real=[\"A,B\"]'",
     )
     command.add_argument(
         "--start", metavar="NAME", help="a model, a run's folder or a file whose weights to begin with, or several: A,B"

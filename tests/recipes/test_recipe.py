@@ -60,6 +60,9 @@ def test_values_are_read_as_the_type_of_their_field():
     nested = {"features": {"class": "keras_hub.models:DenseNetBackbone", "growth_rate": 32}, "channels": 16}
     assert SMALL.override([f"options={json.dumps(nested)}"]).options == nested
     assert SMALL.override(["real="]).real == ()
+    assert SMALL.override(['real=["A,B", "[c]"]']).real == ("A,B", "[c]")
+    assert SMALL.override(["freeze=[st]*,b[1]"]).freeze == ("[st]*", "b[1]")
+    assert SMALL.override(["freeze=[1]"]).freeze == ("[1]",)
     layers = [
         {"class": "keras.layers:RandomContrast", "factor": 0.3},
         {"class": "keras.layers:RandomBrightness", "factor": 0.1},
