@@ -298,6 +298,7 @@ def train(
     checkpoint = Checkpoint(run / CHECKPOINT, step.network, optimizer)
     began, best = checkpoint.restore()
     done = began
+    _tell_lost(run, done)
     guard = Guard()
     started, before, drawn = time.monotonic(), _seconds(run), -math.inf
     if verbose:
@@ -506,12 +507,21 @@ def _enough(recipe: Recipe, run: Path) -> bool:
 
 
 def _rows(run: Path) -> list[dict[str, str]]:
-    """The rows of log.csv."""
+    """The rows of log.csv; one that was cut is none."""
     path = run / LOG
     if not path.is_file():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(line for line in file if line.endswith("\n")))
+
+
+def _tell_lost(run: Path, done: int) -> None:
+    """Says that log.csv, which is written before the checkpoint, does not reach it."""
+    rows = _rows(run)
+    last = int(rows[-1]["step"]) if rows else 0
+    if last < done:
+        text = f"{run / LOG} ends at step {last}, and {CHECKPOINT} is of step {done}: the rows between are lost, with "
+        print(text + "their scores. Put the file back, or go on without them", file=sys.stderr)
 
 
 def _seconds(run: Path) -> float:

@@ -350,6 +350,22 @@ def test_damaged_files_of_a_run_are_told_by_their_names(plain, tmp_path):
     train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
 
 
+@pytest.mark.parametrize(("cut", "last"), [(-20, 4), (-1, 4), (0, 0)])
+def test_a_log_that_was_cut_is_told(plain, tmp_path, capsys, cut, last):
+    run = train.train(SMALL, tmp_path / "run", verbose=False)
+    log = run / "log.csv"
+    whole = log.read_bytes()
+    train.train(SMALL, run, verbose=False)
+    assert "log.csv" not in capsys.readouterr().err
+    log.write_bytes(whole[:cut])  # its last row, in part, or all that is in it
+    train.train(SMALL, run, verbose=False)
+    assert f"log.csv ends at step {last}, and checkpoint.safetensors is of step 6: the rows" in capsys.readouterr().err
+    longer = replace(SMALL, steps=8)
+    (run / "recipe.json").write_text(train._json(longer, None))
+    train.train(longer, run, verbose=False)
+    assert [row["step"] for row in rows(run)] == [step for step in ("2", "4") if last] + ["8"]
+
+
 def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(plain, tmp_path):
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, usual[1]))  # no file may grow further, as on a full disk
