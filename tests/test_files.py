@@ -40,3 +40,15 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path):
         path.write_text("a page")
     reading.join(10)
     assert heard == ["a page"] and pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_file_that_cannot_be_written_leaves_no_folders(tmp_path):
+    (tmp_path / "there").mkdir()
+    for place in (tmp_path / "there" / "file.txt", tmp_path / "new" / "deep" / "file.txt"):
+        with pytest.raises(OSError, match=f"No space left on device: '{place}'"), files.replacing(place) as path:
+            path.write_text("the first part")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert os.listdir(tmp_path) == ["there"] and not os.listdir(tmp_path / "there")
+    with files.replacing(tmp_path / "new" / "deep" / "file.txt") as path:
+        path.write_text("all of it")
+    assert (tmp_path / "new" / "deep" / "file.txt").read_text() == "all of it"

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # no room on the disk, of the user, in the file
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A path to write to in the folder of `path`, with its suffix. It takes the place of `path` when the block ends.
 
-    When the block raises, what was written is removed and `path` stays as it was. Of a pipe or a device, which nothing
-    must take the place of, it is the path itself.
+    When the block raises, what was written is removed, folders made for it, too, and `path` stays as it was. Of a pipe
+    or a device, which nothing must take the place of, it is the path itself.
+
+    Raises:
+        OSError: with the name of the file also where the disk is full, of which the system says no name.
     """
     path = Path(path)
     if _is_stream(path):
         yield path
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made = [folder for folder in path.parents if not folder.exists()]
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+        made = []
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):  # by now there is something else in it
+                folder.rmdir()
 
 
 def _is_stream(path: Path) -> bool:

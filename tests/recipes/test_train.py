@@ -372,8 +372,12 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(plain, tmp_p
     try:
         with pytest.raises(weights.WeightsError, match=rf"{train.CHECKPOINT} cannot be written: .*File too large"):
             train.train(replace(SMALL, steps=4), tmp_path, verbose=False)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, usual[1]))
+        with pytest.raises(OSError, match="File too large: '.*/new/deep/recipe.json'"):
+            train.train(SMALL, tmp_path / "new" / "deep", verbose=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not (tmp_path / "new").exists()
     train.train(replace(SMALL, steps=4), tmp_path, verbose=False)
     assert not list(tmp_path.glob(".*"))
 
