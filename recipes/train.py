@@ -460,8 +460,11 @@ def _begin(network: keras.Model, start: str, card: registry.Card) -> None:
         RunError: the weights cannot be had.
         ValueError: a tensor has no variable of its path and shape.
     """
+    names = [start] if Path(start).exists() else start.split(",")
+    if not all(name.strip() for name in names):
+        raise RunError(f"start={start!r}: a name is missing beside a comma; give one name, or several as A,B")
     tensors: dict[str, np.ndarray] = {}
-    for name in [start] if Path(start).exists() else start.split(","):
+    for name in names:
         tensors |= _known(network, name, card)
     own = {variable.path: tuple(variable.shape) for variable in network.weights}
     misfits = [name for name, tensor in tensors.items() if own.get(name) != tensor.shape]

@@ -292,6 +292,8 @@ def test_a_run_that_cannot_begin_claims_no_folder(plain, tmp_path):
     ("changes", "message"),
     [
         ({"options": {"unitz": 16}}, "options=.*'unitz': 16.*crnn_mobilenet_v3_small takes no such options.*'unitz'"),
+        ({"start": ","}, "start=',': a name is missing beside a comma; give one name, or several as A,B"),
+        ({"start": "crnn_mobilenet_v3_small, "}, "start='crnn_mobilenet_v3_small, ': a name is missing"),
         ({"model": "lenet5", "options": {}}, "lenet5 is for classification; recipes.recognition.task trains .*recogn"),
         ({"model": "unet_small", "task": "recipes.segmentation.task", "options": {}, "shards": ("packed",)},
          "shards=packed: recipes.segmentation.task takes no shards; name data sets by real="),
