@@ -63,11 +63,17 @@ def prepare(recipe: Recipe, network: keras.Model, task: Any) -> tuple[keras.Mode
         return network, task
     if recipe.task.startswith("recipes.spotting."):
         raise ValueError(f"teacher={recipe.teacher}: {recipe.model} learns in parts, of which none asks a teacher")
+    _check_kind(recipe, task)
     teacher = registry.load(recipe.teacher)
-    ours, theirs = (one.output["logits"].shape[-1] for one in (network, teacher))
-    if ours != theirs:
+    ours, theirs = (tuple(one.output["logits"].shape) for one in (network, teacher))
+    if ours[-1] != theirs[-1]:
         raise ValueError(
-            f"teacher={recipe.teacher}: it has {theirs} classes and {recipe.model} {ours}; they must be the same"
+            f"teacher={recipe.teacher}: it has {theirs[-1]} classes and {recipe.model} {ours[-1]}; "
+            "they must be the same"
+        )
+    if len(ours) != len(theirs) or any(a != b for a, b in zip(ours, theirs, strict=True) if a and b):
+        raise ValueError(
+            f"teacher={recipe.teacher}: its logits are {theirs} and those of {recipe.model} {ours}; they must be alike"
         )
     if (charset := getattr(task, "charset", None)) and charset.characters != _alphabet(recipe.teacher):
         raise ValueError(
@@ -75,6 +81,22 @@ def prepare(recipe: Recipe, network: keras.Model, task: Any) -> tuple[keras.Mode
             "the same characters in the same order"
         )
     return with_features(network, recipe.alike), Distilled(task, with_features(teacher, recipe.alike), recipe)
+
+
+def _check_kind(recipe: Recipe, task: Any) -> None:
+    """Raises `ValueError` where the teacher is for another task, or its logits become text in another way."""
+    learns = recipe.task.removeprefix("recipes.").partition(".")[0]
+    if learns not in registry.TASKS:
+        return
+    card = registry.card(recipe.teacher)
+    if card.task != learns:
+        raise ValueError(f"teacher={recipe.teacher}: it is for {card.task}; give a model for {learns}")
+    theirs, ours = card.reading.get("decoding", "ctc"), getattr(task, "decoding", "ctc")
+    if theirs != ours:
+        raise ValueError(
+            f"teacher={recipe.teacher}: its logits become text by {theirs} and those of {recipe.model} by {ours}: "
+            f"their steps and last classes differ; give a teacher that reads by {ours}"
+        )
 
 
 def _alphabet(teacher: str) -> str:

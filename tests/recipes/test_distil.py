@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
-from recipes import distil, losses, optimizer, step
+from recipes import distil, losses, optimizer, recipe, step, train
 from recipes.recipe import Recipe
 from zoo import registry
 from zoo.charset import Charset
@@ -149,3 +150,35 @@ def test_a_spotter_asks_no_teacher():
     how = Recipe(model="ocrnet_resnet50", task="recipes.spotting.task", teacher="crnn_vgg16_bn")
     with pytest.raises(ValueError, match="ocrnet_resnet50 learns in parts, of which none asks a teacher"):
         distil.prepare(how, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "teacher", "message"),
+    [
+        ("recognition.crnn_mobilenet_v3_small", "parseq",
+         "teacher=parseq: its logits become text by attention and those of crnn_mobilenet_v3_small by ctc.*; give a"),
+        ("recognition.vitstr_small", "crnn_vgg16_bn",
+         "teacher=crnn_vgg16_bn: its logits become text by ctc and those of vitstr_small by attention"),
+        ("recognition.crnn_mobilenet_v3_small", "ocrnet_resnet50",
+         "teacher=ocrnet_resnet50: it is for spotting; give a model for recognition"),
+        ("detection.db_resnet50", "crnn_vgg16_bn",
+         "teacher=crnn_vgg16_bn: it is for recognition; give a model for detection"),
+    ],
+)  # fmt: skip
+def test_a_teacher_of_another_kind_is_refused_before_it_is_loaded(monkeypatch, name, teacher, message):
+    monkeypatch.setattr(registry, "load", None)
+    how = replace(recipe.find(name), teacher=teacher, real=())
+    task = train.make_task(how, registry.card(how.model), None)
+    with pytest.raises(ValueError, match=message):
+        distil.prepare(how, small(6), task)
+
+
+def test_a_teacher_with_other_steps_is_refused(teacher, monkeypatch):
+    """As of a training graph that reads in several orders."""
+    image = keras.Input((8, 8, 3))
+    for shape in ((2, 4, 4), (5, 4)):
+        x = keras.layers.Reshape(shape)(keras.layers.Dense(math.prod(shape))(keras.layers.Flatten()(image)))
+        with pytest.raises(
+            ValueError, match=r"its logits are \(None, 4, 4\) and those of student \(None, .*must be alike"
+        ):
+            distil.prepare(HOW, keras.Model(image, {"logits": x}), Task())
