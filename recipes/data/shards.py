@@ -82,6 +82,11 @@ def pack(
     left = [*complaints, *itertools.chain(*(shard.pop("left_out") for shard in shards))]
     counts = {"shards": len(shards), "records": sum(shard["count"] for shard in shards), "left_out": len(left)}
     if not counts["records"]:
+        for shard in shards:  # those without a record would stand in the way of other data
+            (output / shard["file"]).unlink()
+            (output / shard["file"]).with_suffix(".json").unlink()
+        with contextlib.suppress(OSError):
+            output.rmdir()
         raise ValueError(f"nothing of {folder} can be packed: {left[0] if left else 'it holds no words'}")
     manifest = {**source, **counts, "files": shards}
     with replacing(output / MANIFEST) as temporary:
@@ -255,7 +260,10 @@ class Shards:
                 self._skip(f"{path} at byte {start}: no label to learn from", quiet=True)
             except RecordError as error:
                 self._skip(f"{path} at byte {start}: {error}")
-        raise ShardError(f"{', '.join(map(str, self.folders))}: not one of {len(self.places)} records is of use")
+        raise ShardError(
+            f"{', '.join(map(str, self.folders))}: not one of {len(self.places)} records is of use; `zoo data pack` "
+            "makes pages for detectors and spotters, with --words words for recognizers"
+        )
 
     def _skip(self, complaint: str, quiet: bool = False) -> None:
         self.skipped += 1

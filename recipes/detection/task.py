@@ -46,17 +46,23 @@ class Task:
         self.real, self.held = map(_pages, datasets.train_split(data, recipe.real, recipe.few))
         self.kept, self.held_kept = map(_pages, datasets.train_split(data, recipe.replay))
         self.packed = shards.of(data, recipe.shards, recipe.seed)
+        if self.packed:
+            self._drawn(0)  # shards of no use are told of before a run begins
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
         self.page = cached(self._page, 2 * PAGES)
         self.grouped = max(1, PAGES * CROPS // recipe.batch)  # steps whose samples are drawn together
         self.shape = (recipe.batch, *recipe.size, 3)  # of a batch
         self.maps, self.loss = maps, loss
 
+    def _drawn(self, number: int) -> datasets.Entry:
+        """The page number `number` of the shards."""
+        return self.packed.draw(number, lambda entry: entry.text is None)
+
     def _page(self, index: int) -> Page:
         """The page number `index` of the run, with its longer side as the card's size, more or less."""
         rng = np.random.default_rng((self.recipe.seed, 3, index))
         if self.packed and rng.random() < self.recipe.real_share:
-            entry = self.packed.draw(index, lambda entry: entry.text is None)
+            entry = self._drawn(index)
             return self._resized(self._real(entry.path.parts[0], entry, rng), rng)
         entries = datasets.chosen(self.real, self.kept, self.recipe.real_share, rng)
         return self._resized(self._real(*datasets.draw(entries, rng), rng) if entries else synthetic(rng), rng)

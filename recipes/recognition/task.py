@@ -54,6 +54,8 @@ class Task:
         self.shape = (recipe.batch, self.height, 0, 3)  # of a batch, of any width
         self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
         self.packed = shards.of(data, recipe.shards, recipe.seed)
+        if self.packed:
+            self._drawn(0)  # shards of no use are told of before a run begins
         self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
 
     def _words(self, sets: datasets.Named) -> dict[str, list[synthetic.Strip]]:
@@ -115,13 +117,18 @@ class Task:
             return False
         return bool(text) and self.charset.plain(text) == text
 
+    def _drawn(self, number: int) -> datasets.Entry:
+        """The word number `number` of the shards."""
+        typed = self.charset.typed
+        return self.packed.draw(number, lambda entry: self.usable(entry.path.parts[0], typed(entry.text or "")))
+
     def sample(self, index: int) -> synthetic.Strip:
         """The sample number `index` of the run: a real word now and then, else a synthetic one."""
         rng = np.random.default_rng((self.recipe.seed, 1, index))
-        typed = self.charset.typed
         if self.packed and rng.random() < self.recipe.real_share:
-            entry = self.packed.draw(index, lambda entry: self.usable(entry.path.parts[0], typed(entry.text or "")))
-            return synthetic.Strip(vary(_shrink(entry.read(), 2 * self.height), rng), typed(entry.text or ""))
+            entry = self._drawn(index)
+            text = self.charset.typed(entry.text or "")
+            return synthetic.Strip(vary(_shrink(entry.read(), 2 * self.height), rng), text)
         if self.real and rng.random() < self.recipe.real_share:
             words = self.spans if self.spans and rng.random() < self.recipe.together else self.real
         elif self.kept and rng.random() < 0.5:

@@ -165,6 +165,39 @@ def test_nothing_that_can_be_packed_is_an_error(crops, tmp_path):
         shards.pack(crops, tmp_path / "packed")
 
 
+def test_pages_without_words(tmp_path):
+    """They are pages to learn from, which have no boxes; words they are none."""
+    folder, packed = tmp_path / "blank", tmp_path / "packed"
+    folder.mkdir()
+    Image.fromarray(np.full((80, 80, 3), 250, np.uint8)).save(folder / "a.png")
+    (folder / "labels.jsonl").write_text(json.dumps({"image": "a.png", "words": [], "split": "all"}))
+    with pytest.raises(ValueError, match="nothing of .*blank can be packed: it holds no words"):
+        shards.pack(folder, packed, "all", words=True)
+    assert not packed.exists()
+    assert shards.pack(folder, packed, "all")["records"] == 1 and shards.check(packed) == []
+    how = replace(recipe.find("detection.db_mobilenet_v3_large"), real=(), shards=("packed",), real_share=1.0)
+    page = train.make_task(how, registry.card(how.model), tmp_path).page(0)
+    assert page.polygons.shape == (0, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("recognition.crnn_mobilenet_v3_small", False), ("detection.db_mobilenet_v3_large", True)]
+)
+def test_shards_for_another_task_are_told_before_a_run_begins(tmp_path, name, words):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    Image.fromarray(np.full((80, 80, 3), 250, np.uint8)).save(folder / "a.png")
+    box = [[10, 10], [60, 10], [60, 30], [10, 30]]
+    row = {"image": "a.png", "words": [{"polygon": box, "text": "A"}], "split": "all"}
+    (folder / "labels.jsonl").write_text(json.dumps(row))
+    shards.pack(folder, tmp_path / "packed", "all", words=words)
+    how = replace(recipe.find(name), real=(), shards=("packed",))
+    with pytest.raises(
+        shards.ShardError, match="packed: not one of 1 records is of use; `zoo data pack` makes pages for"
+    ):
+        train.make_task(how, registry.card(how.model), tmp_path)
+
+
 def test_what_validation_looks_at_stays_out(tmp_path):
     folder = write_crops(tmp_path / "mine", ["1", "2"])
     name = next(f"{k}.png" for k in range(999) if held(f"{k}.png"))
