@@ -482,6 +482,7 @@ def _texts(name: str, array: np.ndarray) -> Any:
     """The elements of an array as JSON writes them, in lists as deep as its rank."""
     dtype = wire.type_of(array)
     flat = array.ravel().tolist()
+    texts: list[Any]
     if dtype.name in FLOATS:
         texts = _numbers(array.ravel())
     elif dtype.name in INTEGERS:
@@ -494,20 +495,37 @@ def _texts(name: str, array: np.ndarray) -> Any:
         texts = [_string(item.decode("utf-8", "surrogateescape")) for item in flat]
     else:
         raise _invalid("Failed to write JSON value for tensor type: ", short(dtype.name))
-    nested = np.empty(len(texts), object)
-    nested[:] = texts
-    return nested.reshape(array.shape).tolist()
+    if not array.size:
+        return np.empty(array.shape, object).tolist()
+    for side in array.shape[:0:-1]:
+        texts = [texts[start : start + side] for start in range(0, len(texts), side)]
+    return texts if array.ndim else texts[0]
 
 
 def _numbers(flat: np.ndarray) -> list[str]:
     """Floats with six digits where these tell them, else with as many as it takes."""
     if not np.isfinite(flat).all():
         return [number(item) for item in flat]
-    texts = [f"{item:g}" for item in flat.tolist()]
-    digits = 9 if flat.dtype.itemsize == 4 else 17
-    for index in np.flatnonzero(np.array(texts, "float64").astype(flat.dtype) != flat).tolist():
-        texts[index] = f"{float(flat[index]):.{digits}g}"
-    return [text if "." in text or "e" in text else text + ".0" for text in texts]
+    texts = np.empty(len(flat), object)
+    places = np.flatnonzero(_may_be_short(flat))
+    short = [f"{item:g}" for item in flat[places].tolist()]
+    texts[places] = short
+    long = np.ones(len(flat), bool)
+    long[places] = np.array(short, "float64").astype(flat.dtype) != flat[places]
+    digits = ".9g" if flat.dtype.itemsize == 4 else ".17g"
+    texts[long] = [format(item, digits) for item in flat[long].tolist()]
+    return [text if "." in text or "e" in text else text + ".0" for text in texts.tolist()]
+
+
+def _may_be_short(flat: np.ndarray) -> np.ndarray:
+    """(N,) bool: False of floats, most of all, that six digits surely do not tell.
+
+    One that they tell is a whole number of up to 1,000,000 times a power of ten, but for half a unit of its last place.
+    """
+    values = np.abs(flat.astype("float64"))
+    with np.errstate(all="ignore"):  # of 0 and the smallest there is no such power
+        whole = values * 10.0 ** (5 - np.floor(np.log10(values)))
+        return ~(np.abs(whole - np.rint(whole)) > 0.1) | (values < np.finfo(flat.dtype).tiny)
 
 
 def number(value: Any) -> str:
@@ -522,15 +540,18 @@ def number(value: Any) -> str:
 
 def _nested(texts: Any, newline: str) -> str:
     """Lists over several lines, each element on its own."""
-    if not isinstance(texts, list):
-        return texts
-    inner = ",".join(f"{newline}{INDENT}{_nested(item, newline + INDENT)}" for item in texts)
-    return f"[{inner}{newline}]" if texts else "[]"
+    if not texts or not isinstance(texts, list):
+        return texts or "[]"
+    below = newline + INDENT
+    inner = [_nested(item, below) for item in texts] if isinstance(texts[0], list) else texts
+    return f"[{below}{(',' + below).join(inner)}{newline}]"
 
 
 def _single(texts: Any) -> str:
     """Lists on one line."""
-    return "[" + ", ".join(map(_single, texts)) + "]" if isinstance(texts, list) else texts
+    if not isinstance(texts, list):
+        return texts
+    return "[" + ", ".join(map(_single, texts) if texts and isinstance(texts[0], list) else texts) + "]"
 
 
 def quoted(value: Any) -> str:

@@ -428,6 +428,31 @@ def test_a_taken_port_ends_the_start(toys):
             Server({"toy": toys}, "127.0.0.1:0", rest=f"127.0.0.1:{other.getsockname()[1]}").start()
 
 
+@pytest.mark.parametrize(("kind", "digits"), [("float32", 9), ("float64", 17)])
+def test_six_digits_are_written_where_they_tell_a_number(kind, digits):
+    rng = np.random.default_rng(3)
+    info = np.finfo(kind)
+    tens = 10.0 ** rng.integers(-info.maxexp // 4, info.maxexp // 4, 3000)
+    with np.errstate(all="ignore"):
+        given = [rng.integers(0, 10**6, 3000) * tens, rng.normal(size=3000) * tens, 0.1 * np.arange(999_990, 1_000_010)]
+        given += [[0, -0.0, info.max], info.smallest_subnormal * np.arange(99), info.tiny * rng.random(99)]
+        values = np.concatenate(given).astype(kind)
+    values = values[np.isfinite(values)]
+    found = json.loads(json_tensors.predict_answer({"y": values}, rows=True), parse_float=str)["predictions"]
+    for value, text in zip(values, found, strict=True):
+        short = f"{float(value):g}"
+        told = short if np.dtype(kind).type(float(short)) == value else f"{float(value):.{digits}g}"
+        assert text == (told if "." in told or "e" in told else told + ".0")
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (5,), (0,), (0, 3), (2, 0), (2, 0, 3), (1, 1)])
+def test_shapes_of_answers(shape):
+    values = np.arange(math.prod(shape), dtype="int32").reshape(shape)
+    for rows, key in ((True, "predictions"), (False, "outputs")):
+        assert json.loads(json_tensors.predict_answer({"y": values}, rows)) == {key: values.tolist()}
+    assert json.loads(json_tensors.predict_answer({"y": np.int32(7)}, rows=False)) == {"outputs": 7}
+
+
 def test_tensors_of_many_numbers_are_read_at_once():
     values = np.arange(600.0).reshape(2, 300).tolist()
     info = {"x": wire.TensorInfo(dtype=1)}
