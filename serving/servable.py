@@ -241,14 +241,22 @@ def _feeds(signature: Signature, inputs: Mapping[str, Any]) -> dict[Any, np.ndar
             f"set: {','.join(sorted(defaults))}",
         )
     tensors = {**dict(defaults), **dict(inputs)}
-    return {handle: _parse(name, tensors[name]) for name, handle in signature.inputs.items()}
+    infos = signature.definition.inputs
+    return {handle: _parse(name, tensors[name], infos[name]) for name, handle in signature.inputs.items()}
 
 
-def _parse(name: str, tensor: Any) -> np.ndarray:
+def _parse(name: str, tensor: Any, info: Any) -> np.ndarray:
     try:
-        return wire.decode(tensor, ml_dtypes.bfloat16)
+        array = wire.decode(tensor, ml_dtypes.bfloat16)
     except ValueError as error:
         raise StatusError(Code.INVALID_ARGUMENT, f"tensor parsing error: {name}: {error}") from None
+    shape = info.tensor_shape
+    # Of another rank some operations end the process, such as oneDNN's convolution.
+    if info.HasField("tensor_shape") and not shape.unknown_rank and len(shape.dim) != array.ndim:
+        sides = ", ".join(str(dim.size) for dim in shape.dim)
+        text = f"{name} has shape {list(array.shape)}; the signature takes [{sides}], where -1 is any number"
+        raise StatusError(Code.INVALID_ARGUMENT, text)
+    return array
 
 
 def _output_names(signature: Signature, wanted: list[str]) -> list[str]:

@@ -300,6 +300,13 @@ def ask_raw(channel, method, request):
             Code.INVALID_ARGUMENT,
             "tensor parsing error: x: 3 bytes of content do not fill a tensor of float32 and shape ()",
         ),
+        (
+            wire.PREDICT,
+            'model_spec { name: "toy" } '
+            'inputs { key: "x" value { dtype: 1 tensor_content: "1234" tensor_shape { dim { size: 1 } } } }',
+            Code.INVALID_ARGUMENT,
+            "x has shape [1]; the signature takes [-1, 1], where -1 is any number",
+        ),
         (wire.METADATA, "", Code.INVALID_ARGUMENT, "Missing ModelSpec"),
         (
             wire.METADATA,
