@@ -66,7 +66,16 @@ class Answer:
 
 
 def answer_of(number: int, source: Any, outputs: Mapping[str, np.ndarray]) -> Answer:
-    """The answer to one page from the outputs of "read"."""
+    """The answer to one page from the outputs of "read".
+
+    Raises:
+        ValueError: these are of another signature.
+    """
+    if missing := [name for name in ("counts", "lines", "texts", "scores", "polygons", "sizes") if name not in outputs]:
+        text = (
+            f"the model gives {', '.join(sorted(outputs))} and no {', '.join(missing)}; ask one that `zoo export ocr` "
+        )
+        raise ValueError(text + f"made, with the signature {SIGNATURE!r}")
     count = int(outputs["counts"][0])
     lines: list[list[Word]] = []
     last = -1

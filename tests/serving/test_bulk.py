@@ -229,6 +229,18 @@ def test_streams_for_asyncio(server):
     assert all(isinstance(answer.error, clients.InvalidRequest) for answer in answers)
 
 
+def test_pages_to_a_model_that_reads_none(server, client):
+    async def use():
+        async with AsyncClient(f"127.0.0.1:{server.port}", options=LOCAL) as asked:
+            return [answer async for answer in asked.stream([picture(3)], model="toy", signature="picture")]
+
+    for answer in (*stream(client, [picture(3)], model="toy", signature="picture"), *asyncio.run(use())):
+        assert isinstance(answer.error, ValueError)
+        assert "the model gives sum and no counts, lines, " in str(answer.error) and "`zoo export ocr`" in str(
+            answer.error
+        )
+
+
 # --- REST ------------------------------------------------------------------------------------------------------------
 
 
