@@ -228,8 +228,9 @@ class Task:
         self.recipe, self.card = recipe, card
         self.base = importlib.import_module(TASKS[card.task]).make(recipe, card, data)
         self.draw, self.sources = None, [f"{source} without labels" for source in self.base.sources]
+        self.grouped = getattr(self.base, "grouped", 1)  # steps whose samples are drawn together
         if recipe.target:
-            self.draw = self.base.unlabelled(beside.pictures(data, recipe.target, recipe.few))
+            self.draw, self.grouped = self.base.unlabelled(beside.pictures(data, recipe.target, recipe.few)), 1
             self.sources = [f"{Path(recipe.target).name} without labels"]
 
     def part(self, network: keras.Model) -> keras.Model:
@@ -237,17 +238,27 @@ class Task:
         return keras.Model(network.input, {FEATURES: beside.trunk(network, self.card)}, name=network.name)
 
     def learner(self, network: keras.Model) -> keras.Model:
-        """What the trainer is given: the backbone with the lesson."""
+        """What the trainer is given: the backbone with the lesson, which is told of each batch from now on."""
         self.lesson = beside.lesson(self.recipe.adapt)(self.recipe, self.card, network)
         self.told = (*self.lesson.pictures, *self.lesson.told)
         self.whole = Backbone(network, self.lesson)
+        drawn = self.batch  # in other processes, or changed by layers, where the trainer has put these in its place
+
+        def taught(step: int) -> Batch:
+            pictures, _ = drawn(step)
+            return pictures, self.lesson.arrays(step, pictures, pictures)
+
+        self.batch = taught  # type: ignore[method-assign]
         return self.whole
 
     def batch(self, step: int) -> Batch:
-        """Pictures, and what the lesson makes of them."""
+        """Pictures; once there is a learner, also what the lesson makes of them."""
+        return self.pictures(step), {}
+
+    def pictures(self, step: int) -> np.ndarray:
+        """(B, H, W, 3) uint8 of the target, or of the model's own task."""
         rng = np.random.default_rng((self.recipe.seed, 7, step))
-        pictures = self.draw(rng, self.base.shape) if self.draw else self.base.batch(step)[0]
-        return pictures, self.lesson.arrays(step, pictures, pictures)
+        return self.draw(rng, self.base.shape) if self.draw else self.base.batch(step)[0]
 
     def loss(self, targets: dict, outputs: dict):
         """(B,) or a scalar."""
@@ -258,7 +269,8 @@ class Task:
         count = max(1, self.recipe.validation // self.recipe.batch)
         losses, shown = [], []
         for step in range(count):
-            pictures, arrays = self.batch(10**9 + step)
+            pictures = self.pictures(10**9 + step)
+            arrays = self.lesson.arrays(10**9 + step, pictures, pictures)
             given = {"image": pictures, **{name: arrays[name] for name in self.told}}
             losses.append(float(np.mean(ops.convert_to_numpy(self.lesson.loss(self.whole(given, training=False))))))
             shown += list(arrays[self.lesson.pictures[0]])

@@ -217,6 +217,27 @@ def test_it_runs_beside_labels_too(tmp_path, name):
     }
 
 
+def test_a_lesson_is_told_of_pictures_from_other_processes_and_through_layers(monkeypatch):
+    """The other process knows the task alone, without a learner; a layer makes all it draws black."""
+
+    class Other:
+        def __init__(self, how, card, data, count, grouped):
+            assert (count, grouped) == (2, 16)  # a group of steps is drawn by one process
+            self.batch = pretrain.make(how, card, data).batch
+
+    monkeypatch.setattr(train, "Workers", Other)
+    how = replace(LINES, adapt="masked")
+    plain, helped = train.assemble(how), train.assemble(how, workers=2)
+    (pixels, told), (expected, wanted) = helped.task.batch(3), plain.task.batch(3)
+    np.testing.assert_array_equal(pixels, expected)
+    assert told.keys() == wanted.keys() == {"masked", "unlabelled", "mask"}
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(told[name], values)
+    black = train.assemble(replace(how, layers=({"class": "keras.layers:Rescaling", "scale": 0.0},)))
+    _, told = black.task.batch(3)
+    assert not told["unlabelled"].any() and set(np.unique(told["masked"])) == {0, pretrain.HIDDEN}
+
+
 def test_recipes_of_pretraining_are_listed_and_refuse_what_needs_labels():
     named = [name for name in recipe.names() if name.startswith("pretraining.")]
     assert {recipe.find(name).adapt for name in named} == {"contrastive", "masked"}
