@@ -75,6 +75,8 @@ def prepare(recipe: Recipe, network: keras.Model, task: Any) -> tuple[keras.Mode
         raise ValueError(
             f"teacher={recipe.teacher}: its logits are {theirs} and those of {recipe.model} {ours}; they must be alike"
         )
+    if not isinstance(network.input, dict):
+        _compare(recipe, network, teacher)
     if (charset := getattr(task, "charset", None)) and charset.characters != _alphabet(recipe.teacher):
         raise ValueError(
             f"teacher={recipe.teacher}: its classes are of another alphabet than those of {recipe.model}; they must be "
@@ -97,6 +99,26 @@ def _check_kind(recipe: Recipe, task: Any) -> None:
             f"teacher={recipe.teacher}: its logits become text by {theirs} and those of {recipe.model} by {ours}: "
             f"their steps and last classes differ; give a teacher that reads by {ours}"
         )
+
+
+def _compare(recipe: Recipe, network: keras.Model, teacher: keras.Model) -> None:
+    """Nothing, where both answer to a picture of the recipe's size with logits of one shape."""
+    high, wide = network.input.shape[1:3]
+    usual = recipe.widest if recipe.task.startswith("recipes.recognition.") else recipe.size[1]
+    sides = high or recipe.size[0], wide or usual
+    told = f"teacher={recipe.teacher}: of pictures of {sides[0]} × {sides[1]}"
+    ours = _shape(network, sides)
+    try:
+        theirs = _shape(teacher, sides)
+    except ValueError as error:
+        raise ValueError(f"{told} it makes nothing ({error}); take one for such pictures") from error
+    if ours != theirs:
+        raise ValueError(f"{told} it makes logits {theirs} and {recipe.model} {ours}; they must be of one shape")
+
+
+def _shape(network: keras.Model, sides: tuple[int, int]) -> tuple[int | None, ...]:
+    """Of the logits of a picture."""
+    return tuple(network.compute_output_spec(keras.KerasTensor((1, *sides, 3)))["logits"].shape[1:])
 
 
 def _alphabet(teacher: str) -> str:

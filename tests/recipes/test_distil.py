@@ -146,6 +146,25 @@ def test_a_teacher_of_as_many_other_characters_is_refused(teacher, monkeypatch):
         distil.prepare(HOW, small(6), task)
 
 
+def test_a_teacher_of_other_steps_or_pictures_is_refused(teacher, monkeypatch):
+    """Steps of a strip, or a map of another stride: the number of classes does not tell these either."""
+    image = keras.Input((None, None, 3), name="image")
+    fine, coarse = (
+        keras.Model(image, {"logits": keras.layers.Conv2D(1, 3, stride, "same", name="logits")(image)})
+        for stride in (1, 4)
+    )
+    monkeypatch.setattr(registry, "load", lambda name: coarse)
+    how = replace(HOW, task="recipes.detection.task", size=(64, 96))
+    with pytest.raises(
+        ValueError, match=r"of pictures of 64 × 96 it makes logits \(16, 24, 1\) and student \(64, 96, 1\)"
+    ):
+        distil.prepare(how, fine, Task())
+    assert distil.prepare(how, coarse, Task())[1].teacher is coarse
+    monkeypatch.setattr(registry, "load", lambda name: small(8, 1))
+    with pytest.raises(ValueError, match="teacher=teacher: of pictures of 64 × 96 it makes nothing"):
+        distil.prepare(how, fine, Task())
+
+
 def test_a_spotter_asks_no_teacher():
     how = Recipe(model="ocrnet_resnet50", task="recipes.spotting.task", teacher="crnn_vgg16_bn")
     with pytest.raises(ValueError, match="ocrnet_resnet50 learns in parts, of which none asks a teacher"):
