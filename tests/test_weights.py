@@ -118,6 +118,11 @@ def test_strict_assignment_names_what_is_left_over_and_changes_nothing():
     assert "1 without a tensor: c (1,)" in message
     assert "1 without a variable: d (4,)" in message
     assert "1 of another shape: b (2, 2) in the network, (2, 5) given" in message
+    assert "a part of it" not in message
+    with pytest.raises(
+        ValueError, match=r"1 without a tensor: c \(1,\); they are of a part of it.*zoo train RECIPE .*--start"
+    ):
+        weights.assign(net, {"a": np.ones(3), "b": np.ones((2, 2))})
     assert not any(variable.value.any() for variable in net.weights)
 
     assert weights.assign(net, tensors, strict=False) == ["b", "c", "d"]

@@ -113,6 +113,11 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return {key: value.astype("float32") if value.dtype == "float16" else value for key, value in tensors.items()}
 
 
+PART = (  # of a network that was cut
+    "they are of a part of it, as a backbone that was pretrained: zoo train RECIPE --start PATH begins with it"
+)
+
+
 def assign(network, tensors: Mapping[str, Any], strict: bool = True) -> list[str]:
     """Gives a network the tensors of its variables' paths; returns the paths left over on either side.
 
@@ -137,6 +142,8 @@ def assign(network, tensors: Mapping[str, Any], strict: bool = True) -> list[str
             _listed("without a variable", unknown, lambda key: tuple(tensors[key].shape)),
             _listed("of another shape", misfits, lambda key: "{} in the network, {} given".format(*shapes[key])),
         ]
+        if shared and not (unknown or misfits):
+            parts.append(PART)
         raise ValueError(f"the weights do not fit the network {network.name!r}: " + "; ".join(filter(None, parts)))
     for key in shapes.keys() - misfits:
         variables[key].assign(tensors[key])
