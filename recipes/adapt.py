@@ -80,7 +80,7 @@ def pseudo_text(known, logits, least: float):
     ids = ops.cast(ids, "int32")  # (B, T), -1 after the text
     length = ops.sum(ops.cast(ids >= 0, "int32"), 1)
     path = ops.sum(ops.max(ops.log_softmax(known), -1), 1)  # log of the path's probability
-    sure = path >= math.log(least) * ops.cast(ops.maximum(length, 1), "float32")
+    sure = path >= _log(least) * ops.cast(ops.maximum(length, 1), "float32")
     target = {"ids": ops.where(ids < 0, classes - 1, ids), "length": length}
     return losses.ctc(target, logits) * ops.cast(ops.logical_and(sure, length > 0), "float32")
 
@@ -94,8 +94,12 @@ def pseudo_characters(known, logits, least: float):
     count = ops.minimum(length + 1, ops.shape(ids)[1])
     inside = ops.cast(ops.arange(ops.shape(ids)[1])[None] < count[:, None], "float32")
     path = ops.sum(ops.max(ops.log_softmax(known), -1) * inside, 1)
-    sure = path >= math.log(least) * ops.cast(count, "float32")
+    sure = path >= _log(least) * ops.cast(count, "float32")
     return losses.attention({"ids": ids, "length": length}, logits) * ops.cast(sure, "float32")
+
+
+def _log(probability: float) -> float:
+    return math.log(probability) if probability else -math.inf
 
 
 def pseudo_pixels(known, logits, least: float):

@@ -86,6 +86,7 @@ def test_a_teacher_teaches_the_text_that_it_is_sure_of():
     paths = 0.5 * 0.6 * 0.5 + 0.5 * 0.2 * 0.5 + 0.5 * 0.2 * 0.5 + 0.3 * 0.2 * 0.5 + 0.5 * 0.2 * 0.2
     assert float(adapt.pseudo_text(known, student, 0.8)[0]) == pytest.approx(-np.log(paths) / 2, rel=1e-5)
     assert float(adapt.pseudo_text(known, student, 0.81)[0]) == 0  # 0.648 < 0.81²
+    assert float(adapt.pseudo_text(known, student, 0.0)[0]) == pytest.approx(-np.log(paths) / 2, rel=1e-5)  # any text
     blank = logits_of([[0.01, 0.01, 0.98]] * 3)
     assert float(adapt.pseudo_text(blank, student, 0.5)[0]) == 0
 
@@ -97,6 +98,7 @@ def test_a_teacher_teaches_characters_up_to_the_end():
     wanted = -(np.log(0.3) + np.log(0.6)) / 2
     assert float(adapt.pseudo_characters(known, student, 0.8)[0]) == pytest.approx(wanted, rel=1e-4)
     assert float(adapt.pseudo_characters(known, student, 0.86)[0]) == 0  # 0.72 < 0.86²
+    assert float(adapt.pseudo_characters(known, student, 0.0)[0]) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_teacher_teaches_pixels_that_it_is_sure_of():
