@@ -183,6 +183,12 @@ class Teacher(Lesson):
         kinds = {"detection": pseudo_pixels, "segmentation": pseudo_pixels, "recognition": pseudo_text}
         ended = card.task == "recognition" and card.reading.get("decoding", "ctc") != "ctc"
         self.distance = pseudo_characters if ended else kinds[card.task]
+        shape = network.output["logits"].shape
+        if card.task == "detection" and (len(shape) != 4 or shape[-1] != 1):
+            raise ValueError(
+                f"adapt=teacher teaches one map of text; {card.name} gives logits {tuple(shape[1:])}; take mmd or "
+                "adversarial"
+            )
         kept = {"trainable": False, "aggregation": "only_first_replica"}
         self.times = self.add_weight(shape=(), initializer="zeros", dtype="float32", name="times", **kept)
         self.averages = [

@@ -346,6 +346,20 @@ def test_pictures_are_found_without_their_labels(tmp_path):
     assert [path.name for path in beside.pictures(tmp_path, "")] == ["4.png"]
     with pytest.raises(ValueError, match="holds no pictures"):
         beside.pictures(tmp_path, "nothing")
+    (tmp_path / "labels.jsonl").write_text(labels[1])
+    with pytest.raises(ValueError, match="names no picture of `train` that is not held out; give a folder of pictures"):
+        beside.pictures(tmp_path, "")
+
+
+def test_a_note_beside_pictures_is_no_file_of_labels(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((20, 30, 3), "uint8")).save(tmp_path / "a.png")
+    (tmp_path / "readme.txt").write_text("scanned in May")
+    assert [path.name for path in beside.pictures(tmp_path, "")] == ["a.png"]
+    (tmp_path / "labels.jsonl").write_text("scanned in May")
+    with pytest.raises(ValueError, match="labels.jsonl:1"):
+        beside.pictures(tmp_path, "")
 
 
 def test_few_labels_are_taught_beside_all_pictures(tmp_path):
