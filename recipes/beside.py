@@ -149,11 +149,16 @@ def prepare(recipe: Recipe, card: Card, network: keras.Model, task: Any, data: P
         )
     if not recipe.adapt:
         return network, task
-    if isinstance(network.input, dict) or not hasattr(task, "unlabelled"):
+    kind = lesson(recipe.adapt)
+    if not hasattr(task, "unlabelled"):
+        raise ValueError(
+            f"adapt={recipe.adapt}: lessons are for detection and recognition; {recipe.model} is for {card.task}; take "
+            "adapt= out"
+        )
+    if isinstance(network.input, dict):
         raise ValueError(f"adapt={recipe.adapt}: {recipe.model} learns from more than the picture; take adapt= out")
     if not recipe.target:
         raise ValueError(f"adapt={recipe.adapt} takes pictures without labels: give their folder by --set target=DIR")
-    kind = lesson(recipe.adapt)
     draw = task.unlabelled(pictures(data, recipe.target))  # all: `few` is of labels
     if kind.reads_features:
         network = with_features(network, card)
@@ -190,14 +195,30 @@ def pictures(data: Path | None, target: str, few: int = 0) -> list[Path]:
         ValueError: there are none.
     """
     folder = Path(data or ".") / target
-    try:
-        found = [entry.path for entry in datasets.read(folder, "train") if not datasets.held_out(entry)]
-    except FileNotFoundError:  # no labels: whatever lies there
+    found = _labelled(folder)
+    if found is None:
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+        if not found:
+            raise ValueError(f"target={target}: {folder} holds no pictures; give a folder of them, or a data set")
     if not found:
-        raise ValueError(f"target={target}: {folder} holds no pictures; give a folder of them, or a data set")
+        raise ValueError(
+            f"target={target}: {folder} names no picture of `train` that is not held out; give a folder of pictures "
+            "alone, or another data set"
+        )
     few = min(few or len(found), len(found))
     return [found[index * len(found) // few] for index in range(few)]
+
+
+def _labelled(folder: Path) -> list[Path] | None:
+    """The pictures that the labels of a folder name for training; None where there are no labels."""
+    try:
+        return [entry.path for entry in datasets.read(folder, "train") if not datasets.held_out(entry)]
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        if any((folder / name).is_file() for name in ("labels.jsonl", "labels.json")):
+            raise
+        return None  # a text beside pictures, and no label file of PaddleOCR
 
 
 def trunk(network: keras.Model, card: Card):

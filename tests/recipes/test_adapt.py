@@ -300,6 +300,7 @@ def test_what_cannot_be_taught_says_why(card):
     network, _ = dot_network(2)
     for how, message in (
         (replace(HOW, adapt="cyclegan"), "adapt=cyclegan: there are mmd, adversarial, teacher, contrastive, masked"),
+        (replace(HOW, adapt="cyclegan", target=""), "adapt=cyclegan: there are mmd"),
         (replace(HOW, adapt="mmd", target=""), "give their folder by --set target=DIR"),
         (replace(HOW, adapt="", target="theirs"), "target=theirs is looked at by a lesson alone: give one of mmd"),
     ):
@@ -308,6 +309,19 @@ def test_what_cannot_be_taught_says_why(card):
     told = keras.Model({"image": network.input, "tokens": keras.Input((3,), name="tokens")}, network.output)
     with pytest.raises(ValueError, match="learns from more than the picture"):
         beside.prepare(replace(HOW, adapt="mmd"), card, told, Shifted(), None)
+    with pytest.raises(ValueError, match="adapt=mmd: lessons are for detection and recognition; toy is for tables"):
+        beside.prepare(replace(HOW, adapt="mmd"), replace(card, task="tables"), network, object(), None)
+
+
+@pytest.mark.parametrize(("name", "takes"), [("db_resnet50", True), ("psenet_resnet50", False), ("ctpn_vgg16", False)])
+def test_a_teacher_is_one_of_a_single_map(small, name, takes):
+    """Seven kernels or ten anchors at a pixel are no classes, of which the likeliest would be the one."""
+    how = replace(HOW, adapt="teacher", model=name)
+    if takes:
+        assert adapt.Teacher(how, registry.card(name), small(name)).distance is adapt.pseudo_pixels
+        return
+    with pytest.raises(ValueError, match=f"adapt=teacher teaches one map of text; {name} gives logits"):
+        adapt.Teacher(how, registry.card(name), small(name))
 
 
 @pytest.mark.parametrize(
