@@ -57,13 +57,16 @@ def finetuning(model: str, data: Sequence[Path], replay: Sequence[Path] = (), ch
         characters: to add to a recognizer's alphabet; those that it has stay where they are.
 
     Raises:
-        ValueError: no recipe is known of the model, or it is a backbone that was pretrained.
+        ValueError: no recipe is known of the model, it is a backbone that was pretrained, or it has no alphabet to
+            which characters could be added.
     """
     base = recipe_of(model)
     if base.task == pretrain.__name__:
         raise ValueError(f"{model} is a backbone alone; go on with zoo train RECIPE --run DIR --start {model}")
     if characters:
-        known = Charset(registry.card(model).options["charset"]).characters
+        if "charset" not in (card := registry.card(model)).options:
+            raise ValueError(f"characters={characters!r}: {model} is for {card.task}, which has no alphabet")
+        known = Charset(card.options["charset"]).characters
         added = "".join(character for character in dict.fromkeys(characters) if character not in known)
         base = dataclasses.replace(base, options={**base.options, "charset": known + added})
     usual = Recipe(model="", task="")

@@ -182,6 +182,13 @@ def test_characters_are_added_once_and_at_the_end(tmp_path):
     assert how.options["charset"] == french + "ř "
 
 
+def test_characters_are_added_to_no_detector(tmp_path):
+    with pytest.raises(
+        ValueError, match="characters='ě': db_mobilenet_v3_large is for detection, which has no alphabet"
+    ):
+        transfer.finetuning("db_mobilenet_v3_large", [tmp_path], characters="ě")
+
+
 def test_finetuning_learns_from_nothing_that_the_run_learnt_from(tmp_path):
     how = replace(SMALL, shards=("old",), few=10, adapt="teacher", target="pictures", teacher="large", sparsity=0.5)
     (tmp_path / "recipe.json").write_text(json.dumps({**asdict(how), "data": "/old"}))
