@@ -58,10 +58,16 @@ def test_gains_by_hand(tmp_path):
 
 def test_case_is_none_marks_end_words_and_unknown_letters_gain_nothing(small):
     assert small.letters == "abcdefghijklmnopqrstuvwxyz"
-    assert small.columns("Aa1é-").tolist() == [0, 0, small.end, small.end + 1, small.end]
+    assert small.columns("Aa1д-").tolist() == [0, 0, small.end, small.end + 1, small.end]
     gain, count = small.gain("BAD")
     assert count == 3 and gain == small.gain("(bad)")[0] == small.gain("bad,ba")[0] and small.gain("ba") == (0, 0)
     assert gain > 2 > small.gain("tdt")[0]
+
+
+def test_letters_that_a_language_lacks_count_as_those_they_are_built_on(small):
+    """Of "ö" and "o" it has no opinion; "ø" is built on no other letter, and "ß" would be two."""
+    assert small.columns("öŘßø").tolist() == [*small.columns("ors"), small.end + 1]
+    assert small.gain("röd") == small.gain("rod")
 
 
 def test_fewer_states_forget_the_rarest_pasts(tmp_path, small):

@@ -13,6 +13,7 @@ no words of the language, the weight falls to nothing. NumPy only; `serving.grap
 from __future__ import annotations
 
 import functools
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,11 +64,20 @@ class Language:
         return len(self.letters)
 
     def columns(self, characters: str) -> np.ndarray:
-        """(K,) int32: the column of each character, whatever its case; what is no letter ends a word."""
+        """(K,) int32: the column of each character, whatever its case; what is no letter ends a word.
+
+        A letter with marks that the language lacks counts as the one that it is built on: of both it has no opinion.
+        """
         place = {letter: column for column, letter in enumerate(self.letters)}
-        return np.array(
-            [place.get(c.casefold(), self.end + 1) if c.isalpha() else self.end for c in characters], "int32"
-        )
+
+        def column(character: str) -> int:
+            if not character.isalpha():
+                return self.end
+            folded = character.casefold()
+            built = unicodedata.normalize("NFD", folded)[0]  # of "ř" "r", of "ß", which folds to two, "s"
+            return place.get(folded, place.get(built, self.end + 1))
+
+        return np.array([column(character) for character in characters], "int32")
 
     def total(self, text: str) -> float:
         """The sum of the gains of a text's characters, and of the end of its last word."""
