@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -63,7 +64,7 @@ class Sheet:
     right: int
     y: float
     size: int
-    face: object
+    face: Path
     ink: tuple[int, int, int]
     tracking: float = 0.0
     spacing: float = 1.0

@@ -1,6 +1,7 @@
 """Words in the languages of Europe that are written in Latin script, from the recognizer of the default pair.
 
-zoo train recognition.crnn_mobilenet_v3_small_european --run runs/european --data DATA --start crnn_mobilenet_v3_small.lines
+zoo train recognition.crnn_mobilenet_v3_small_european --run runs/european --data DATA \\
+    --start crnn_mobilenet_v3_small.lines
 
 Each new letter begins as the one that it is built on. Synthetic words are in the languages whose lists the machine has,
 and one of seventeen has marks on any of its letters. The shipped weights are the mean of two such runs beside each
