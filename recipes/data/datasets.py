@@ -384,10 +384,22 @@ def folders(data: Path | None, names: Iterable[str]) -> list[Path]:
     return [Path(data or ".") / name for name in names if data or Path(name).is_absolute()]
 
 
-def with_parts(sets: Named) -> Named:
-    """Of the sets those pages that say what their parts are."""
-    known = {name: [entry for entry in entries if entry.regions is not None] for name, entries in sets.items()}
-    return {name: entries for name, entries in known.items() if entries}
+def with_parts(split: tuple[Named, Named]) -> tuple[Named, Named]:
+    """Of both halves of `train_split` those pages that say what their parts are.
+
+    Raises:
+        ValueError: of one of the sets none does.
+    """
+    known = [{name: [e for e in entries if e.regions is not None] for name, entries in half.items()} for half in split]
+    for name, entries in split[0].items():
+        if not any(half.get(name) for half in known):
+            count = len(entries) + len(split[1].get(name, ()))
+            raise ValueError(
+                f"nothing of {name} can be learnt from: not one of its {count} pages says what its parts are; labels "
+                'have them as "regions"'
+            )
+    real, held = ({name: entries for name, entries in half.items() if entries} for half in known)
+    return real, held
 
 
 def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> tuple[str, Any]:

@@ -49,8 +49,8 @@ class Task:
         if tuple(card.reading["size"]) != self.size:
             raise ValueError(f"{card.name} learns pages of {self.size} pixels; its reading has {card.reading['size']}")
         self.places, self.known = targets.places(labels), np.array(targets.known(labels))
-        self.real, self.held = map(datasets.with_parts, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(datasets.with_parts, datasets.train_split(data, recipe.replay))
+        self.real, self.held = datasets.with_parts(datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = datasets.with_parts(datasets.train_split(data, recipe.replay))
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
 
     def page(self, seed: tuple[int, ...]) -> Page:

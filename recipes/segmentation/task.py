@@ -39,8 +39,8 @@ class Task:
         if len(self.names) != card.options["classes"]:
             raise ValueError(f"{card.name} has classes={card.options['classes']}; its reading names {len(self.names)}")
         targets.merged(np.zeros(1, np.uint8), self.names)
-        self.real, self.held = map(datasets.with_parts, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(datasets.with_parts, datasets.train_split(data, recipe.replay))
+        self.real, self.held = datasets.with_parts(datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = datasets.with_parts(datasets.train_split(data, recipe.replay))
         self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay)
 
     def page(self, seed: tuple[int, ...]) -> Regions:

@@ -143,6 +143,21 @@ def test_a_segmenter_learns_further_pages_and_says_what_changed(tmp_path, monkey
     assert min(shades) < 60 and max(shades) > 200  # mine are dark on the left, theirs light
 
 
+@pytest.mark.parametrize("name", ["segmentation.unet_small", "layout.lw_detr_s"])
+def test_pages_that_say_nothing_of_their_parts_are_told_before_a_run(tmp_path, name):
+    """Those whose labels lack `regions` teach nothing; beside others that have some they are passed over."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "page.png")
+    page = {"image": "page.png", "words": []}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(page))
+    how = replace(recipe.find(name), real=(str(tmp_path),))
+    with pytest.raises(ValueError, match="can be learnt from: not one of its 1 pages .*regions"):
+        train.make_task(how, zoo.card(how.model), None)
+    parts = [{"polygon": [[1, 1], [9, 1], [9, 9], [1, 9]], "label": "table"}]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, [page, page | {"regions": parts}])))
+    made = train.make_task(how, zoo.card(how.model), None)
+    assert sum(len(pages) for sets in (made.real, made.held) for pages in sets.values()) == 1
+
+
 def test_what_a_segmenter_found_is_counted_by_pixels_that_are_something():
     """Of four pixels of text two are found, one as a title; background does not count."""
     made = task.make(recipe.find("segmentation.unet"), zoo.card("unet"), None)
