@@ -1,6 +1,6 @@
 """What synthetic documents say: words, numbers, dates, amounts, and names, drawn with a seeded generator.
 
-Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wgerman, …) where they
+Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wngerman, …) where they
 are installed, from the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
 """
 
