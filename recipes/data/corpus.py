@@ -7,6 +7,8 @@ are installed, from the vocabulary of receipts and letters below, and from sylla
 from __future__ import annotations
 
 import functools
+import io
+import itertools
 import string
 import unicodedata
 from collections.abc import Callable
@@ -90,12 +92,13 @@ def dictionaries() -> tuple[tuple[str, ...], ...]:
 
 def _lines(path: Path) -> tuple[str, ...]:
     data = path.read_bytes()
+    step = -(-data.count(b"\n") // LARGEST) or 1
+    kept = b"".join(itertools.islice(io.BytesIO(data), 0, None, step))
     try:
-        text = data.decode("utf-8")
+        text = kept.decode("utf-8")
     except UnicodeDecodeError:
-        text = data.decode("latin-1")  # Debian's wswedish
-    words = [word for word in text.split() if 1 < len(word) < 24]
-    return tuple(words[:: -(-len(words) // LARGEST) or 1])
+        text = kept.decode("latin-1")  # Debian's wswedish
+    return tuple(word for word in text.split() if 1 < len(word) < 24)
 
 
 @functools.cache
