@@ -315,7 +315,8 @@ def test_traceback_on_request():
 def test_a_signal_ends_quietly_and_leaves_no_half_file(tmp_path, number, status, told):
     """A process that is busy with a page gets the signal."""
     code = f"""
-import sys, time, zoo.reading
+import signal, sys, time, zoo.reading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have background jobs ignore it
 class Busy:
     def stream_pictures(self, sources):
         print("busy", file=sys.stderr, flush=True)
@@ -325,10 +326,7 @@ zoo.reading.reader = lambda **options: Busy()
 from zoo.cli import main
 sys.exit(main(["read", "page.png", "--output", {str(tmp_path / "out.txt")!r}]))
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have background jobs ignore it
-    )  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr and process.stderr.readline() == "busy\n"
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
