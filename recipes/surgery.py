@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 from keras import layers
 
-from zoo.charset import Charset
+from zoo.charset import Charset, built_on
 
 
 def graft(network: keras.Model, tensors: Mapping[str, np.ndarray], old: Charset, new: Charset) -> dict[str, np.ndarray]:
@@ -43,8 +42,7 @@ def _moved(tensor: np.ndarray, own: np.ndarray, old: Charset, new: Charset) -> n
     rows, result = np.moveaxis(tensor, axes[0], 0), np.moveaxis(own.copy(), axes[0], 0)
     places = {character: index for index, character in enumerate(old.characters)}
     for index, character in enumerate(new.characters):
-        base = unicodedata.normalize("NFD", character)[0]
-        source = places.get(character, places.get(base))
+        source = places.get(character, places.get(built_on(character)))
         if source is not None:
             result[index] = rows[source]
     result[len(new) :] = rows[len(old) :]

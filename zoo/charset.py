@@ -235,6 +235,11 @@ class _Labels:
         return self.constraint.step(state, self.characters[label])
 
 
+def built_on(letter: str) -> str:
+    """The letter that a letter with marks is built on: of "ř" "r", of one without marks itself."""
+    return unicodedata.normalize("NFD", letter)[0]
+
+
 def without_marks(text: str) -> str:
     """The text without accents, its ligatures taken apart; "ł", "ø" and "ß" stay."""
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

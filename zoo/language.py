@@ -13,7 +13,6 @@ no words of the language, the weight falls to nothing. NumPy only; `serving.grap
 from __future__ import annotations
 
 import functools
-import unicodedata
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo import beam
-from zoo.charset import Charset, Reading
+from zoo.charset import Charset, Reading, built_on
 
 FOLDER = Path(__file__).parent / "languages"
 EVEN = 40  # letters of a language in which none is likelier than another
@@ -74,8 +73,7 @@ class Language:
             if not character.isalpha():
                 return self.end
             folded = character.casefold()
-            built = unicodedata.normalize("NFD", folded)[0]  # of "ř" "r", of "ß", which folds to two, "s"
-            return place.get(folded, place.get(built, self.end + 1))
+            return place.get(folded, place.get(built_on(folded), self.end + 1))  # "ß" folds to "ss"
 
         return np.array([column(character) for character in characters], "int32")
 

@@ -10,7 +10,6 @@ import functools
 import io
 import itertools
 import string
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,7 +105,7 @@ def variants() -> dict[str, str]:
     """The letters with marks of `charset.MARKED` by the letter that each is built on."""
     built: dict[str, str] = {}
     for letter in charset.MARKED + charset.MARKED.upper():
-        base = unicodedata.normalize("NFD", letter)[0]
+        base = charset.built_on(letter)
         built[base] = built.get(base, "") + letter
     return {base: letters for base, letters in built.items() if base not in letters} | {
         base: built.get(base, "") + letters for base, letters in UNBUILT.items()

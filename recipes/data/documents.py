@@ -126,15 +126,16 @@ class Sheet:
 
     def fitting(self, words: list[str], font: ImageFont.FreeTypeFont, width: float) -> tuple[list[str], float]:
         """As many of the words as fit into `width`, at least one, and their length in pixels."""
-        gap, total, taken = self.gap(font), 0.0, 0
-        words = [fonts.drawable(self.face, text) for text in words]
+        gap, total = self.gap(font), 0.0
+        taken: list[str] = []
         for text in words:
+            text = fonts.drawable(self.face, text)
             length = self.length(text, font)
             if taken and total + gap + length > width:
                 break
             total += length + (gap if taken else 0)
-            taken += 1
-        return words[:taken], total
+            taken.append(text)
+        return taken, total
 
 
 # ---------------------------------------------------------------- blocks

@@ -65,10 +65,10 @@ def is_latin(path: Path) -> bool:
     try:
         font = ImageFont.truetype(str(path), 24)
         missing = bytes(font.getmask("\uffff"))
-        glyphs = [bytes(font.getmask(character)) for character in PROBE]
+        glyphs = [_glyph(font, character, missing) for character in PROBE]
     except (OSError, ValueError):
         return False
-    return len(set(glyphs)) == len(PROBE) and all(any(glyph) and glyph != missing for glyph in glyphs)
+    return len(set(glyphs)) == len(PROBE) and all(glyphs)
 
 
 def draws(path: Path, text: str) -> bool:
@@ -79,8 +79,13 @@ def draws(path: Path, text: str) -> bool:
 @functools.lru_cache(200_000)
 def _has(path: Path, character: str) -> bool:
     face = font(path, 24)
+    return bool(_glyph(face, character, bytes(face.getmask("\uffff"))))
+
+
+def _glyph(face: ImageFont.FreeTypeFont, character: str, missing: bytes) -> bytes:
+    """What a font draws for a character; nothing where that is its box for missing ones."""
     glyph = bytes(face.getmask(character))
-    return any(glyph) and glyph != bytes(face.getmask("\uffff"))
+    return glyph if any(glyph) and glyph != missing else b""
 
 
 @functools.lru_cache(2048)

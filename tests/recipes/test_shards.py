@@ -165,6 +165,18 @@ def test_nothing_that_can_be_packed_is_an_error(crops, tmp_path):
         shards.pack(crops, tmp_path / "packed")
 
 
+BOX = [[10, 10], [60, 10], [60, 30], [10, 30]]
+
+
+def page_of_a_word(folder: Path) -> Path:
+    """The folder, new, of one page with one word on it."""
+    folder.mkdir()
+    Image.fromarray(np.full((80, 80, 3), 250, np.uint8)).save(folder / "a.png")
+    row = {"image": "a.png", "words": [{"polygon": BOX, "text": "A"}], "split": "all"}
+    (folder / "labels.jsonl").write_text(json.dumps(row))
+    return folder
+
+
 def test_pages_without_words(tmp_path):
     """They are pages to learn from, which have no boxes; words they are none."""
     folder, packed = tmp_path / "blank", tmp_path / "packed"
@@ -184,12 +196,7 @@ def test_pages_without_words(tmp_path):
     ("name", "words"), [("recognition.crnn_mobilenet_v3_small", False), ("detection.db_mobilenet_v3_large", True)]
 )
 def test_shards_for_another_task_are_told_before_a_run_begins(tmp_path, name, words):
-    folder = tmp_path / "pages"
-    folder.mkdir()
-    Image.fromarray(np.full((80, 80, 3), 250, np.uint8)).save(folder / "a.png")
-    box = [[10, 10], [60, 10], [60, 30], [10, 30]]
-    row = {"image": "a.png", "words": [{"polygon": box, "text": "A"}], "split": "all"}
-    (folder / "labels.jsonl").write_text(json.dumps(row))
+    folder = page_of_a_word(tmp_path / "pages")
     shards.pack(folder, tmp_path / "packed", "all", words=words)
     how = replace(recipe.find(name), real=(), shards=("packed",))
     with pytest.raises(
@@ -337,16 +344,11 @@ def _texts(task, batch) -> list[str]:
 
 
 def test_a_detector_learns_from_shards(tmp_path, monkeypatch):
-    folder = tmp_path / "pages"
-    folder.mkdir()
-    Image.fromarray(np.full((80, 80, 3), 250, np.uint8)).save(folder / "a.png")
-    box = [[10, 10], [60, 10], [60, 30], [10, 30]]
-    row = {"image": "a.png", "words": [{"polygon": box, "text": "A"}], "split": "all"}
-    (folder / "labels.jsonl").write_text(json.dumps(row))
+    folder = page_of_a_word(tmp_path / "pages")
     shards.pack(folder, tmp_path / "packed", "all")
     monkeypatch.setattr("recipes.detection.task.varied", lambda page, rng: page)
     how = replace(recipe.find("detection.db_mobilenet_v3_large"), real=(), shards=("packed",), real_share=1.0)
     task = train.make_task(how, registry.card(how.model), tmp_path)
     page = task.page(0)
     scale = len(page.image) / 80
-    np.testing.assert_allclose(page.polygons[0], np.array(box) * scale, rtol=0.02)
+    np.testing.assert_allclose(page.polygons[0], np.array(BOX) * scale, rtol=0.02)
