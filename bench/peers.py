@@ -1,6 +1,7 @@
 """Beside Tesseract and RapidOCR: how well and how quickly are the same pages read?
 
-    python bench/peers.py DATA/sroie DATA/docbank_pages … [--limit 20] [--readers ocrzoo ocrnet tesseract rapidocr]
+    python bench/peers.py DATA/sroie DATA/docbank_pages … [--limit 20]
+                          [--readers ocrzoo european ocrnet tesseract rapidocr]
                           [--spoilt turn5 blur …] [--rapidocr PYTHON]
 
 Each reader is a process of its own, which has read a page before it is measured. They take turns page by page, so that
@@ -9,8 +10,9 @@ of precision and recall of boxes at an overlap of a half, "s" the median of seco
 seconds over those of the first reader for the same page, "MB" the most memory. With --spoilt the pages are turned,
 blurred and so on before all of them see them.
 
-"ocrzoo" is the default pair, "ocrnet" the network that does both. Tesseract is asked as it is quickest, on one thread,
-in French where the data set is. RapidOCR may live in an environment of its own, whose interpreter --rapidocr names.
+"ocrzoo" is the default pair, "european" that with the recognizer of more languages, "ocrnet" the network that does
+both. Tesseract is asked as it is quickest, on one thread, in French where the data set is. RapidOCR may live in an
+environment of its own, whose interpreter --rapidocr names.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-READERS = ("ocrzoo", "ocrnet", "tesseract", "rapidocr")
+READERS = ("ocrzoo", "european", "ocrnet", "tesseract", "rapidocr")
 USUAL = ("ocrzoo", "tesseract", "rapidocr")
 SPOILT = ("turn2", "turn5", "turn90", "blur", "half", "dark", "noise", "perspective", "jpeg20")
 LANGUAGES = {"tapus_fr_typewritten": "fra"}
@@ -36,6 +38,10 @@ Word = tuple[str, list]  # text, polygon
 
 
 # ---------------------------------------------------------------- workers: these import no more than their reader
+
+
+def european() -> Callable[[str, str], list[Word]]:
+    return ocrzoo("db_mobilenet_v3_large", "crnn_mobilenet_v3_small.european")
 
 
 def ocrnet() -> Callable[[str, str], list[Word]]:
