@@ -109,6 +109,7 @@ class Words(NamedTuple):
         sizes: (B, 2) int32 height and width of each page.
         polygons: (N, 4, 2) float32 page pixels.
         scores: (N,) float32 of the detector.
+        halves: (N, 2) int32 places of the two that one is around, if they are pieces of it; -1 of one that was found.
         items: (M, 2) int32 what is to be read: a word, and how its crop is turned. The words themselves come first on
             each page, then those that may run upwards or downwards, either way.
     """
@@ -117,6 +118,7 @@ class Words(NamedTuple):
     sizes: tf.Tensor
     polygons: tf.Tensor
     scores: tf.Tensor
+    halves: tf.Tensor
     items: tf.Tensor
 
 
@@ -145,12 +147,19 @@ def signatures(reading: Reading) -> dict[str, Callable[[tf.Tensor], dict[str, tf
 
 def detect(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The places of words on pages."""
-    found, _ = _pages(reading, data, _no_strips)
-    return places(found.counts, found.sizes, found.polygons, found.scores)
+    return located(_find(reading), reading.detection, data)
 
 
-def places(counts: tf.Tensor, sizes: tf.Tensor, polygons: tf.Tensor, scores: tf.Tensor) -> dict[str, tf.Tensor]:
-    """What "detect" answers, of attributes of `Words`."""
+def located(find: Network, values: Mapping[str, Any], data: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The places of words on pages, by what finds them and a card's values for reading; see `looked`."""
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        page = graph_strips.decode(data[number])
+        polygons, scores = looked(find, values, page, lambda look: (look.polygons, look.scores), kinds[2:], shapes[2:])
+        return tf.shape(scores), tf.shape(page)[None, :2], polygons, scores
+
+    kinds, shapes = (tf.int32, tf.int32, tf.float32, tf.float32), ([None], [None, 2], [None, 4, 2], [None])
+    counts, sizes, polygons, scores = joined(tf.size(data), step, kinds, shapes, parallel=1)
     splits = tf.cumsum(counts, exclusive=True)
     return {
         "polygons": padded(polygons, counts, splits),
@@ -178,9 +187,8 @@ def recognize(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
 
 def read(reading: Reading, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
-    found, strips = _pages(reading, data, _page_strips)
-    letters = reading.charset.characters
-    return laid_out(found, letters, reading.table, *_texts(reading, *strips, pages_of(found)))
+    found, strips = _pages(reading, data)
+    return laid_out(found, reading.charset.characters, *_texts(reading, *strips, pages_of(found)))
 
 
 def pages_of(found: Words) -> tf.Tensor:
@@ -191,7 +199,6 @@ def pages_of(found: Words) -> tf.Tensor:
 def laid_out(
     found: Words,
     letters: str,
-    table: graph_language.Table | None,
     texts: tf.Tensor,
     scores: tf.Tensor,
     lengths: tf.Tensor,
@@ -200,7 +207,6 @@ def laid_out(
 
     Args:
         letters: of the recognizer's alphabet; where a space is one, boxes of several words are taken apart.
-        table: of the language by which pieces of words are put together; None leaves them apart.
     """
     chosen, turns = _best(found, scores, lengths)
     polygons = tf.gather(rolled(found.polygons), turns, batch_dims=1)
@@ -208,14 +214,10 @@ def laid_out(
 
     total = tf.size(found.counts)
     pages = tf.repeat(tf.range(total), found.counts)
-    some = tf.strings.length(texts) > 0
+    some = (tf.strings.length(texts) > 0) & graph_joining.kept(texts, scores, found.halves)
     pages, polygons, texts, scores, sure = (
         tf.boolean_mask(values, some) for values in (pages, polygons, texts, scores, found.scores)
     )
-    if table:
-        pairs = _neighbours(polygons, *_counted(pages, total))
-        *words, kept = graph_joining.joined(table, pairs, (polygons, texts, scores, sure))
-        pages, polygons, texts, scores, sure = (tf.boolean_mask(values, kept) for values in (pages, *words))
     if " " in letters:
         polygons, texts, scores, sure, owners = graph_joining.parted(letters, (polygons, texts, scores, sure))
         pages = tf.gather(pages, owners)
@@ -231,9 +233,10 @@ def rolled(polygons: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.roll(polygons, turn, 1) for turn in (0, 1, -1)], 1)
 
 
-def items(high: tf.Tensor, wide: tf.Tensor) -> tf.Tensor:
+def items(high: tf.Tensor, wide: tf.Tensor, halves: tf.Tensor) -> tf.Tensor:
     """(M, 2) int32, as `Words` has them, of words (N,) so high and wide."""
-    tall = tf.cast(tf.where(tf.cast(high, tf.float32) > TALL * tf.cast(wide, tf.float32))[:, 0], tf.int32)
+    tall = (tf.cast(high, tf.float32) > TALL * tf.cast(wide, tf.float32)) & (halves[:, 0] < 0)
+    tall = tf.cast(tf.where(tall)[:, 0], tf.int32)
     every = tf.range(tf.size(high))
     turns = tf.zeros_like(every), tf.ones_like(tall), -tf.ones_like(tall)
     return tf.stack([tf.concat([every, tall, tall], 0), tf.concat(turns, 0)], 1)
@@ -242,44 +245,48 @@ def items(high: tf.Tensor, wide: tf.Tensor) -> tf.Tensor:
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
-def _pages(reading: Reading, data: tf.Tensor, cut: Callable[..., tuple[tf.Tensor, ...]]) -> tuple[Words, Strips]:
-    """What the detector finds on the pages; `cut` takes a page and its boxes to items and strips."""
+def _pages(reading: Reading, data: tf.Tensor) -> tuple[Words, Strips]:
+    """What the detector finds on the pages, and the strips of it."""
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         page = graph_strips.decode(data[number])
         polygons, scores = _boxes(reading, page)
-        items, strips, owners, starts, wanted = cut(reading, page, polygons)
+        polygons, scores, halves = graph_joining.candidates(polygons, scores, reading.charset.characters)
+        items, strips, owners, starts, wanted = _page_strips(reading, page, polygons, halves)
         lengths = [tf.shape(values)[:1] for values in (polygons, items, strips)]
-        return *lengths, tf.shape(page)[None, :2], polygons, scores, items, strips, owners, starts, wanted
+        return *lengths, tf.shape(page)[None, :2], polygons, scores, halves, items, strips, owners, starts, wanted
 
-    one = [None]
-    shapes = (one, one, one, [None, 2], [None, 4, 2], one, [None, 2], _strip_shape(reading), one, one, one)
-    kinds = (*(tf.int32,) * 4, tf.float32, tf.float32, tf.int32, tf.uint8, *(tf.int32,) * 3)
-    words, items, strips, sizes, polygons, scores, chosen, pixels, owners, *fields = joined(
+    one, two = [None], [None, 2]
+    shapes = (one, one, one, two, [None, 4, 2], one, two, two, _strip_shape(reading), one, one, one)
+    kinds = (*(tf.int32,) * 4, tf.float32, tf.float32, tf.int32, tf.int32, tf.uint8, *(tf.int32,) * 3)
+    words, items, strips, sizes, polygons, scores, halves, chosen, pixels, owners, *fields = joined(
         tf.size(data), step, kinds, shapes, parallel=1
     )
-    found = Words(words, sizes, polygons, scores, renumbered(chosen, words, items))
+    found = Words(words, sizes, polygons, scores, *renumbered(halves, chosen, words, items))
     owners += tf.repeat(tf.cumsum(items, exclusive=True), strips)  # on each page items were counted from 0
     return found, Strips(pixels, owners, *fields)
 
 
-def renumbered(items: tf.Tensor, words: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    """Items (M, 2) whose words were counted from 0 on each page, counted over all pages.
+def renumbered(halves: tf.Tensor, items: tf.Tensor, words: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Halves (N, 2) and items (M, 2) whose words were counted from 0 on each page, counted over all pages.
 
     Args:
-        items: of all pages.
+        halves, items: of all pages.
         words, counts: (B,) words and items of each page.
     """
-    before = tf.repeat(tf.cumsum(words, exclusive=True), counts)
-    return items + tf.stack([before, tf.zeros_like(before)], 1)
+    before = tf.cumsum(words, exclusive=True)
+    of_items = tf.repeat(before, counts)
+    halves = tf.where(halves < 0, halves, halves + tf.repeat(before, words)[:, None])
+    return halves, items + tf.stack([of_items, tf.zeros_like(of_items)], 1)
+
+
+def _find(reading: Reading) -> Network:
+    return lambda pixels: reading.find(tf.cast(pixels, reading.detector.inputs[0].dtype))
 
 
 def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    def find(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return reading.find(tf.cast(pixels, reading.detector.inputs[0].dtype))
-
     kinds, shapes = (tf.float32, tf.float32), ([None, 4, 2], [None])
-    return looked(find, reading.detection, page, lambda look: (look.polygons, look.scores), kinds, shapes)
+    return looked(_find(reading), reading.detection, page, lambda look: (look.polygons, look.scores), kinds, shapes)
 
 
 class Look(NamedTuple):
@@ -402,14 +409,9 @@ def on_page(
     return tf.clip_by_value(boxes * stride * scale, 0.0, tf.reverse(sides, [0])), scores
 
 
-def _no_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    none = tf.zeros([0], tf.int32)
-    return tf.zeros([0, 2], tf.int32), tf.zeros([0, *_strip_shape(reading)[1:]], tf.uint8), none, none, none
-
-
-def _page_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _page_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor, halves: tf.Tensor) -> tuple[tf.Tensor, ...]:
     places = graph_strips.places(polygons, page)
-    chosen = items(places.sizes[:, 0], places.sizes[:, 1])
+    chosen = items(places.sizes[:, 0], places.sizes[:, 1], halves)
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         word = chosen[number, 0]
@@ -572,19 +574,6 @@ def _counted(pages: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Words of each page, and where they begin, by the page of each word."""
     counts = tf.math.bincount(pages, minlength=total, maxlength=total)
     return counts, tf.cumsum(counts, exclusive=True)
-
-
-def _neighbours(polygons: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The pairs of `graph_joining.neighbours`, page by page."""
-
-    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        begin = splits[number]
-        first, second, overlap = graph_joining.neighbours(polygons[begin : begin + counts[number]])
-        return first + begin, second + begin, overlap
-
-    kinds, shapes = (tf.int32, tf.int32, tf.float32), ([None], [None], [None])
-    first, second, overlap = joined(tf.size(counts), step, kinds, shapes, parallel=1)
-    return first, second, overlap
 
 
 def _in_order(polygons: tf.Tensor, counts: tf.Tensor, splits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

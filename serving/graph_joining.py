@@ -8,39 +8,49 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from serving.graph_language import Table
-from zoo.joining import AFTER, BEFORE, DIGIT, LETTER, MARK, OVERLAP, PARALLEL, POINTS, TWICE, UPON, advance, kind
+from zoo.joining import OVERLAP, PARALLEL, SURE, UPON, advance
 
 
-def joined(
-    table: Table, pairs: tuple[tf.Tensor, tf.Tensor, tf.Tensor], words: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, ...]:
-    """Words put together, and (N,) bool whether each is still one.
+def candidates(boxes: tf.Tensor, scores: tf.Tensor, letters: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Boxes (N + P, 4, 2), scores (N + P,) and halves (N + P, 2) int32 of what is to be read of a page.
 
     Args:
-        table: of the language.
-        pairs: of `neighbours`, by their places in what follows.
-        words: polygons (N, 4, 2) from the top left of their texts, texts, scores, and scores of the detector (N,).
+        boxes: (N, 4, 2) from the top left of their texts.
+        scores: (N,) of the detector.
+        letters: of the alphabet; without a space P is 0.
     """
-    polygons, texts, scores, sure = words
-    left, right, overlap = pairs
-    both, fits = together(table, tf.gather(texts, left), tf.gather(texts, right), overlap)
-    left, right, both = (tf.boolean_mask(values, fits) for values in (left, right, both))
-    ends = tf.scatter_nd(right[:, None], tf.ones_like(right), tf.shape(texts)) > 0
-    begins = ~tf.gather(ends, left)  # a third piece stays by itself
-    left, right, both = (tf.boolean_mask(values, begins) for values in (left, right, both))
-
-    places, put = left[:, None], tf.tensor_scatter_nd_update
-    one, other = tf.gather(polygons, left), tf.gather(polygons, right)
-    scores, sure = (
-        put(values, places, tf.minimum(tf.gather(values, left), tf.gather(values, right))) for values in (scores, sure)
-    )
-    kept = tf.scatter_nd(right[:, None], tf.ones_like(right), tf.shape(texts)) == 0
-    return put(polygons, places, around(one, other)), put(texts, places, both), scores, sure, kept
+    found = tf.fill([tf.shape(boxes)[0], 2], -1)
+    if " " not in letters:
+        return boxes, scores, found
+    halves = neighbours(boxes)
+    first, second = tf.unstack(halves, axis=1)
+    less = tf.minimum(tf.gather(scores, first), tf.gather(scores, second))
+    return with_pairs(boxes, halves), tf.concat([scores, less], 0), tf.concat([found, halves], 0)
 
 
-def neighbours(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Pairs of boxes (N, 4, 2) of which the second goes on where the first ends: (P,) each, and their overlap."""
+def with_pairs(boxes: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
+    """(N + P, 4, 2): boxes (N, 4, 2), and those around pairs (P, 2) of them."""
+    first, second = (tf.gather(boxes, side) for side in tf.unstack(pairs, axis=1))
+    return tf.concat([boxes, around(first, second)], 0)
+
+
+def kept(texts: tf.Tensor, scores: tf.Tensor, halves: tf.Tensor) -> tf.Tensor:
+    """(N + P,) bool: which of the candidates are words, by the texts and scores of all."""
+    whole = (halves[:, 0] >= 0) & (scores >= SURE)
+    whole &= (tf.strings.length(texts) > 0) & ~tf.strings.regex_full_match(texts, "(?s).* .*")
+    ends = _among(tf.boolean_mask(halves[:, 1], whole), tf.shape(texts))
+    whole &= ~tf.gather(ends, tf.maximum(halves[:, 0], 0))  # a third piece stays by itself
+    pieces = _among(tf.reshape(tf.boolean_mask(halves, whole), [-1]), tf.shape(texts))
+    return (halves[:, 0] < 0) & ~pieces | whole
+
+
+def _among(places: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Bool of a shape (1,): whether each place is among those given."""
+    return tf.scatter_nd(places[:, None], tf.ones_like(places), shape) > 0
+
+
+def neighbours(boxes: tf.Tensor) -> tf.Tensor:
+    """(P, 2) int32: pairs of boxes (N, 4, 2) of which the second goes on where the first ends."""
     along, down = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]
     high = tf.norm(down, axis=1)
     along /= tf.maximum(tf.norm(along, axis=1, keepdims=True), 1e-6)
@@ -66,29 +76,7 @@ def neighbours(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     overlap = tf.where(fits, overlap, tf.zeros_like(overlap))
     most = fits & (overlap == tf.reduce_max(overlap, 1, keepdims=True))
     most &= overlap == tf.reduce_max(overlap, 0, keepdims=True)
-    pairs = tf.where(most)
-    first, second = tf.unstack(tf.cast(pairs, tf.int32), axis=1)
-    return first, second, tf.gather_nd(overlap, pairs)
-
-
-def together(table: Table, left: tf.Tensor, right: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What pieces (P,) say as one word, and (P,) bool whether they are one."""
-    known = _Characters(table)
-    last, first = known.at(left, -1), known.at(right, 0)
-    ahead, after = (tf.gather(known.kinds, character) for character in (last, first))
-    both, once = left + right, left + tf.strings.substr(right, 1, 1 << 20, unit="UTF8_CHAR")
-    same = tf.gather(known.folded, last) == tf.gather(known.folded, first)
-
-    of_left, of_right, of_both, of_once = tf.split(known.total(tf.concat([left, right, both, once], 0)), 4)
-    letters = (ahead == LETTER) & (after == LETTER)
-    digits = (ahead == DIGIT) & (after == DIGIT)
-    numbers = known.among(last, POINTS) & (after == DIGIT)
-    numbers &= tf.gather(known.kinds, known.at(left, -2)) == DIGIT
-    marks = (ahead == MARK) | (after == MARK)
-    marks &= known.among(last, BEFORE) | known.among(first, AFTER) | numbers
-    doubled = same & tf.where(letters, of_once >= of_both, ~digits | (overlap > TWICE))
-    better = tf.where(doubled, of_once, of_both) > of_left + of_right
-    return tf.where(doubled, once, both), (letters & better) | digits | marks
+    return tf.cast(tf.where(most), tf.int32)
 
 
 def around(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
@@ -135,44 +123,3 @@ def parted(letters: str, words: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
     said = tf.strings.substr(tf.gather(texts, owner), *part, unit="UTF8_CHAR")
     score = tf.gather(scores, owner) ** (length / tf.gather(count, owner))
     return cut, said, score, tf.gather(sure, owner), owner
-
-
-class _Characters:
-    """The characters of a recognizer by their code points: kinds, numbers that are alike for both cases, columns."""
-
-    def __init__(self, table: Table):
-        self.table = table
-        size = max(map(ord, table.letters), default=0) + 1
-        folds = {fold: number for number, fold in enumerate(sorted({c.casefold() for c in table.letters}))}
-        kinds, folded, columns = np.full(size, MARK), np.full(size, -1), np.full(size, table.end)
-        for character, column in zip(table.letters, table.columns.tolist(), strict=False):  # the blank has one, too
-            kinds[ord(character)], columns[ord(character)] = kind(character), column
-            folded[ord(character)] = folds[character.casefold()]
-        self.kinds, self.folded, self.columns = (tf.constant(x, tf.int32) for x in (kinds, folded, columns))
-
-    def at(self, texts: tf.Tensor, place: int) -> tf.Tensor:
-        """(N,) code points at a place of texts; at -2 the first one's where there are no two."""
-        points, length = self._points(texts)
-        index = tf.maximum(length + place, 0) if place < 0 else tf.fill(tf.shape(length), place)
-        return tf.gather(points, index, batch_dims=1)
-
-    def among(self, points: tf.Tensor, characters: str) -> tf.Tensor:
-        """Whether code points (N,) are those of some characters."""
-        return tf.reduce_any(points[:, None] == tf.constant([ord(c) for c in characters])[None], 1)
-
-    def total(self, texts: tf.Tensor) -> tf.Tensor:
-        """(N,) as `zoo.language.Language.total`."""
-        points, length = self._points(texts)
-        columns = tf.where(points < 0, self.table.end, tf.gather(self.columns, tf.maximum(points, 0)))
-
-        def step(place: tf.Tensor, state: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            gain, state = self.table.look(state, columns[:, place])
-            return place + 1, state, total + tf.where(place <= length, gain, tf.zeros_like(gain))
-
-        start = (tf.constant(0), tf.zeros_like(length), tf.zeros(tf.shape(length)))
-        return tf.while_loop(lambda place, *_: place < tf.shape(columns)[1], step, start)[2]
-
-    def _points(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(N, T + 1) code points, -1 after a text's end, and (N,) T of each."""
-        points = tf.strings.unicode_decode(texts, "UTF-8").to_tensor(-1)
-        return tf.pad(points, [[0, 0], [0, 1]], constant_values=-1), tf.strings.length(texts, unit="UTF8_CHAR")

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from serving import graph, graph_language, graph_strips, graph_text
+from serving import graph, graph_joining, graph_language, graph_strips, graph_text
 from zoo.charset import Charset
 from zoo.geometry import RIM
 
@@ -88,51 +88,42 @@ def signatures(spotting: Spotting) -> dict[str, Callable[[tf.Tensor], dict[str, 
 
 def detect(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The places of words on pages."""
-
-    def see(look: graph.Look) -> tuple[tf.Tensor, ...]:
-        return look.polygons, look.scores
-
-    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        page = graph_strips.decode(data[number])
-        polygons, scores = graph.looked(spotting.find, spotting.reading, page, see, kinds[2:], shapes[2:])
-        return tf.shape(scores), tf.shape(page)[None, :2], polygons, scores
-
-    kinds = (tf.int32, tf.int32, tf.float32, tf.float32)
-    shapes = ([None], [None, 2], [None, 4, 2], [None])
-    return graph.places(*graph.joined(tf.size(data), step, kinds, shapes, parallel=1))
+    return graph.located(spotting.find, spotting.reading, data)
 
 
 def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     """The words of pages, in reading order; where nothing was read there is no word."""
-    length = spotting.widths[-1] // 2
+    length, letters = spotting.widths[-1] // 2, spotting.charset.characters
 
     def see(look: graph.Look) -> tuple[tf.Tensor, ...]:
-        wide, high = _sides(look.polygons)
-        items = graph.items(high, wide)
-        turned = tf.gather(graph.rolled(look.quads), items[:, 0])
+        polygons, scores, halves = graph_joining.candidates(look.polygons, look.scores, letters)
+        quads = graph_joining.with_pairs(look.quads, tf.boolean_mask(halves, halves[:, 0] >= 0))
+        wide, high = _sides(polygons)
+        items = graph.items(high, wide, halves)
+        turned = tf.gather(graph.rolled(quads), items[:, 0])
         turned = tf.gather(turned, tf.where(items[:, 1] < 0, 2, items[:, 1]), batch_dims=1)
-        lengths = [tf.shape(values)[:1] for values in (look.polygons, items)]
+        lengths = [tf.shape(values)[:1] for values in (polygons, items)]
         shared = {name: value for name, value in look.given.items() if name != "logits"}
-        return *lengths, look.polygons, look.scores, items, *_sure(spotting, shared, turned, length)
+        return *lengths, polygons, scores, halves, items, *_sure(spotting, shared, turned, length)
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         page = graph_strips.decode(data[number])
-        counts, of_looks, polygons, scores, items, *steps = graph.looked(
+        counts, of_looks, polygons, scores, halves, items, *steps = graph.looked(
             spotting.find, spotting.reading, page, see, of_seen, seen
         )
-        items = graph.renumbered(items, counts, of_looks)  # in each look words were counted from 0
+        halves, items = graph.renumbered(halves, items, counts, of_looks)  # in each look words were counted from 0
         lengths = [tf.shape(values)[:1] for values in (polygons, items)]
-        return *lengths, tf.shape(page)[None, :2], polygons, scores, items, *steps
+        return *lengths, tf.shape(page)[None, :2], polygons, scores, halves, items, *steps
 
     of_steps, steps = graph_text.Steps.specs(length, spotting.tried)
-    of_seen = (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32, *of_steps)
-    seen: tuple[list[int | None], ...] = ([None], [None], [None, 4, 2], [None], [None, 2], *steps)
+    of_seen = (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32, tf.int32, *of_steps)
+    seen: tuple[list[int | None], ...] = ([None], [None], [None, 4, 2], [None], [None, 2], [None, 2], *steps)
     kinds, shapes = (*of_seen[:2], tf.int32, *of_seen[2:]), (*seen[:2], [None, 2], *seen[2:])
-    counts, of_pages, sizes, polygons, scores, items, *fields = graph.joined(
+    counts, of_pages, sizes, polygons, scores, halves, items, *fields = graph.joined(
         tf.size(data), step, kinds, shapes, parallel=1
     )
-    items = graph.renumbered(items, counts, of_pages)
-    found, every = graph.Words(counts, sizes, polygons, scores, items), graph_text.Steps(*fields)
+    halves, items = graph.renumbered(halves, items, counts, of_pages)
+    found, every = graph.Words(counts, sizes, polygons, scores, halves, items), graph_text.Steps(*fields)
     total = tf.shape(items)[0]
     owners, low = tf.range(total), tf.zeros([total], tf.int32)
     if spotting.table:
@@ -140,7 +131,7 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
         texts = graph_language.spelt(spotting.table, every, owners, low, low + length, trust)
     else:
         texts = graph_text.texts(every, owners, total, low, low + length, spotting.charset.characters, True)
-    return graph.laid_out(found, spotting.charset.characters, spotting.table, *texts)
+    return graph.laid_out(found, letters, *texts)
 
 
 def _sides(quads: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

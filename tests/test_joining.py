@@ -5,21 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recipes import language as counting
 from zoo import joining
-from zoo.charset import Reading
-from zoo.joining import around, joined, neighbours, together
-from zoo.language import Language, language
-from zoo.reading import Reader, Recognizer
-
-WORDS = {"description": 8.0, "invoice": 8.0, "improvements": 8.0, "due": 8.0, "amount": 8.0, "the": 20.0, "total": 9.0}
-
-
-@pytest.fixture(scope="module")
-def english(tmp_path_factory) -> Language:
-    path = tmp_path_factory.mktemp("language") / "small.npz"
-    counting.count({**WORDS, **dict.fromkeys("bfghjkqwxyz", 1.0)}, path)
-    return language(path)
+from zoo.charset import Charset, Reading
+from zoo.joining import around, candidates, kept, neighbours
+from zoo.reading import Reader
 
 
 def box(left: float, right: float, top: float = 0, bottom: float = 20) -> list[list[float]]:
@@ -35,16 +24,6 @@ def reading(text: str, score: float = 0.9) -> Reading:
     return Reading(text, score, (score,) * len(text))
 
 
-def test_the_gains_of_a_text_and_of_its_end(english):
-    """Each letter's, and the end's after the last, by hand from the table."""
-    total, state = 0.0, 0
-    for character in "due":
-        column = english.letters.index(character)
-        total, state = total + english.gains[state, column], english.following[state, column]
-    assert english.total("due") == pytest.approx(total + english.gains[state, english.end])
-    assert english.total("") == 0
-
-
 @pytest.mark.parametrize("degrees", [0, 7, -60, 180])
 def test_boxes_that_run_into_each_other_along_a_line(degrees):
     boxes = np.array([
@@ -54,17 +33,15 @@ def test_boxes_that_run_into_each_other_along_a_line(degrees):
         box(500, 600), box(520, 580, 5, 15),  # one within the other
         box(700, 760), box(756, 764, 10, 20),  # a small mark at the foot of a word
     ], "float32")  # fmt: skip
-    first, second, overlap = neighbours(turned(boxes, degrees))
-    found = dict(zip(first.tolist(), second.tolist(), strict=True))
-    assert found == {0: 1, 8: 9}
-    np.testing.assert_allclose(overlap, [0.2, 0.2], atol=1e-4)
+    first, second = neighbours(turned(boxes, degrees))
+    assert dict(zip(first.tolist(), second.tolist(), strict=True)) == {0: 1, 8: 9}
 
 
 def test_of_several_neighbours_that_which_overlaps_most():
     boxes = np.array([box(0, 100), box(97, 150), box(92, 140)], "float32")
-    first, second, overlap = neighbours(boxes)
-    assert (first.tolist(), second.tolist()) == ([0], [2]) and overlap[0] == pytest.approx(0.4)
-    assert [len(values) for values in neighbours(boxes[:0])] == [0, 0, 0]
+    first, second = neighbours(boxes)
+    assert (first.tolist(), second.tolist()) == ([0], [2])
+    assert [len(values) for values in neighbours(boxes[:0])] == [0, 0]
 
 
 def test_many_boxes_are_compared_in_parts(monkeypatch):
@@ -78,70 +55,77 @@ def test_many_boxes_are_compared_in_parts(monkeypatch):
     assert len(whole[0]) > 20
 
 
-@pytest.mark.parametrize(
-    ("left", "right", "overlap", "expected"),
-    [
-        ("Descr", "iption", 0.2, "Description"),
-        ("improve", "ements", 0.4, "improvements"),  # a letter that both have seen
-        ("amount", "due", 0.2, None),
-        ("0,", "00", 0.2, "0,00"),
-        ("148", "40", 0.2, "14840"),
-        ("95550", "0189", 0.2, "955500189"),
-        ("95550", "0189", 0.34, "95550189"),  # so much overlap is a digit
-        ("12-", "-06-2018", 0.3, "12-06-2018"),
-        ("invoice", ":", 0.3, "invoice:"),
-        ("(", "due", 0.3, "(due"),
-        ("due", "(total)", 0.3, None),
-        ("total", "40170", 0.3, None),
-        ("No.", "49", 0.3, None),
-        ("7", "due", 0.3, None),
-    ],
-)
-def test_what_two_pieces_say_together(english, left, right, overlap, expected):
-    assert together(left, right, overlap, english) == expected
-
-
-def test_a_word_of_two_pieces(english):
-    boxes = np.array([box(0, 60), box(100, 150), box(56, 90, 2, 18), box(147, 160, 0, 24)], "float32")
-    readings = [reading("Descr", 0.9), reading("due", 0.8), reading("iption", 0.7), reading("amount", 0.6)]
-    found, scores, texts = joined(boxes, np.float32([0.5, 0.6, 0.7, 0.8]), readings, english)
-    assert [text.text for text in texts] == ["Description", "due", "amount"]
-    assert texts[0].score == 0.7 and texts[0].characters == (0.9,) * 5 + (0.7,) * 6
-    np.testing.assert_allclose(found[0], box(0, 90))
-    np.testing.assert_allclose(scores, [0.5, 0.6, 0.8])
-    np.testing.assert_array_equal(boxes[0], box(0, 60))  # what was given is as it was
-
-
-def test_a_letter_seen_twice_is_there_once_with_its_score(english):
-    boxes = np.array([box(0, 60), box(52, 90)], "float32")
-    _, _, (word,) = joined(boxes, np.ones(2, "float32"), [reading("improve", 0.9), reading("ements", 0.7)], english)
-    assert word.text == "improvements" and word.characters == (0.9,) * 7 + (0.7,) * 5
-
-
-def test_a_third_piece_and_what_is_empty_stay(english):
-    boxes = np.array([box(0, 40), box(36, 70), box(66, 100), box(96, 120)], "float32")
-    readings = [reading("14"), reading("15"), reading("92"), Reading("", 1.0, ())]
-    _, _, texts = joined(boxes, np.ones(4, "float32"), readings, english)
-    assert [text.text for text in texts] == ["1415", "92", ""]
-
-
 def test_the_box_around_two_is_as_the_wider_one_lies():
     two = turned(np.array([box(0, 100), box(95, 103, 12, 26)], "float32"), 10)
-    np.testing.assert_allclose(around(*two), turned(np.array(box(0, 103, 0, 26)), 10), atol=1e-4)
+    expected = turned(np.array([box(0, 103, 0, 26)]), 10)
+    np.testing.assert_allclose(around(two[:1], two[1:]), expected, atol=1e-4)
+    np.testing.assert_allclose(around(two[1:], two[:1]), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("spelling", [True, False])
-def test_a_reader_puts_words_together_where_it_asks_a_language(english, spelling):
+def test_what_is_read_of_a_page():
+    boxes = np.array([box(0, 60), box(100, 150), box(56, 90, 2, 18), box(300, 340)], "float32")
+    every, scores, halves = candidates(boxes, np.float32([0.5, 0.6, 0.4, 0.8]))
+    np.testing.assert_array_equal(every[:4], boxes)
+    np.testing.assert_allclose(every[4:], [box(0, 90)])
+    assert halves.tolist() == [[-1, -1]] * 4 + [[0, 2]]
+    assert scores == pytest.approx([0.5, 0.6, 0.4, 0.8, 0.4])
+
+
+def test_of_nothing_there_is_nothing_to_read():
+    every, scores, halves = candidates(np.zeros((0, 4, 2), "float32"), np.zeros(0, "float32"))
+    assert every.shape == (0, 4, 2) and scores.shape == (0,) and halves.shape == (0, 2)
+    assert kept([], halves).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("whole", "expected"),
+    [
+        (reading("Description", joining.SURE), [False, True, False, True]),
+        (reading("Description", joining.SURE - 0.01), [True, True, True, False]),
+        (reading("Des cription", 1.0), [True, True, True, False]),  # two words, which are there already
+        (reading("", 1.0), [True, True, True, False]),
+    ],
+)
+def test_two_pieces_are_a_word_if_that_is_surely_read_without_a_space(whole, expected):
+    halves = np.array([[-1, -1], [-1, -1], [-1, -1], [0, 2]])
+    read = [reading("Descr", 0.99), reading("due"), reading("iption", 0.99), whole]
+    assert kept(read, halves).tolist() == expected
+
+
+def test_a_third_piece_stays():
+    """0 and 1 are a word, so that 1 and 2 are not; 2 and 3 are none, and 3 and 4 may be."""
+    halves = np.array([[-1, -1]] * 5 + [[0, 1], [1, 2], [2, 3], [3, 4]])
+    read = [*map(reading, "14159"), reading("14"), reading("41"), reading("1 5"), reading("59")]
+    assert np.flatnonzero(kept(read, halves)).tolist() == [2, 5, 8]
+
+
+class Said:
+    """A recognizer that reads crops by their widths."""
+
+    def __init__(self, letters: str, **texts: str):
+        self.charset, self.texts = Charset(letters), texts
+
+    def __call__(self, crops):
+        return [reading(self.texts[f"w{crop.shape[1]}"]) for crop in crops]
+
+
+@pytest.mark.parametrize(
+    ("letters", "whole", "expected"),
+    [
+        ("Descriptn ", "Description", ["Description"]),
+        ("Descriptn ", "De scription", ["Descr", "iption"]),
+        ("Descriptn", "Description", ["Descr", "iption"]),  # it would read two words as one
+    ],
+)
+def test_a_reader_asks_a_recognizer_that_knows_spaces(letters, whole, expected):
     boxes = np.array([box(0, 60), box(56, 90)], "float32")
-    said = iter(["Descr", "iption"])
-    recognizer = Recognizer(lambda batch: {}, "latin", spelling=english if spelling else "")
-    recognizer.__class__ = type(
-        "Said", (Recognizer,), {"__call__": lambda self, crops: [reading(next(said)) for _ in crops]}
-    )
-    page = Reader(lambda pixels: (boxes, np.ones(2, "float32")), recognizer, upright=True).read(
-        np.full((20, 100, 3), 255, "uint8")
-    )
-    assert [word.text for word in page.words] == (["Description"] if spelling else ["Descr", "iption"])
+    recognizer = Said(letters, w60="Descr", w34="iption", w90=whole)
+    find = lambda pixels: (boxes, np.array([0.5, 0.6], "float32"))  # noqa: E731
+    page = Reader(find, recognizer, upright=True).read(np.full((20, 100, 3), 255, "uint8"))
+    assert [word.text for word in page.words] == expected
+    if len(expected) == 1:
+        np.testing.assert_allclose(page.words[0].polygon, box(0, 90))
+        assert page.words[0].detection == pytest.approx(0.5)
 
 
 # ---------------------------------------------------------------- taken apart

@@ -1,11 +1,11 @@
 """Pieces of words that were found apart, put together again, and words that were found together, taken apart.
 
-    boxes ─► pairs that run into each other along a line ─► what they say as one word ─► fewer boxes, longer texts
+    boxes ─► those that run into each other along a line ─► a box around both, read beside them ─► whole words
     texts with spaces ─► their words, each with its part of the box
 
-Words stand apart on paper. Boxes that run into each other are mostly pieces of one word, cut where its letters stand
-wide or one is faint. Letters are put together where the language gains by it, digits always, marks where they cling to
-a word. `serving.graph_joining` does the same in TensorFlow.
+Words stand apart on paper. Of boxes that run into each other many are pieces of one word, cut where its letters stand
+wide or one is faint, and many are two words in tight print. A recognizer that knows spaces tells them apart, since it
+sees both at once. `serving.graph_joining` does the same in TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,59 +17,54 @@ import numpy as np
 
 from zoo import geometry
 from zoo.charset import Reading
-from zoo.language import Language
 
-OVERLAP = 0.08  # from which boxes run into each other, parts of the greater height
+OVERLAP = 0.0  # above which boxes run into each other, parts of the greater height
 UPON = 1.0  # from which they lie upon each other, and neither goes on
-TWICE = 0.3  # from which both have seen the digit at which they meet
 PARALLEL = 0.97  # least cosine between the directions of their texts
-BEFORE, AFTER = "(\"'-/[", ",.:;!?)'\"-/%]"  # marks that cling to what follows, and to what came before
-POINTS = ".,"  # marks that cling to digits on both sides
+SURE = 0.8  # least score of a whole word, that it stands for its pieces
 ROWS = 128  # boxes that are compared with all at once
 
-MARK, DIGIT, LETTER = range(3)
 NARROW, WIDE = frozenset("iljI1.,:;'!|`()[]{}ftr-\"/\\ "), frozenset("mwMW@%&ŒÆœæ—")  # characters beside others
 
 
-def kind(character: str) -> int:
-    """Whether a character is a letter, a digit, or anything else."""
-    return LETTER if character.isalpha() else DIGIT if character.isdecimal() else MARK
+def candidates(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is to be read of a page: its boxes, and those around two of them that may be pieces of one word.
 
+    Args:
+        boxes: (N, 4, 2) from the top left of their texts.
+        scores: (N,) of the detector.
 
-def joined(
-    boxes: np.ndarray, scores: np.ndarray, readings: Sequence[Reading], language: Language
-) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
-    """The boxes (N, 4, 2) of a page from the top left of their texts, their scores (N,), and readings, put together.
-
-    A word of two pieces is as sure as the less sure one. What is empty stays as it is, and a third piece by itself.
+    Returns:
+        boxes (N + P, 4, 2), scores (N + P,), of two the less, and halves (N + P, 2) int: the places of the two that a
+        box is around; -1 of those that were found.
     """
-    texts = [reading.text for reading in readings]
-    said = np.flatnonzero([bool(text) for text in texts])
-    left, right, overlap = neighbours(boxes[said])
-    found = {
-        int(said[i]): (int(said[j]), text)
-        for i, j, most in zip(left, right, overlap, strict=True)
-        if (text := together(texts[said[i]], texts[said[j]], float(most), language)) is not None
-    }
-    ends = {j for j, _ in found.values()}
-    boxes, scores, result, gone = boxes.copy(), scores.copy(), list(readings), set()
-    for i, (j, text) in found.items():
-        if i in ends:
-            continue
-        first, second = readings[i], readings[j]
-        both = first.characters + second.characters[len(first.text) + len(second.text) - len(text) :]
-        result[i] = Reading(text, min(first.score, second.score), both)
-        boxes[i], scores[i] = around(boxes[i], boxes[j]), min(scores[i], scores[j])
-        gone.add(j)
-    kept = [i for i in range(len(result)) if i not in gone]
-    return boxes[kept], scores[kept], [result[i] for i in kept]
+    halves = np.stack(neighbours(boxes), 1)
+    first, second = halves.T
+    whole = around(boxes[first], boxes[second])
+    halves = np.concatenate([np.full((len(boxes), 2), -1), halves])
+    scores = np.concatenate([scores, np.minimum(scores[first], scores[second])])
+    return np.concatenate([boxes, whole]), scores, halves
 
 
-def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of boxes (N, 4, 2) of which the second goes on where the first ends: (P,) each, and their overlap.
+def kept(readings: Sequence[Reading], halves: np.ndarray) -> np.ndarray:
+    """(N + P,) bool: which of the candidates are words of the page, by what was read of each.
 
-    The overlap is along the first one's text, in parts of the greater height; of several pairs that hold a box as
-    first, or as second, that which overlaps most.
+    Two pieces are one word if together they are surely read without a space. A third piece stays by itself.
+    """
+    whole = halves[:, 0] >= 0
+    whole &= np.array([bool(r.text) and " " not in r.text and r.score >= SURE for r in readings], bool)
+    first, second = halves[whole].T
+    whole[whole] = ~np.isin(first, second)
+    result = halves[:, 0] < 0
+    result[halves[whole].ravel()] = False
+    return result | whole
+
+
+def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of boxes (N, 4, 2) of which the second goes on where the first ends: (P,) places of each.
+
+    They overlap along the first one's text; of several pairs that hold a box as first, or as second, there is that
+    which overlaps most, in parts of the greater height.
     """
     boxes = boxes.astype("float32")
     along, down = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]
@@ -92,41 +87,25 @@ def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         first, second = np.nonzero(fits)
         parts.append((first + start, second, overlap[first, second]))
     if not parts:
-        return np.zeros(0, int), np.zeros(0, int), np.zeros(0, "float32")
+        return np.zeros(0, int), np.zeros(0, int)
     first, second, overlap = (np.concatenate(values) for values in zip(*parts, strict=True))
     best = np.zeros((2, len(boxes)), "float32")
     np.maximum.at(best[0], first, overlap)
     np.maximum.at(best[1], second, overlap)
     most = (overlap == best[0][first]) & (overlap == best[1][second])
-    return first[most], second[most], overlap[most]
-
-
-def together(left: str, right: str, overlap: float, language: Language) -> str | None:
-    """What two pieces say as one word; None if they are two. A character that both have seen is there once."""
-    last, first = left[-1], right[0]
-    kinds = kind(last), kind(first)
-    both, once = left + right, left + right[1:]
-    same = last.casefold() == first.casefold()
-    if kinds == (LETTER, LETTER):
-        text = once if same and language.total(once) >= language.total(both) else both
-        return text if language.total(text) > language.total(left) + language.total(right) else None
-    if kinds == (DIGIT, DIGIT):
-        return once if same and overlap > TWICE else both
-    numbers = last in POINTS and kinds[1] == DIGIT and kind(left[-2:][0]) == DIGIT
-    if MARK in kinds and (last in BEFORE or first in AFTER or numbers):
-        return once if same else both
-    return None
+    return first[most], second[most]
 
 
 def around(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(4, 2): the box around two (4, 2), in the direction of the wider one."""
-    widths = [np.linalg.norm(box[1] - box[0]) for box in (one, other)]
-    wider = (one if widths[0] >= widths[1] else other).astype("float64")
-    along = (wider[1] - wider[0]) / max(np.linalg.norm(wider[1] - wider[0]), 1e-6)
-    axes = np.array([along, [-along[1], along[0]]])
-    corners = np.concatenate([one, other]) @ axes.T
-    (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-    return (np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) @ axes).astype(one.dtype)
+    """(P, 4, 2): the boxes around two (P, 4, 2) each, in the direction of the wider one."""
+    widths = [np.linalg.norm(box[:, 1] - box[:, 0], axis=1) for box in (one, other)]
+    wider = np.where((widths[0] >= widths[1])[:, None, None], one, other).astype("float64")
+    along = wider[:, 1] - wider[:, 0]
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+    axes = np.stack([along, np.stack([-along[:, 1], along[:, 0]], 1)], 1)
+    corners = np.concatenate([one, other], 1) @ axes.transpose(0, 2, 1)
+    (x0, y0), (x1, y1) = corners.min(1).T, corners.max(1).T
+    return (np.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1).reshape(-1, 4, 2) @ axes).astype(one.dtype)
 
 
 def advance(character: str) -> float:

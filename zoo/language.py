@@ -77,13 +77,6 @@ class Language:
 
         return np.array([column(character) for character in characters], "int32")
 
-    def total(self, text: str) -> float:
-        """The sum of the gains of a text's characters, and of the end of its last word."""
-        total, state = 0.0, 0
-        for column in (*self.columns(text).tolist(), self.end):
-            total, state = total + float(self.gains[state, column]), int(self.following[state, column])
-        return total
-
     def gain(self, text: str) -> tuple[float, int]:
         """The sum of the gains of a text's words of `TELLING` letters or more, and the number of these letters."""
         total, count, state, word, length = 0.0, 0, 0, 0.0, 0

@@ -409,21 +409,24 @@ class Spotter:
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
         """Boxes (N, 4, 2) float32 from the top left of their texts, scores (N,), and readings of an image."""
-        looks: list[Look] = []
+        seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # candidates of each look; features of one suffice
         plain: list[tuple[Reading, np.ndarray]] = []
         turned: list[tuple[Reading, np.ndarray]] = []
+        tall: list[int] = []
         for look in self.detector.looks(pixels):
-            both = [np.roll(look.boxes[i], roll, axis=0) for i in _tall(look.boxes) for roll in (1, -1)]
-            every = np.concatenate([look.boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
+            high, before = _tall(look.boxes), len(plain)
+            both = [np.roll(look.boxes[i], roll, axis=0) for i in high for roll in (1, -1)]
+            boxes, scores, halves = candidates(look.boxes, look.scores, self.charset)
+            every = np.concatenate([boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
             found = self._sure(self._seen(look.pixels, look.given), (every / look.scale).astype("float32"))
-            plain, turned = plain + found[: len(look.boxes)], turned + found[len(look.boxes) :]
-            looks.append(look._replace(given={}, pixels=pixels[:0]))  # those of one band at a time are enough
-        boxes, scores = np.concatenate([look.boxes for look in looks]), np.concatenate([look.scores for look in looks])
+            plain, turned = plain + found[: len(boxes)], turned + found[len(boxes) :]
+            tall += [before + i for i in high]
+            seen.append((boxes, scores, np.where(halves < 0, halves, halves + before)))
+        boxes, scores, halves = map(np.concatenate, zip(*seen, strict=True))
         readings = [reading for reading, _ in plain + turned]
         if self.spelling:
             readings = self.spelling(readings, [logits for _, logits in plain + turned])
-        boxes, readings = uprighted(boxes, readings, _tall(boxes))
-        return boxes, scores, readings
+        return words(boxes, scores, readings, tall, halves)
 
     def recognize(self, crops: Sequence[np.ndarray]) -> list[Reading]:
         """What stands in each crop (h, w, 3) uint8 of a page, seen one below the other with their edges drawn out."""
@@ -564,8 +567,6 @@ class Reader:
         start = time.perf_counter() if start is None else start
         turns = self.turns(picture.pixels) if self.turns else 0
         boxes, scores, readings = self._turned(picture.pixels, turns)
-        if self._spelling:
-            boxes, scores, readings = joining.joined(boxes, scores, readings, self._spelling.language)
         boxes, scores, readings = joining.parted(boxes, scores, readings)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
@@ -582,10 +583,6 @@ class Reader:
             boxes, scores, readings = self._words(upright)
         return geometry.turned(boxes, upright.shape[:2], turns), scores, readings
 
-    @property
-    def _spelling(self) -> Spelling | None:
-        return getattr(self.recognizer or self.detector, "spelling", None)
-
     def _misread(self, pixels: np.ndarray, boxes: np.ndarray, readings: list[Reading]) -> int:
         if self.upright or self.detector is None:
             return 0
@@ -596,9 +593,7 @@ class Reader:
     def _words(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
         if isinstance(self.detector, Spotter):
             return self.detector(pixels)
-        boxes, scores = self._find(pixels)
-        boxes, readings = self._recognize(pixels, boxes)
-        return boxes, scores, readings
+        return self._recognize(pixels, *self._find(pixels))
 
     def _find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.detector is not None:
@@ -607,12 +602,41 @@ class Reader:
         whole = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], "float32")
         return whole, np.ones(1, "float32")
 
-    def _recognize(self, pixels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, list[Reading]]:
-        """The boxes from the top left of their texts, and the reading of each: tall ones are read turned, too."""
+    def _recognize(
+        self, pixels: np.ndarray, boxes: np.ndarray, scores: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+        """Words from the top left of their texts, their scores and readings: tall boxes are read turned, too, and those
+        that may be pieces together as well."""
+        found = len(boxes)
+        boxes, scores, halves = candidates(boxes, scores, getattr(self.recognizer, "charset", None))
         crops = [image.crop(pixels, box) for box in boxes]
-        tall = [i for i, crop in enumerate(crops) if crop.shape[0] > TALL * crop.shape[1]]
+        tall = [i for i, crop in enumerate(crops[:found]) if crop.shape[0] > TALL * crop.shape[1]]
         turned = [np.rot90(crops[i], turns) for i in tall for turns in (3, 1)]
-        return uprighted(boxes, list(self.recognizer([*crops, *turned])) if crops and self.recognizer else [], tall)
+        readings = list(self.recognizer([*crops, *turned])) if crops and self.recognizer else []
+        return words(boxes, scores, readings, tall, halves)
+
+
+def candidates(
+    boxes: np.ndarray, scores: np.ndarray, charset: Charset | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `zoo.joining.candidates`; what reads without a space cannot tell two words from one, and is shown no pairs."""
+    if charset is None or " " not in charset.characters:
+        return boxes, scores, np.full((len(boxes), 2), -1)
+    return joining.candidates(boxes, scores)
+
+
+def words(
+    boxes: np.ndarray, scores: np.ndarray, readings: list[Reading], tall: Sequence[int], halves: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+    """Words (N, 4, 2) from the top left of their texts, their scores (N,) and readings.
+
+    Args:
+        boxes, scores, halves: of candidates, as `zoo.joining.candidates` has them.
+        readings, tall: as `uprighted` takes them.
+    """
+    boxes, readings = uprighted(boxes, readings, tall)
+    kept = np.flatnonzero(joining.kept(readings, halves))
+    return boxes[kept], scores[kept], [readings[i] for i in kept]
 
 
 def uprighted(boxes: np.ndarray, readings: list[Reading], tall: Sequence[int]) -> tuple[np.ndarray, list[Reading]]:

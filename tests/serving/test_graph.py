@@ -14,11 +14,11 @@ from PIL import Image
 from toys import LOCAL
 
 from serving import export as exports
-from serving import graph, graph_regions, graph_strips, graph_text
+from serving import graph, graph_joining, graph_regions, graph_strips, graph_text
 from serving.client import Client
 from serving.export import ExportError
 from serving.server import Server
-from zoo import bands, geometry, image, reading
+from zoo import bands, geometry, image, joining, reading
 from zoo.charset import Charset
 from zoo.reading import Detector, Reader, Recognizer
 
@@ -320,6 +320,34 @@ def test_pages_are_read_as_by_the_reader(served, reader):
         check(answer, number, reader.read(pages[number])[0])
     empty = answer["texts"][2, answer["counts"][2] :]
     assert set(empty.tolist()) <= {b""}
+
+
+def tight() -> np.ndarray:
+    """Words in lines that nearly touch, once their boxes have grown."""
+    pixels = np.full((240, 320, 3), 255, "uint8")
+    for number, y in enumerate(range(40, 240, 60)):
+        x = 8
+        for text in (f"No{number}", "item", f"{number}.50", "and"):
+            cv2.putText(pixels, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 2, cv2.LINE_AA)
+            x += cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 2)[0][0] + 10
+    return pixels
+
+
+@pytest.mark.parametrize("letters", ["012345678 ", "0123456789"])
+def test_pieces_of_words_are_put_together_as_by_the_reader(networks, reader, letters, monkeypatch):
+    """Boxes so wide that many run into each other; two that read as nonsense without a space are one word."""
+    for module in (joining, graph_joining):
+        monkeypatch.setattr(module, "SURE", 0.0)
+    wide, charset = {**OPTIONS, "unclip": 2.0}, Charset(letters)
+    detector, recognizer = Detector(reader.detector.run, **wide), Recognizer(reader.recognizer.run, charset, **READING)
+    expected = Reader(detector, recognizer, upright=True).read(tight())[0]
+    found = graph.read(replace(networks, detection=wide, charset=charset), tf.constant([encoded(tight())] * 2))
+    answer = {name: value.numpy() for name, value in found.items()}
+    for number in (0, 1):
+        check(answer, number, expected)
+    assert len(joining.candidates(*detector(tight()))[0]) >= 16 + 8
+    wider = sum(np.ptp(word.polygon[:, 0]) > 80 for word in expected.words)
+    assert wider > 2 if " " in letters else wider == 0
 
 
 @pytest.mark.parametrize(("small", "closer"), [(0.0, {}), (30.0, {}), (30.0, {"most": 1.5, "room": 1 << 16})])

@@ -6,21 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes import language as counting
-from serving import graph_joining, graph_language
+from serving import graph_joining
 from zoo import joining
 from zoo.charset import Charset, Reading
-from zoo.language import Spelling, language
 
 CHARSET = Charset("abdtABéß01-.:(/€")
-WORDS = {"bad": 8.0, "bat": 4.0, "dab": 2.0, "tab": 2.0, "a": 1.0, "batté": 1.0, "daß": 1.0}
-
-
-@pytest.fixture(scope="module")
-def spelling(tmp_path_factory) -> Spelling:
-    path = tmp_path_factory.mktemp("language") / "small.npz"
-    counting.count({**WORDS, **dict.fromkeys("cefghijklmnopqrsuvwyz", 1.0)}, path)
-    return Spelling(language(path), CHARSET, 1.0)
 
 
 def scattered(rng: np.random.Generator) -> np.ndarray:
@@ -37,49 +27,36 @@ def scattered(rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_words_are_those_of_numpy(spelling, seed):
+def test_candidates_and_those_kept_are_those_of_numpy(seed):
     rng = np.random.default_rng(seed)
-    boxes, count = scattered(rng), 150
-    texts = ["".join(rng.choice(list(CHARSET.characters), rng.integers(1, 5))) for _ in range(count)]
-    texts[::3] = ["ba" if place % 2 else "d" for place in range(len(texts[::3]))]
-    scores, sure = rng.random((2, count)).astype("float32")
-    table = graph_language.Table(spelling)
+    boxes, sure = scattered(rng), rng.random(150).astype("float32")
+    every, of_detector, halves = joining.candidates(boxes, sure)
+    found = graph_joining.candidates(tf.constant(boxes), tf.constant(sure), CHARSET.characters + " ")
+    np.testing.assert_allclose(found[0], every, atol=1e-3)
+    np.testing.assert_array_equal(found[1], of_detector)
+    np.testing.assert_array_equal(found[2], halves)
 
-    @tf.function
-    def run(boxes, texts, scores, sure):
-        return graph_joining.joined(table, graph_joining.neighbours(boxes), (boxes, texts, scores, sure))
-
-    *found, kept = (values.numpy() for values in run(tf.constant(boxes), tf.constant(texts), scores, sure))
-    polygons, words, probable, certain = (values[kept] for values in found)
-    readings = [Reading(text, float(score), (1.0,) * len(text)) for text, score in zip(texts, scores, strict=True)]
-    expected, of_detector, read = joining.joined(boxes, sure, readings, spelling.language)
-    assert len(read) < count - 10
-    assert [word.decode() for word in words] == [reading.text for reading in read]
-    np.testing.assert_allclose(polygons, expected, atol=1e-3)
-    np.testing.assert_allclose(probable, [reading.score for reading in read], rtol=1e-6)
-    np.testing.assert_array_equal(certain, of_detector)
+    texts = [str(rng.choice(["", "ab", "a b", "é"], p=[0.1, 0.5, 0.2, 0.2])) for _ in every]
+    scores = rng.uniform(0.6, 1, len(every)).astype("float32")
+    read = [Reading(text, float(score), (1.0,) * len(text)) for text, score in zip(texts, scores, strict=True)]
+    expected = joining.kept(read, halves)
+    kept = graph_joining.kept(tf.constant(texts), tf.constant(scores), tf.constant(halves, tf.int32))
+    np.testing.assert_array_equal(kept, expected)
+    whole = expected[len(boxes) :]
+    assert 5 < whole.sum() < len(whole) - 5 and len(boxes) - expected[: len(boxes)].sum() == 2 * whole.sum()
 
 
-@pytest.mark.parametrize("overlap", [0.1, 0.5])
-def test_what_two_pieces_say_together(spelling, overlap):
-    pieces = ["b", "ba", "ad", "d", "é", "ß", "0", "10", "01", "1.", "-", "0-", ":", "(", "a.", "€", "A", "B/"]
-    left, right = (list(side) for side in zip(*[(a, b) for a in pieces for b in pieces], strict=True))
-    table = graph_language.Table(spelling)
-    both, fits = graph_joining.together(
-        table, tf.constant(left), tf.constant(right), tf.fill([len(left)], np.float32(overlap))
-    )
-    found = [text.decode() if fit else None for text, fit in zip(both.numpy(), fits.numpy(), strict=True)]
-    expected = [joining.together(a, b, overlap, spelling.language) for a, b in zip(left, right, strict=True)]
-    assert found == expected and 0 < sum(text is not None for text in found) < len(found)
+def test_without_a_space_there_are_no_pairs():
+    boxes, sure = tf.constant(scattered(np.random.default_rng(0))), tf.ones([150])
+    every, scores, halves = graph_joining.candidates(boxes, sure, CHARSET.characters)
+    assert len(every) == len(scores) == 150 and (halves.numpy() == -1).all()
 
 
-def test_no_words_and_one(spelling):
-    table = graph_language.Table(spelling)
-    for count in (0, 1):
-        boxes, texts = tf.zeros([count, 4, 2]), tf.constant(["a"] * count, tf.string)
-        words = boxes, texts, tf.ones([count]), tf.ones([count])
-        *_, kept = graph_joining.joined(table, graph_joining.neighbours(boxes), words)
-        assert kept.numpy().tolist() == [True] * count
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_words_and_one(count):
+    boxes, _, halves = graph_joining.candidates(tf.zeros([count, 4, 2]), tf.ones([count]), " ")
+    kept = graph_joining.kept(tf.constant(["a"] * count, tf.string), tf.ones([count]), halves)
+    assert boxes.shape == (count, 4, 2) and kept.numpy().tolist() == [True] * count
 
 
 @pytest.mark.parametrize("seed", range(4))

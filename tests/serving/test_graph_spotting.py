@@ -9,16 +9,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_graph import check, dark, encoded, page, words
+from test_graph import check, dark, encoded, page, tight, words
 from toys import LOCAL
 
 import zoo
 from recipes.metrics import edits
 from serving import export as exports
-from serving import graph_spotting
+from serving import graph_joining, graph_spotting
 from serving.client import Client
 from serving.server import Server
-from zoo import bands, geometry, runtime
+from zoo import bands, geometry, joining, runtime
 from zoo.charset import Charset
 from zoo.page import Page
 from zoo.reading import Reader, Spotter
@@ -48,7 +48,7 @@ def reader_of(spotting: graph_spotting.Spotting) -> Reader:
     def call(network):
         return lambda given: {key: value.numpy() for key, value in network(given, training=False).items()}
 
-    spotter = Spotter(call(spotting.locator), call(spotting.reader), LETTERS, **spotting.reading)
+    spotter = Spotter(call(spotting.locator), call(spotting.reader), spotting.charset, **spotting.reading)
     return Reader(spotter, None, upright=True)
 
 
@@ -118,6 +118,20 @@ def test_unsure_words_are_looked_at_again_as_by_the_spotter(spotting):
     assert misread(answer, 0, seen) < 0.15 < misread(answer, 0, once)  # places are rounded, see above
 
 
+@pytest.mark.parametrize("bands", [{}, {"small": 60.0, "wanted": 18.0}])
+def test_pieces_of_words_are_put_together_as_by_the_spotter(spotting, bands, monkeypatch):
+    """Boxes so wide that many run into each other; two are one word, since this nonsense hardly has spaces."""
+    for module in (joining, graph_joining):
+        monkeypatch.setattr(module, "SURE", 0.0)
+    wide = replace(spotting, reading={**VALUES, **bands, "unclip": 2.0}, charset=Charset("0123456 789"))
+    reader = reader_of(wide)
+    seen = reader.read(tight())[0]
+    answer = {name: value.numpy() for name, value in graph_spotting.read(wide, tf.constant([encoded(tight())])).items()}
+    assert answer["counts"].tolist() == [len(seen.words)]
+    assert misread(answer, 0, seen) < 0.15
+    assert sum(np.ptp(word.polygon[:, 0]) > 80 for word in seen.words) > 1
+
+
 def test_long_pages_are_read_in_parts_as_by_the_spotter(spotting, reader):
     pages = [cv2.resize(page(), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)] * 5
     long = np.concatenate(pages, 0)
@@ -133,7 +147,7 @@ def test_long_pages_are_read_in_parts_as_by_the_spotter(spotting, reader):
 @pytest.mark.slow
 def test_places_are_those_of_the_spotter(served, reader):
     answer = served.predict("spot", [encoded(page())], signature="detect")
-    boxes, scores, _ = reader.detector(page())
+    boxes, scores = reader.detector.detector(page())
     assert answer["counts"].tolist() == [len(boxes)]
     order, found = np.lexsort(boxes[:, 0].T), np.lexsort(answer["polygons"][0][:, 0].T)
     np.testing.assert_allclose(answer["polygons"][0][found], boxes[order], atol=1.5)
