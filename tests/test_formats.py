@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,14 @@ def document(*texts: str, source: str = "images/a.jpg") -> Document:
 def test_text():
     assert formats.as_text(document("été", "à")) == "été à\n"
     assert formats.as_text(document()) == "\n"
+
+
+def test_paragraphs_are_a_line_each():
+    page = document("a")[0]
+    block = Block((*document("an divi-")[0].lines, *document("sion")[0].lines))
+    pages = Document((replace(page, blocks=(block, *page.blocks)), page))
+    assert formats.as_paragraphs(pages) == "an division\na\na\n"
+    assert formats.as_paragraphs(document()) == ""
 
 
 def test_json_comes_back_whole():

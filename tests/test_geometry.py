@@ -243,6 +243,34 @@ def test_columns_whose_lines_are_not_level():
     assert read(boxes, texts) == LEFT + RIGHT
 
 
+def justified(rng, columns: int, rows: int, gutter: float, wide: float = 285, high: float = 16) -> np.ndarray:
+    """Boxes, column by column, of lines that fill their columns, with gaps as wide as that takes."""
+    boxes = []
+    for column in range(columns):
+        for row in range(rows):
+            widths = rng.uniform(10, 70, 99)
+            widths = widths[: np.searchsorted(np.cumsum(widths + 6), wide)]  # as many as there is room for
+            gap = (wide - widths.sum()) / (len(widths) - 1)
+            left = column * (wide + gutter) + np.concatenate([[0], np.cumsum(widths + gap)[:-1]])
+            edges = np.stack([left, left + widths], 1) + rng.uniform(-1.5, 1.5, (len(widths), 2))
+            boxes += [box(x0, row * 15 + rng.uniform(-1, 1), x1, row * 15 + high) for x0, x1 in edges]
+    return np.array(boxes)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_narrow_gutters_of_many_justified_lines(seed):
+    """Gaps between words are wider than the gutter here and there, and its edges are not quite straight."""
+    boxes = justified(np.random.default_rng(seed), 3, 20, gutter=18)
+    assert [i for line in geometry.lines(boxes) for i in line] == list(range(len(boxes)))
+
+
+@pytest.mark.parametrize("rows", [3, 6, 40])
+def test_gaps_of_one_justified_column_are_no_gutter(rows):
+    for seed in range(20):
+        boxes = justified(np.random.default_rng(seed), 1, rows, gutter=0, wide=500)
+        assert [i for line in geometry.lines(boxes) for i in line] == list(range(len(boxes)))
+
+
 def test_receipts_are_read_row_by_row():
     assert read(*receipt()) == [" ".join(row) for row in RECEIPT]
 

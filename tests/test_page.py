@@ -46,6 +46,35 @@ def test_a_document_is_its_pages(page):
     assert len(document.words) == 8
 
 
+def lines(*texts: str) -> Block:
+    return Block(tuple(Line(tuple(Word(text, 1.0, box(0, 0, 9, 9)) for text in line.split())) for line in texts))
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["an invoice", "of May"], "an invoice of May"),
+        (["the descrip-", "tion of improve-", "ments made"], "the description of improvements made"),
+        (["inter-", "natio-", "nal"], "international"),  # a line of one word
+        (["from Alsace-", "Lorraine in 1870-", "1871"], "from Alsace-Lorraine in 1870-1871"),
+        (["ends in a -", "dash", "--", "so"], "ends in a - dash -- so"),
+        (["a divi\u00ad", "sion and a rela\u2010", "tion"], "a division and a relation"),
+        (["(com-", "pounds)"], "(compounds)"),
+        (["the last line-"], "the last line-"),
+        (["f-", "sharp"], "f-sharp"),  # one letter is not divided
+        ([], ""),
+    ],
+)
+def test_a_paragraph_is_lines_in_a_row_and_words_across_their_ends(texts, expected):
+    assert lines(*texts).paragraph == expected
+
+
+def test_paragraphs_are_those_of_all_blocks_and_pages():
+    page = Page("a.png", 1, 9, 9, (lines("one di-", "vided"), lines("two")))
+    assert page.paragraphs == ("one divided", "two")
+    assert Document((page, page)).paragraphs == ("one divided", "two") * 2
+
+
 def test_nothing_read():
     assert assemble(np.zeros((0, 4, 2)), [], []) == ()
     page = Page("a.png", 1, 10, 10)

@@ -263,7 +263,9 @@ def add_read(subparsers) -> None:
         "paths", nargs="+", metavar="PATH", help="an image, a PDF file, a folder, a URL, or - for stdin"
     )
     command.add_argument(
-        "--format", choices=("text", "json", "jsonl", "hocr", "parquet"), help="default: text; of --engine jsonl"
+        "--format",
+        choices=("text", "paragraphs", "json", "jsonl", "hocr", "parquet"),
+        help="default: text; of --engine jsonl",
     )
     command.add_argument("--output", metavar="FILE", type=Path, help="instead of standard output; of --engine a folder")
     command.add_argument(
@@ -483,9 +485,12 @@ def _output(path: Path | None) -> Iterator[TextIO]:
         yield file
 
 
+AT_ONCE = ("text", "paragraphs", "jsonl")  # forms of which a page is a part by itself
+
+
 @contextmanager
 def _writer(form: str, file: TextIO) -> Iterator[Callable[[Page], None]]:
-    """A function that takes pages in their order. Text and JSON lines are written at once, other forms at the end."""
+    """A function that takes pages in their order. Those of `AT_ONCE` are written page by page, others at the end."""
     from zoo.formats import FORMATS
     from zoo.page import Document
 
@@ -497,8 +502,8 @@ def _writer(form: str, file: TextIO) -> Iterator[Callable[[Page], None]]:
         file.flush()
         pages[:] = [page]
 
-    yield at_once if form in ("text", "jsonl") else pages.append
-    if form not in ("text", "jsonl"):
+    yield at_once if form in AT_ONCE else pages.append
+    if form not in AT_ONCE:
         file.write(FORMATS[form](Document(tuple(pages))))
 
 

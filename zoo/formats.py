@@ -1,4 +1,4 @@
-"""A document as text, JSON, JSON lines, hOCR, and as a picture."""
+"""A document as text, paragraphs, JSON, JSON lines, hOCR, and as a picture."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ LONE = re.compile("[\ud800-\udfff]")  # halves of a character, by which Python n
 def as_text(document: Document) -> str:
     """The text: lines, an empty one between blocks, a form feed between pages."""
     return document.text + "\n"
+
+
+def as_paragraphs(document: Document) -> str:
+    """A line for each paragraph, with words whole that are divided at ends of lines."""
+    return "".join(paragraph + "\n" for paragraph in document.paragraphs)
 
 
 def as_json(document: Document) -> str:
@@ -122,6 +127,7 @@ def _printable(text: str) -> str:
 
 FORMATS: Mapping[str, Callable[[Document], str]] = {
     "text": as_text,
+    "paragraphs": as_paragraphs,
     "json": as_json,
     "jsonl": as_jsonl,
     "hocr": as_hocr,

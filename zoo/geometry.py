@@ -227,6 +227,7 @@ def _rotation(degrees) -> np.ndarray:
 # ---------------------------------------------------------------- lines and reading order
 
 GUTTER = 1.2  # heights of a line: the least width of the white between two columns
+NARROW, MANY = 0.9, 10  # the same of so many rows: gaps between words seldom stand below each other for long
 ROWS = 3  # that both columns must have at least
 PROSE = 8.0  # heights of a line: the least usual width of a column's rows; narrower ones are cells
 INK = 0.6  # of a column's rows: the least share that words cover; less is a table
@@ -372,7 +373,7 @@ def _columns(found: list[_Row], height: float) -> tuple[int, float]:
     best = (0, 0.0)
     for count, row in enumerate(found):
         shared = [(max(a, c), min(b, d)) for a, b in white for c, d in row.gaps()]
-        shared = [(a, b) for a, b in shared if b - a >= GUTTER * height]
+        shared = [(a, b) for a, b in shared if b - a >= NARROW * height]
         ended = [(a, b) for a, b in white if not any(a <= c and d <= b for c, d in shared)]
         best = max([best, *((count, x) for x in _gutters(found[:count], ended, height))])
         white = shared
@@ -383,8 +384,11 @@ def _columns(found: list[_Row], height: float) -> tuple[int, float]:
 
 def _gutters(found: list[_Row], white: list[tuple[float, float]], height: float) -> list[float]:
     """The middles of those strips of white that have running text on both sides."""
-    middles = [(a + b) / 2 for a, b in white if isfinite(a) and isfinite(b)]
-    return [x for x in middles if len(found) >= ROWS and _is_gutter([row.halves(x) for row in found], height)]
+    if len(found) < ROWS:
+        return []
+    least = height * (GUTTER if len(found) < MANY else NARROW)
+    middles = [(a + b) / 2 for a, b in white if isfinite(a) and isfinite(b) and b - a >= least]
+    return [x for x in middles if _is_gutter([row.halves(x) for row in found], height)]
 
 
 def _is_gutter(halves: list[tuple[_Half, _Half]], height: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 
 from zoo import geometry
 from zoo.charset import Reading
+
+DIVIDED = re.compile("([^\\W_]+)[-\u2010\u00ad]$")  # a text whose last word may go on in the next line
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,21 @@ class Block:
     def text(self) -> str:
         return "\n".join(line.text for line in self.lines)
 
+    @property
+    def paragraph(self) -> str:
+        """Its lines in a row. A word divided at the end of a line is whole again, and keeps its hyphen where a capital
+        letter or a digit follows, as in Alsace-Lorraine, or a single letter stands before."""
+        text = ""
+        for line in self.lines:
+            divided, following = DIVIDED.search(text), line.text[:1]
+            if divided and following.islower() and len(divided[1]) > 1:
+                text = text[:-1] + line.text
+            elif divided and following.isalnum():
+                text += line.text
+            else:
+                text += f" {line.text}" if text else line.text
+        return text
+
     def to_dict(self) -> dict[str, Any]:
         return {"lines": [line.to_dict() for line in self.lines]}
 
@@ -135,6 +153,11 @@ class Page:
         """Lines; an empty one between blocks."""
         return "\n\n".join(block.text for block in self.blocks)
 
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """Of each block its lines in a row, with words whole that are divided at ends of lines."""
+        return tuple(block.paragraph for block in self.blocks)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "source": self.source,
@@ -170,6 +193,11 @@ class Document:
     def text(self) -> str:
         """Pages, with a form feed between them."""
         return "\f".join(page.text for page in self.pages)
+
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """Those of all pages."""
+        return tuple(paragraph for page in self.pages for paragraph in page.paragraphs)
 
     def to_dict(self) -> dict[str, Any]:
         return {"pages": [page.to_dict() for page in self.pages]}
