@@ -257,10 +257,11 @@ def justified(rng, columns: int, rows: int, gutter: float, wide: float = 285, hi
     return np.array(boxes)
 
 
+@pytest.mark.parametrize("gutter", [18, 14])
 @pytest.mark.parametrize("seed", range(5))
-def test_narrow_gutters_of_many_justified_lines(seed):
+def test_narrow_gutters_of_many_justified_lines(seed, gutter):
     """Gaps between words are wider than the gutter here and there, and its edges are not quite straight."""
-    boxes = justified(np.random.default_rng(seed), 3, 20, gutter=18)
+    boxes = justified(np.random.default_rng(seed), 3, 20, gutter)
     assert [i for line in geometry.lines(boxes) for i in line] == list(range(len(boxes)))
 
 
@@ -278,6 +279,19 @@ def test_receipts_are_read_row_by_row():
 def test_tables_are_read_row_by_row():
     rows = [[(0, "revenue of all"), (160, "12.4 13.5"), (260, "14.1 15.9")] for _ in range(6)]
     assert read(*words(rows)) == ["revenue of all 12.4 13.5 14.1 15.9"] * 6
+
+
+def test_an_invoice_is_read_row_by_row_below_its_addresses():
+    """Prices and totals stand below what is beside the address, and are no column of text."""
+    address = ("Northwind Traders Limited", "48 Harbour Street", "Bristol BS1 4QA")
+    beside = ("Invoice No INV-2024-00837", "Date of it 14/03/2024", "Due 13/04/2024")
+    rows = [[(0, left), (620, right)] for left, right in zip(address, beside, strict=True)]
+    rows += [
+        [(0, f"A-10{i} Galvanised wood screw"), (540, "24"), (630, "Unit price"), (725, "90.00")] for i in range(3)
+    ]
+    totals = ("Subtotal all", "VAT of 20%", "Rounded off", "Total in GBP")
+    rows += [[(630, text), (725, "1179.40")] for text in totals]
+    assert read(*words(rows))[-7:] == [" ".join(text for _, text in row) for row in rows[-7:]]
 
 
 def test_white_space_parts_blocks():
@@ -334,7 +348,8 @@ def test_layout_holds_each_word_once_whatever_their_order(places, random):
 def test_a_crowded_page_is_fast():
     import time
 
-    boxes = np.array([box(x * 30, y * 14, x * 30 + 22, y * 14 + 10) for y in range(60) for x in range(25)])
+    places = [(x * 30 + y % 5 * 6, y * 14) for y in range(60) for x in range(25)]
+    boxes = np.array([box(x, y, x + 22, y + 10) for x, y in places])
     start = time.process_time()
     assert len(geometry.lines(boxes)) == 60
     assert time.process_time() - start < 2

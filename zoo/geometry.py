@@ -227,10 +227,10 @@ def _rotation(degrees) -> np.ndarray:
 # ---------------------------------------------------------------- lines and reading order
 
 GUTTER = 1.2  # heights of a line: the least width of the white between two columns
-NARROW, MANY = 0.9, 10  # the same of so many rows: gaps between words seldom stand below each other for long
+NARROW, FEW, MANY = 0.6, 6, 18  # the same of so many rows, from so few on: gaps seldom stand below each other for long
 ROWS = 3  # that both columns must have at least
 PROSE = 8.0  # heights of a line: the least usual width of a column's rows; narrower ones are cells
-INK = 0.6  # of a column's rows: the least share that words cover; less is a table
+INK = 0.7  # of a column's rows: the least share that words cover; less is a table
 BREAK = 1.6  # usual distances between lines: a larger one begins a new block
 
 
@@ -386,7 +386,7 @@ def _gutters(found: list[_Row], white: list[tuple[float, float]], height: float)
     """The middles of those strips of white that have running text on both sides."""
     if len(found) < ROWS:
         return []
-    least = height * (GUTTER if len(found) < MANY else NARROW)
+    least = height * float(np.interp(len(found), [FEW, MANY], [GUTTER, NARROW]))
     middles = [(a + b) / 2 for a, b in white if isfinite(a) and isfinite(b) and b - a >= least]
     return [x for x in middles if _is_gutter([row.halves(x) for row in found], height)]
 
