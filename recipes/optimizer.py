@@ -40,7 +40,7 @@ def make(recipe: Recipe, network: keras.Model, rate: Any = None) -> keras.Optimi
         global_clipnorm=recipe.clip,
         pull=recipe.pull,
         sparsity=recipe.sparsity,
-        sparse_at=max(1, recipe.steps // 2),
+        sparse_at=sparse_at(recipe) or 1,
         **averaged,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -53,6 +53,11 @@ def make(recipe: Recipe, network: keras.Model, rate: Any = None) -> keras.Optimi
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
     return optimizer
+
+
+def sparse_at(recipe: Recipe) -> int:
+    """The step at which the last weights of a sparse network become 0; 0 of others."""
+    return max(1, recipe.steps // 2) if recipe.sparsity else 0
 
 
 def inner(optimizer: keras.Optimizer) -> AdamW:
@@ -115,7 +120,8 @@ class AdamW(keras.optimizers.AdamW):
             least = ordered[ops.cast(share * (ordered.shape[0] - 1), "int32")]
             return ops.cast(size > least, mask.dtype)
 
-        due = ops.logical_and(self.iterations % THINNED == 0, done <= 1)
+        last = self.iterations == self.sparse_at
+        due = ops.logical_or(last, ops.logical_and(self.iterations % THINNED == 0, done <= 1))
         self.assign(mask, ops.cond(due, drawn, lambda: ops.convert_to_tensor(mask)))
         self.assign(variable, ops.convert_to_tensor(variable) * ops.cast(ops.convert_to_tensor(mask), variable.dtype))
 

@@ -299,7 +299,7 @@ def train(
     began, best = checkpoint.restore()
     done = began
     _tell_lost(run, done)
-    guard = Guard()
+    guard, thinned = Guard(), optimizers.sparse_at(recipe)
     started, before, drawn = time.monotonic(), _seconds(run), -math.inf
     if verbose:
         print(plan(recipe, network, step.replicas), flush=True)
@@ -324,6 +324,8 @@ def train(
                     if reader is not network:
                         weights.assign(reader, {v.path: ops.convert_to_numpy(v) for v in network.weights})
                     row |= task.validate(reader, run / "samples.png")
+                    if (done - 1) // recipe.validate_every * recipe.validate_every <= thinned < done:
+                        best = -math.inf  # what was better before had fewer zeros
                     if row["score"] >= best:
                         best = row["score"]
                         weights.save(reader, run / WEIGHTS, dtype="float32")
@@ -505,7 +507,8 @@ def _known(network: keras.Model, start: str, card: registry.Card) -> dict[str, n
 
 def _enough(recipe: Recipe, run: Path) -> bool:
     """Whether the last validations, as many as the recipe's `patience`, brought no better score than one before."""
-    scores = [float(row["score"]) for row in _rows(run) if row.get("score")]
+    thinned = optimizers.sparse_at(recipe)
+    scores = [float(row["score"]) for row in _rows(run) if row.get("score") and int(row["step"]) > thinned]
     return bool(recipe.patience) and len(scores) > recipe.patience and max(scores) > max(scores[-recipe.patience :])
 
 

@@ -266,6 +266,18 @@ def test_a_run_ends_when_validations_bring_nothing(plain, tmp_path, monkeypatch)
     assert zoo.card(tmp_path).results["validation"]["step"] == 3
 
 
+def test_a_sparse_run_keeps_no_weights_from_before_it_was_sparse(plain, tmp_path, monkeypatch):
+    """However well they scored; nor does it end before. Half of 30 steps is no multiple of those between two masks."""
+    scores = iter([0.9, 0.8, 0.7, 0.2, 0.4, 0.3, 0.1])
+    monkeypatch.setattr(recognition.Task, "validate", lambda *args: {"score": next(scores)})
+    how = replace(SMALL, steps=30, checkpoint_every=4, validate_every=4, patience=2, sparsity=0.5)
+    train.train(how, tmp_path, verbose=False)
+    assert [row["step"] for row in rows(tmp_path)] == ["4", "8", "12", "16", "20", "24", "28"]
+    assert zoo.card(tmp_path).results["validation"]["step"] == 20
+    kernel = weights.read(tmp_path / "weights.safetensors")["columns/kernel"]
+    assert np.mean(kernel == 0) == pytest.approx(0.5, abs=1e-3)
+
+
 # ---------------------------------------------------------------- refusals
 
 
