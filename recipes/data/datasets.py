@@ -402,6 +402,29 @@ def with_parts(split: tuple[Named, Named]) -> tuple[Named, Named]:
     return real, held
 
 
+def placed(entry: Entry) -> bool:
+    """Whether it is known where the words of a page are; of one that has none it is."""
+    return len(entry.polygons) > 0 or not (entry.page_text or entry.regions)
+
+
+def with_places(split: tuple[Named, Named]) -> tuple[Named, Named]:
+    """Of both halves of `train_split` those pages of which it is known where their words are, and all crops.
+
+    Raises:
+        ValueError: of one of the sets it is known of none.
+    """
+    known = [{name: [e for e in entries if placed(e)] for name, entries in half.items()} for half in split]
+    for name, entries in split[0].items():
+        if not any(half.get(name) for half in known):
+            count = len(entries) + len(split[1].get(name, ()))
+            raise ValueError(
+                f"nothing of {name} can be learnt from: not one of its {count} pages says where its words are; labels "
+                'have them as "words" with a "polygon" each'
+            )
+    real, held = known
+    return real, held
+
+
 def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> tuple[str, Any]:
     """The name of one of several sets, and a member of it: a set is drawn by the square root of its size.
 

@@ -147,6 +147,9 @@ def _examples(entry: datasets.Entry, words: bool) -> Iterator[tuple[bytes, str]]
         if entry.text is not None and not entry.text.strip():
             yield b"", f"{entry.path}: the label is empty"
             return
+        if not datasets.placed(entry):
+            yield b"", f"{entry.path}: it is not said where the words of the page are"
+            return
         entry.read()  # what cannot be read now must not be found out in the middle of a run
         yield encoded(entry), ""
     except (images.ImageError, ValueError) as error:

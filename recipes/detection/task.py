@@ -43,8 +43,9 @@ class Task:
         loss: Callable = losses.db,
     ):
         self.recipe, self.reading = recipe, card.reading
-        self.real, self.held = map(_pages, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(_pages, datasets.train_split(data, recipe.replay))
+        real, kept = datasets.train_split(data, recipe.real, recipe.few), datasets.train_split(data, recipe.replay)
+        self.real, self.held = map(_pages, datasets.with_places(real))
+        self.kept, self.held_kept = map(_pages, datasets.with_places(kept))
         self.packed = shards.of(data, recipe.shards, recipe.seed)
         if self.packed:
             self._drawn(0)  # shards of no use are told of before a run begins
@@ -118,7 +119,7 @@ class Task:
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Page]:
         """The pages of a data set, as `counts` takes them."""
-        return [labelled(entry) for entry in entries]
+        return [labelled(entry) for entry in entries if datasets.placed(entry)]
 
     def reader(self, network) -> Detector:
         """The network as the reading path uses it."""

@@ -194,6 +194,20 @@ def test_a_detector_does_not_learn_from_crops(tmp_path):
         detection.Task(how, zoo.card(how.model), None)
 
 
+def test_a_detector_does_not_take_pages_for_empty_whose_words_have_no_places(tmp_path):
+    """Pages with a text alone, or regions, say nothing of places; those without words are empty."""
+    texts, parts = '"page_text": "some words"', '"regions": [{"polygon": [0, 0, 9, 9], "label": "table"}]'
+    labels, how = tmp_path / "labels.jsonl", replace(recipe.find("detection.db_mobilenet_v3_large"), real=())
+    labels.write_text("\n".join(f'{{"image": "{k}.png", {what}}}' for k, what in enumerate((texts, parts))))
+    for field in ("real", "replay"):
+        with pytest.raises(ValueError, match="nothing of .*: not one of its 2 pages says where its words are"):
+            detection.Task(replace(how, **{field: (str(tmp_path),)}), zoo.card(how.model), None)
+    labels.write_text(labels.read_text() + '\n{"image": "5.png", "words": []}\n{"image": "6.png", "regions": []}')
+    task = detection.Task(replace(how, real=(str(tmp_path),)), zoo.card(how.model), None)
+    found = [entry for sets in (task.real, task.held) for entries in sets.values() for entry in entries]
+    assert sorted(entry.path.name for entry in found) == ["5.png", "6.png"]
+
+
 def test_a_detector_sees_the_same_batch_at_a_step_whatever_came_before():
     how = replace(recipe.find("detection.db_mobilenet_v3_large"), batch=2, size=(64, 96), real=())
     card = replace(zoo.card(how.model), reading={**zoo.card(how.model).reading, "size": [256, 256]})

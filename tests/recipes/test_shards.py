@@ -192,6 +192,15 @@ def test_pages_without_words(tmp_path):
     assert page.polygons.shape == (0, 4, 2)
 
 
+def test_pages_that_say_not_where_their_words_are_stay_out(tmp_path):
+    """In a shard they would be pages without words."""
+    folder = page_of_a_word(tmp_path / "pages")
+    with (folder / "labels.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"image": "a.png", "page_text": "A", "split": "all"}))
+    done = shards.pack(folder, tmp_path / "packed", "all")
+    assert (done["records"], done["left_out"]) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("recognition.crnn_mobilenet_v3_small", False), ("detection.db_mobilenet_v3_large", True)]
 )
