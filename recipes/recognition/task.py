@@ -46,11 +46,9 @@ class Task:
         if recipe.together and " " not in self.charset.characters:
             raise ValueError(f"{recipe.together=} needs an alphabet with a space: --set options=charset:french_lines")
         split = datasets.train_split(data, recipe.real, recipe.few)
-        self.real, self.held = map(self._words, split)
-        for name in split[0]:
-            self._tell(name, [*split[0][name], *split[1][name]])
+        self.real, self.held = self._told_words(split)
         self.spans = self._spans(split[0]) if recipe.together else {}
-        self.kept, self.held_kept = map(self._words, datasets.train_split(data, recipe.replay))
+        self.kept, self.held_kept = self._told_words(datasets.train_split(data, recipe.replay))
         self.shape = (recipe.batch, self.height, 0, 3)  # of a batch, of any width
         self.group = cached(self._group, 2)  # two, since threads may be at work on both sides of a border
         self.packed = shards.of(data, recipe.shards, recipe.seed)
@@ -58,12 +56,19 @@ class Task:
             self._drawn(0)  # shards of no use are told of before a run begins
         self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
 
+    def _told_words(self, split: tuple[datasets.Named, datasets.Named]) -> list[dict[str, list[synthetic.Strip]]]:
+        """The words of both halves of `train_split`; what is left out is told."""
+        halves = [self._words(half) for half in split]
+        for name in split[0]:
+            self._tell(name, [*split[0][name], *split[1][name]], any(name in half for half in halves))
+        return halves
+
     def _words(self, sets: datasets.Named) -> dict[str, list[synthetic.Strip]]:
         """The words of each data set that has some."""
         words = {name: self.samples(name, entries) for name, entries in sets.items()}
         return {name: samples for name, samples in words.items() if samples}
 
-    def _tell(self, name: str, entries: Sequence[datasets.Entry]) -> None:
+    def _tell(self, name: str, entries: Sequence[datasets.Entry], useful: bool) -> None:
         """Says how many of a data set's texts the alphabet cannot write, and are not learnt from.
 
         Raises:
@@ -74,7 +79,7 @@ class Task:
         texts = [self.charset.typed(text) for text in texts]
         unknown = [text for text in texts if self.charset.plain(text) != text]
         missing = repr("".join(sorted(set("".join(unknown)) - set(self.charset.characters))))
-        if entries and name not in self.real and name not in self.held:
+        if entries and not useful:
             why = [f"none of its {len(entries)} pictures has a text"] if not texts else []
             if unknown:
                 why.append(f"{len(unknown)} of {len(texts)} texts are not of the alphabet, which lacks {missing}")

@@ -153,6 +153,8 @@ def test_words_that_the_alphabet_cannot_write_are_told(tmp_path, reader, capsys)
     labels.write_text('{"image": "0.png", "text": "中"}')
     with pytest.raises(ValueError, match="nothing of .* can be learnt from: 1 of 1 texts .* lacks '中'"):
         recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+    with pytest.raises(ValueError, match="nothing of .* can be learnt from: 1 of 1 texts .* lacks '中'"):
+        recognition.Task(replace(how, real=(), replay=how.real), zoo.card("crnn_vgg16_bn"), None)
     labels.write_text('{"image": "0.png", "text": "two words"}')  # a line, and an alphabet of words
     with pytest.raises(ValueError, match="can be learnt from: 1 of 1 texts are not of the alphabet, which lacks ' '"):
         recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
