@@ -55,6 +55,12 @@ UPRIGHT: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "page": lambda rng: documents.document(rng).image,
 }
 
+SHOWN = {  # what it takes of a data set, as `shown` does
+    "character": "a character of the alphabet",
+    "word": "a word, or a page of words, that tells which way up it is",
+    "page": "a page",
+}
+
 
 class Task:
     """Batches of pictures and their classes.
@@ -76,15 +82,25 @@ class Task:
             raise ValueError(f"{card.name} has classes={card.options['classes']}; its reading names {len(self.names)}")
         self.turned = self.picture != "character"
         self.grouped = len(self.names) if self.turned else 1  # steps whose samples are drawn together
-        self.real, self.held = map(self._pictures, datasets.train_split(data, recipe.real, recipe.few))
-        self.kept, self.held_kept = map(self._pictures, datasets.train_split(data, recipe.replay))
+        self.real, self.held = self._pictures(datasets.train_split(data, recipe.real, recipe.few))
+        self.kept, self.held_kept = self._pictures(datasets.train_split(data, recipe.replay))
         self.sources = [f"synthetic {self.picture}s", *datasets.sources(data, recipe.real + recipe.replay)]
         self.upright = cached(self._upright, 2 * recipe.batch)
 
-    def _pictures(self, sets: datasets.Named) -> dict[str, list[Sample]]:
-        """The pictures of each data set that has some."""
-        found = {name: list(self.samples(entries)) for name, entries in sets.items()}
-        return {name: samples for name, samples in found.items() if samples}
+    def _pictures(self, split: tuple[datasets.Named, datasets.Named]) -> list[dict[str, list[Sample]]]:
+        """The pictures of both halves of `train_split`, of each data set that has some.
+
+        Raises:
+            ValueError: one of the sets has none.
+        """
+        halves = [{name: list(self.samples(entries)) for name, entries in half.items()} for half in split]
+        for name in split[0]:
+            if not any(half[name] for half in halves):
+                count = sum(len(half[name]) for half in split)
+                raise ValueError(
+                    f"nothing of {name} can be learnt from: none of its {count} pictures is {SHOWN[self.picture]}"
+                )
+        return [{name: samples for name, samples in half.items() if samples} for half in halves]
 
     def samples(self, entries: Iterable[datasets.Entry]) -> Iterator[Sample]:
         """What can be learnt from of a data set."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
 from recipes import recipe, train
@@ -100,6 +101,22 @@ def test_a_network_of_another_number_of_classes_is_refused():
     card = zoo.card(CHARACTERS)
     with pytest.raises(ValueError, match="has classes=5; its reading names 126"):
         task.make(recipe.find(f"classification.{CHARACTERS}"), replace(card, options={"classes": 5}), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "told"),
+    [
+        (CHARACTERS, '"text": "two"', "none of its 1 pictures is a character of the alphabet"),
+        ("mobilenet_v3_small_page_orientation", '"text": "two"', "none of its 1 pictures is a page"),
+        ("mobilenet_v3_small_crop_orientation", '"text": "96"', "none of its 1 pictures is a word, or .* which way up"),
+    ],
+)
+def test_a_data_set_of_no_use_is_told(tmp_path, name, label, told):
+    Image.new("RGB", (60, 20)).save(tmp_path / "0.png")
+    (tmp_path / "labels.jsonl").write_text(f'{{"image": "0.png", {label}}}')
+    for field in ("real", "replay"):
+        with pytest.raises(ValueError, match=f"nothing of {tmp_path.name} can be learnt from: {told}"):
+            made(name, **{"real": (), field: (str(tmp_path),)})
 
 
 @pytest.mark.slow
