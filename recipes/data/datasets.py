@@ -374,8 +374,9 @@ def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[
                 f"{folder} has nothing of the split 'train'; its splits are: {', '.join(splits) or 'none'}"
             )
         entries = [e for e in entries if e.split == "train" and (title, e.path.name) not in DOUBLES]
-        train[title] = spread([entry for entry in entries if not held_out(entry)], few)
-        held[title] = [entry for entry in entries if held_out(entry)]
+        learnt = [entry for entry in entries if not held_out(entry)] or entries  # all, of a few that chance holds out
+        train[title] = spread(learnt, few)
+        held[title] = [entry for entry in entries if held_out(entry)] if learnt is not entries else []
     return train, held
 
 

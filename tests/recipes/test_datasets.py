@@ -157,6 +157,14 @@ def test_sets_to_train_on_are_there_and_have_names_of_their_own(tmp_path):
         datasets.train_split(tmp_path, ["other"])
 
 
+def test_of_a_single_picture_nothing_is_held_out(tmp_path):
+    """Whatever chance says: there would be nothing left to learn from."""
+    name = next(f"{k}.png" for k in range(999) if datasets.held_out(datasets.Entry(tmp_path / f"{k}.png", "x", SQUARE)))
+    (tmp_path / "labels.jsonl").write_text(lines({"image": name, "text": "x"}))
+    train, held = datasets.train_split(None, [str(tmp_path)])
+    assert [entry.path.name for entry in train[tmp_path.name]] == [name] and held == {tmp_path.name: []}
+
+
 def idx(values: np.ndarray) -> bytes:
     """An IDX file: written by hand from its description, not by the code that reads it."""
     return bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape) + values.tobytes()
