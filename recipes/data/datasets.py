@@ -190,7 +190,9 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
         path, split = folder / row["image"], row.get("split", "train")
         if "text" in row:
             return Entry(path, _text(row["text"]), _polygons([]), split=split)
-        words = row.get("words", []) if "page_text" in row or "regions" in row else row["words"]
+        if not row.keys() & {"words", "page_text", "regions"}:
+            raise ValueError('a crop has a "text"; a page "words", "regions" or a "page_text"')
+        words = row.get("words", [])
         parts = [(_label(part["label"]), _outline(part)) for part in row.get("regions", words) if "label" in part]
         return Entry(
             path,

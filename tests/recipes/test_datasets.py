@@ -115,7 +115,7 @@ def test_regions_are_polygons_or_boxes_of_four_numbers(tmp_path):
     [
         ("labels.jsonl", '{"image": "a.png", "regions": [{"polygon": [1, 2], "label": "table"}]}\n', "jsonl:1.*three"),
         ("labels.jsonl", '{"image": "a.png", "text": "x"}\n{"image": 3\n', "labels.jsonl:2"),
-        ("labels.jsonl", '{"image": "a.png"}\n', "labels.jsonl:1.*words"),
+        ("labels.jsonl", '{"image": "a.png"}\n', "labels.jsonl:1.*a crop has a .text.; a page .words."),
         ("labels.jsonl", '\n\n{"image": "a.png", "text": 7}\n', "labels.jsonl:3.*7 is no text"),
         ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": [[1, 2], [3]]}]}\n', "labels.jsonl:1"),
         ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": []}]}\n', "labels.jsonl:1.*three points or more"),
