@@ -369,6 +369,8 @@ def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[
         title = folder.name
         if title in train:
             raise ValueError(f"two of the data sets are named {title!r} ({folder} is one); rename the folder of one")
+        if data and folder.is_relative_to(data) and not folder.is_dir():  # of a recipe's own, most likely
+            raise FileNotFoundError(f"there is no data set {folder}; --set real=A,B names those that are in {data}")
         entries = read(folder)
         if not any(entry.split == "train" for entry in entries):
             splits = sorted({entry.split for entry in entries})

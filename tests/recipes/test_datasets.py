@@ -153,6 +153,10 @@ def test_sets_to_train_on_are_there_and_have_names_of_their_own(tmp_path):
     assert datasets.sources(None, [whole, "b/mine"]) == ["mine/train"]
     with pytest.raises(ValueError, match="two of the data sets are named 'mine'"):
         datasets.train_split(tmp_path, ["a/mine", "b/mine"])
+    with pytest.raises(FileNotFoundError, match="no data set .*gone; --set real=A,B names those that are in"):
+        datasets.train_split(tmp_path, ["gone"])
+    with pytest.raises(FileNotFoundError, match="no data set .*gone: it is no folder$"):
+        datasets.train_split(tmp_path / "a", [str(tmp_path / "gone")])
     with pytest.raises(ValueError, match="other has nothing of the split 'train'; its splits are: training"):
         datasets.train_split(tmp_path, ["other"])
 
