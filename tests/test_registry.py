@@ -153,6 +153,9 @@ def test_a_run_is_named_by_its_folder(tmp_path, monkeypatch):
     run.mkdir(parents=True)
     with pytest.raises(UnknownName, match=r"first' holds no card\.toml"):
         zoo.card(run)
+    (run / "recipe.json").touch()
+    with pytest.raises(UnknownName, match=r"first' holds no card\.toml yet: the first validation writes it"):
+        zoo.card(run)
     card_file(run, name="card.toml")
     monkeypatch.chdir(tmp_path)
     for name in (run, str(run), "runs/first", "runs/first/"):

@@ -152,6 +152,8 @@ def card_for(name: str | os.PathLike, task: str) -> Card:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), names(), n=3, cutoff=0.4)
     if Path(name).is_dir():
+        if (Path(name) / "recipe.json").is_file():
+            return f"the run {name!r} holds no card.toml yet: the first validation writes it; go on with zoo train"
         return f"the folder {name!r} holds no card.toml, so it is not a run"
     listed = f"the nearest: {', '.join(near)}" if near else f"there are: {', '.join(names())}"
     return f"no model is named {name!r}, and no folder with a card.toml is there; {listed}"
