@@ -402,9 +402,11 @@ def freeze(network: keras.Model, patterns: Sequence[str]) -> None:
     names = [layer.name for layer in network.layers if layer.weights]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise RunError(
-                f"freeze={pattern}: no layer of {network.name} with weights has such a name: {', '.join(names)}"
-            )
+            groups: dict[str, list[str]] = {}
+            for name in names:
+                groups.setdefault(name.partition("_")[0], []).append(name)
+            there = ", ".join(members[0] if len(members) == 1 else f"{group}*" for group, members in groups.items())
+            raise RunError(f"freeze={pattern}: no layer of {network.name} with weights has such a name; give {there}")
         for name in fnmatch.filter(names, pattern):
             network.get_layer(name).trainable = False
     if not network.trainable_variables:

@@ -214,8 +214,11 @@ def test_layers_are_frozen_by_name_and_a_name_that_fits_none_is_an_error():
     network = lines()
     train.freeze(network, ["hid*"])
     assert [v.path for v in network.trainable_variables] == ["classes/kernel", "classes/bias"]
-    with pytest.raises(train.RunError, match="freeze=block1: no layer of lines .* hidden, classes"):
+    with pytest.raises(train.RunError, match="freeze=block1: no layer of lines .*; give hidden, classes$"):
         train.freeze(network, ["block1"])
+    many = keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(4, name=f"one_{k}") for k in "abc")])
+    with pytest.raises(train.RunError, match=r"; give one\*$"):
+        train.freeze(many, ["two*"])
     with pytest.raises(train.RunError, match="leaves nothing to learn"):
         train.freeze(network, ["*"])
 
