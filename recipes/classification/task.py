@@ -93,7 +93,7 @@ class Task:
         Raises:
             ValueError: one of the sets has none.
         """
-        halves = [{name: list(self.samples(entries)) for name, entries in half.items()} for half in split]
+        halves = [{name: list(self._known(entries)) for name, entries in half.items()} for half in split]
         for name in split[0]:
             if not any(half[name] for half in halves):
                 count = sum(len(half[name]) for half in split)
@@ -102,7 +102,7 @@ class Task:
                 )
         return [{name: samples for name, samples in half.items() if samples} for half in halves]
 
-    def samples(self, entries: Iterable[datasets.Entry]) -> Iterator[Sample]:
+    def _known(self, entries: Iterable[datasets.Entry]) -> Iterator[Sample]:
         """What can be learnt from of a data set."""
         for sample in (sample for entry in entries for sample in shown(self.classifier, entry)):
             yield Sample(self._shrunk(sample.image), sample.label)
@@ -163,12 +163,15 @@ class Task:
         """What validation looks at: samples that no step sees, the real ones by all turns."""
         count = self.recipe.validation
         sets = {"synthetic": [self.drawn(np.random.default_rng((VALIDATION_SEED, i))) for i in range(count)]}
+        return sets | datasets.held_sets(self.held, self.held_kept, count, lambda name, some: self._by_all_turns(some))
+
+    def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[Sample]:
+        """The pictures of a data set, as `counts` takes them: by all turns."""
+        return self._by_all_turns(self._known(entries))
+
+    def _by_all_turns(self, samples: Iterable[Sample]) -> list[Sample]:
         turns = range(len(self.names) if self.turned else 1)
-
-        def by_all_turns(name: str, samples: list[Sample]) -> list[Sample]:
-            return [turned(s.image, k) if self.turned else s for s in samples for k in turns]
-
-        return sets | datasets.held_sets(self.held, self.held_kept, count, by_all_turns)
+        return [turned(s.image, k) if self.turned else s for s in samples for k in turns]
 
     def validate(self, network, picture: Path) -> dict[str, float]:
         """The share of held-out pictures of each set whose class is found, "…_accuracy"; "score" is their mean.

@@ -11,6 +11,7 @@ from PIL import Image
 import zoo
 from recipes import recipe, train
 from recipes.classification import task
+from recipes.data import datasets
 
 CHARACTERS = "mobilenet_v3_small"
 
@@ -117,6 +118,18 @@ def test_a_data_set_of_no_use_is_told(tmp_path, name, label, told):
     for field in ("real", "replay"):
         with pytest.raises(ValueError, match=f"nothing of {tmp_path.name} can be learnt from: {told}"):
             made(name, **{"real": (), field: (str(tmp_path),)})
+
+
+def test_pictures_that_are_scored_come_by_all_turns(tmp_path):
+    """As those held out; `zoo finetune --test` asks every task for them likewise."""
+    Image.new("RGB", (60, 20)).save(tmp_path / "0.png")
+    (tmp_path / "labels.jsonl").write_text('{"image": "0.png", "words": [], "split": "test"}')
+    entries = datasets.read(tmp_path, "test")
+    samples = made("mobilenet_v3_small_page_orientation", real=()).samples("mine", entries)
+    assert [(sample.label, *sample.image.shape[:2]) for sample in samples] == [
+        (0, 20, 60), (1, 60, 20), (2, 20, 60), (3, 60, 20),
+    ]  # fmt: skip
+    assert made(CHARACTERS, real=()).samples("mine", entries) == []
 
 
 @pytest.mark.slow
