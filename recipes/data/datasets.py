@@ -189,7 +189,7 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
         row = json.loads(line)
         path, split = folder / row["image"], row.get("split", "train")
         if "text" in row:
-            return Entry(path, _text(row["text"]), _polygons([]), split=split)
+            return Entry(path, _text(row["text"]).strip(), _polygons([]), split=split)
         if not row.keys() & {"words", "page_text", "regions"}:
             raise ValueError('a crop has a "text"; a page "words", "regions" or a "page_text"')
         words = row.get("words", [])
@@ -232,7 +232,7 @@ def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Ent
     for name, label in labels.items():
         path = folder / "images" / name
         if isinstance(label, str):
-            entries.append(Entry(path, label, _polygons([])))
+            entries.append(Entry(path, label.strip(), _polygons([])))
             continue
         polygons: Any = label.get("polygons") if isinstance(label, dict) else None
         if isinstance(polygons, dict):  # several classes of text
@@ -256,7 +256,7 @@ def _paddle(folder: Path, line: str, where: str) -> Entry:
     with contextlib.suppress(ValueError):
         words = json.loads(label) if label.lstrip().startswith("[") else None
     if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
-        return Entry(folder / name, label, _polygons([]))  # a text, which may begin with a bracket
+        return Entry(folder / name, label.strip(), _polygons([]))  # a text, which may begin with a bracket
     try:
         texts = tuple(word["transcription"] for word in words)
         polygons = _polygons(word["points"] for word in words)

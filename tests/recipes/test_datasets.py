@@ -87,6 +87,19 @@ def test_label_files_as_others_write_them(tmp_path):
         datasets.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.jsonl", '{"image": "a.png", "text": " two words "}'),
+        ("labels.json", '{"a.png": "two words "}'),
+        ("gt.txt", "a.png\ttwo words "),
+    ],
+)
+def test_spaces_around_a_text_are_no_part_of_it(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert datasets.read(tmp_path)[0].text == "two words"
+
+
 def test_polygons_of_many_points_become_rectangles(tmp_path):
     many = [[0, 0], [5, 0], [10, 0], [10, 4], [5, 4], [0, 4]]
     (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": [{"polygon": many, "text": "x"}]}))
