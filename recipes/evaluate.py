@@ -223,21 +223,26 @@ def page_scores(entries: Sequence[datasets.Entry], read: Sequence[Page]) -> Scor
     """Precision, recall and hmean of boxes at an overlap of a half, where boxes are labelled; the same of words.
 
     Words are compared as letters and digits without case; "f1" is their harmonic mean. Illegible places are not asked
-    for, and what was read there does not count.
+    for, and what was read there does not count. Pages whose texts are not known have scores of boxes alone.
     """
-    boxes, words, labelled = np.zeros(3, int), np.zeros(3, int), False
+    boxes, words, labelled, told = np.zeros(3, int), np.zeros(3, int), False, False
     for entry, page in zip(entries, read, strict=True):
         labelled |= bool(entry.texts)
         ignore = unscored(entry)
         found = np.array([word.polygon for word in page.words], "float32").reshape(-1, 4, 2)
         matched, counted = metrics.pair(found, entry.polygons, ignore)
         boxes += (len(matched), int(counted.sum()), int((~ignore).sum()))
+        if entry.texts and not any(entry.texts):
+            continue
+        told = True
         kept = [word.text for word, counts in zip(page.words, counted, strict=True) if counts]
         true = [text for text, skipped in zip(entry.texts, ignore, strict=True) if not skipped]
         words += metrics.bag(kept, true if entry.texts else [entry.page_text])
     scores: Scores = {"pages": len(entries)}
     if labelled:
         scores |= metrics.hmean(*map(int, boxes))
+    if not told:
+        return scores
     bag = metrics.hmean(*map(int, words))
     return scores | {"word_precision": bag["precision"], "word_recall": bag["recall"], "f1": bag["hmean"]}
 
@@ -318,8 +323,9 @@ def class_scores(classify: Classifier, given: Iterable[tuple[datasets.Entry, np.
 
 
 def unscored(entry: datasets.Entry) -> np.ndarray:
-    """(N,) bool: which labels of a page are not asked for."""
-    marks = [unclear or text in ("", "###") for text, unclear in zip(entry.texts, entry.illegible, strict=True)]
+    """(N,) bool: which labels of a page are not asked for; those without a text only where others have some."""
+    unknown = ("", "###") if any(entry.texts) else ("###",)
+    marks = [unclear or text in unknown for text, unclear in zip(entry.texts, entry.illegible, strict=True)]
     return np.array(marks, bool)
 
 

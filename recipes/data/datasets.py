@@ -9,7 +9,8 @@ Our format is a folder with `labels.jsonl`, one JSON object a line:
     layout {"image": "images/c.jpg", "regions": [{"polygon": [[x, y], ...], "label": "table"}]}
            or words as above, each with the "label" of what it is part of
 
-Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background.
+Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background; nor
+is one without a text, unless the page has none: then its words have places alone. Spaces around a crop's text are none.
 Labels of regions are those of `REGIONS`.
 """
 
@@ -530,9 +531,11 @@ def beside(left: np.ndarray, right: np.ndarray) -> bool:
 def words(entry: Entry, picture: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
     """(N, 4, 2) polygons of an entry's words, their texts, and which are illegible (N,) bool.
 
-    A label with spaces is cut into words where its gaps tell; one that cannot be cut is illegible as a whole.
+    A label with spaces is cut into words where its gaps tell; one that cannot be cut is illegible as a whole. So is one
+    without a text, unless the page has none: of docTR's, places alone are known.
     """
     polygons, texts, illegible = [], [], []
+    told = any(entry.texts)
     for polygon, text, unclear in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
         parts = [(0.0, 1.0, text.strip())]
         if not unclear and len(text.split()) > 1:
@@ -542,7 +545,7 @@ def words(entry: Entry, picture: np.ndarray) -> tuple[np.ndarray, list[str], np.
         for start, stop, word in parts:
             polygons.append(geometry.part(polygon, start, stop))
             texts.append(word)
-            illegible.append(unclear or not word)
+            illegible.append(unclear or (told and not word))
     return np.array(polygons, np.float32).reshape(-1, 4, 2), texts, np.array(illegible, bool)
 
 

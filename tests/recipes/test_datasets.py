@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,6 +269,17 @@ def test_what_cannot_be_cut_is_illegible(tmp_path):
     assert (texts, illegible.tolist()) == (["", "one"], [True, False])
     np.testing.assert_array_equal(polygons, [SQUARE, SQUARE])
     assert [text for _, text in datasets.crops(entry)] == ["one"]
+
+
+def test_words_of_a_page_without_texts_are_words(tmp_path):
+    """As of docTR's pages: a detector learns from them. Where others have a text, one without it is illegible."""
+    picture(tmp_path / "images/a.png", (60, 30))
+    (tmp_path / "labels.json").write_text(json.dumps({"a.png": {"polygons": [SQUARE, SQUARE]}}))
+    (entry,) = datasets.read(tmp_path)
+    _, texts, illegible = datasets.words(entry, entry.read())
+    assert (texts, illegible.tolist()) == (["", ""], [False, False])
+    assert list(datasets.words(replace(entry, texts=("", "one")), entry.read())[2]) == [True, False]
+    assert list(datasets.words(replace(entry, illegible=(True, False)), entry.read())[2]) == [True, False]
 
 
 def neighbours(tmp_path, *words, size=(300, 40)) -> list[tuple[tuple[int, int], str]]:

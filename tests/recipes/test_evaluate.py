@@ -141,6 +141,16 @@ def test_scores_of_crops(told, crops):
     assert result.predictions[1]["image"] == "images/1.png"
 
 
+def test_scores_of_pages_whose_texts_are_not_known(told, tmp_path):
+    """As of docTR's pages: one of the two boxes is found, and three that are none. Of the words nothing can be said."""
+    picture(tmp_path / "images/0.png", 0)
+    labels = {"0.png": {"polygons": [box(0, 0, 40, 10), box(0, 40, 9, 49)]}}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    (result,) = evaluate.evaluate(["db_resnet50", "crnn_vgg16_bn"], tmp_path)
+    assert result.scores.pop("seconds") >= 0
+    assert result.scores == {"pages": 1, "precision": 1 / 4, "recall": 1 / 2, "hmean": pytest.approx(1 / 3)}
+
+
 def test_scores_of_pages(told, pages):
     """Boxes: three of four match; on the second page the one label that is asked for is half found, an overlap of just
     0.5, and the smudge lies on an illegible place. Words: sub, 500, thanks, hello of the 5 labelled, and x."""
