@@ -229,8 +229,9 @@ def _rotation(degrees) -> np.ndarray:
 GUTTER = 1.2  # heights of a line: the least width of the white between two columns
 NARROW, FEW, MANY = 0.6, 6, 18  # the same of so many rows, from so few on: gaps seldom stand below each other for long
 ROWS = 3  # that both columns must have at least
-PROSE = 8.0  # heights of a line: the least usual width of a column's rows; narrower ones are cells
+PROSE, CELL = 8.0, 4.0  # heights of a line: the least usual width of a column's rows; of any that stand on their own
 INK = 0.7  # of a column's rows: the least share that words cover; less is a table
+STEP, BESIDE = 0.18, 5  # heights by which lines side by side differ from their usual step, of so many at least
 BREAK = 1.6  # usual distances between lines: a larger one begins a new block
 
 
@@ -318,6 +319,8 @@ class _Row(NamedTuple):
     lefts: list[float]
     rights: list[float]
     ink: list[float]  # widths of the words so far, with 0 first
+    tops: list[float]
+    bottoms: list[float]
 
     def gaps(self) -> list[tuple[float, float]]:
         """The white of the row, with what lies left and right of it."""
@@ -332,6 +335,13 @@ class _Row(NamedTuple):
             len(self.lefts) - count, right, self.ink[-1] - self.ink[count]
         )
 
+    def step(self, x: float) -> tuple[float, float] | None:
+        """By how much the tops and bottoms of the words on both sides of x differ."""
+        count = bisect_left(self.lefts, x)
+        if not 0 < count < len(self.lefts):
+            return None
+        return self.tops[count - 1] - self.tops[count], self.bottoms[count - 1] - self.bottoms[count]
+
 
 class _Half(NamedTuple):
     words: int
@@ -341,7 +351,8 @@ class _Half(NamedTuple):
 
 def _row(words: np.ndarray) -> _Row:
     lefts, rights = words[:, 0], np.maximum.accumulate(words[:, 2])
-    return _Row(lefts.tolist(), rights.tolist(), [0.0, *np.cumsum(words[:, 2] - lefts).tolist()])
+    ink = [0.0, *np.cumsum(words[:, 2] - lefts).tolist()]
+    return _Row(lefts.tolist(), rights.tolist(), ink, words[:, 1].tolist(), words[:, 3].tolist())
 
 
 def _parts(found: list[list[int]], words: np.ndarray) -> list[list[list[int]]]:
@@ -383,22 +394,34 @@ def _columns(found: list[_Row], height: float) -> tuple[int, float]:
 
 
 def _gutters(found: list[_Row], white: list[tuple[float, float]], height: float) -> list[float]:
-    """The middles of those strips of white that have running text on both sides."""
+    """The middles of those strips of white that have running text on both sides, or lines that are out of step."""
     if len(found) < ROWS:
         return []
     least = height * float(np.interp(len(found), [FEW, MANY], [GUTTER, NARROW]))
     middles = [(a + b) / 2 for a, b in white if isfinite(a) and isfinite(b) and b - a >= least]
-    return [x for x in middles if _is_gutter([row.halves(x) for row in found], height)]
+    return [x for x in middles if _is_gutter(found, x, height)]
 
 
-def _is_gutter(halves: list[tuple[_Half, _Half]], height: float) -> bool:
-    for side in zip(*halves, strict=True):
+def _is_gutter(found: list[_Row], x: float, height: float) -> bool:
+    """Whether on both sides of x there is running text, or there are lines that are no cells and out of step."""
+    prose = True
+    for side in zip(*(row.halves(x) for row in found), strict=True):
         full = [half for half in side if half.words]
-        if len(full) < ROWS or median(half.words for half in full) < 2:
+        if len(full) < ROWS or (width := median(half.width for half in full)) < CELL * height:
             return False
-        if median(half.width for half in full) < PROSE * height or median(h.ink / h.width for h in full) < INK:
-            return False
-    return True
+        prose &= width >= PROSE * height and median(half.words for half in full) >= 2
+        prose &= median(half.ink / half.width for half in full) >= INK
+    return prose or _out_of_step([row.step(x) for row in found], height)
+
+
+def _out_of_step(steps: list[tuple[float, float] | None], height: float) -> bool:
+    """Whether the lines on both sides go down the page on their own, where cells of a row would stand level, or all
+    differ alike on a page that is bent."""
+    known = np.array([step for step in steps if step], float).reshape(-1, 2)
+    if len(known) < BESIDE:
+        return False
+    each = np.c_[known, known.mean(1)]  # letters reach up and down: by tops, bottoms or middles, as tells it best
+    return float(np.median(np.abs(each - np.median(each, 0)), 0).min()) > STEP * height
 
 
 def _blocks(part: list[list[int]], words: np.ndarray) -> list[list[list[int]]]:
