@@ -27,7 +27,7 @@ FORMS = ("amount", "date")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--recognizer", default="crnn_mobilenet_v3_small.lines")
+    parser.add_argument("--recognizer", default="crnn_mobilenet_v3_small.european")
     parser.add_argument("--split", default="")
     parser.add_argument("--least", type=float, default=0.01)
     args = parser.parse_args()

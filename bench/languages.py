@@ -1,7 +1,7 @@
 """Pages in the languages of Latin script, to read beside others: which alphabets does a reader know?
 
     python bench/languages.py FOLDER [--pages 4]
-    python bench/peers.py FOLDER/* [--readers ocrzoo european tesseract]
+    python bench/peers.py FOLDER/* [--readers ocrzoo lines tesseract]
 
 Draws the first article of the Universal Declaration of Human Rights as the United Nations have it in each language, on
 white paper in an everyday font of another size on each page, a folder of labels for each language. No recognizer has

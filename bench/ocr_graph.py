@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("pages", nargs="*", type=Path, default=[DEFAULT], help="pictures, or folders of them")
     parser.add_argument("--model", type=Path, help="folder of an export's version; default: one is made, in minutes")
     parser.add_argument("--detection", default="db_mobilenet_v3_large")
-    parser.add_argument("--recognition", default="crnn_mobilenet_v3_small.lines")
+    parser.add_argument("--recognition", default="crnn_mobilenet_v3_small.european")
     parser.add_argument("--split", help="folders are data sets, of which only this split is read")
     parser.add_argument("--limit", type=int, default=20, help="pages of a folder; 0: all; default: 20")
     parser.add_argument("--min-confidence", type=float, help="words below it are left out; default: the recognizer's")

@@ -1,7 +1,7 @@
 """Beside Tesseract and RapidOCR: how well and how quickly are the same pages read?
 
     python bench/peers.py DATA/sroie DATA/docbank_pages … [--limit 20]
-                          [--readers ocrzoo european ocrnet tesseract rapidocr]
+                          [--readers ocrzoo lines ocrnet tesseract rapidocr]
                           [--spoilt turn5 blur …] [--rapidocr PYTHON]
 
 Each reader is a process of its own, which has read a page before it is measured. They take turns page by page, so that
@@ -10,8 +10,8 @@ of precision and recall of boxes at an overlap of a half, "s" the median of seco
 seconds over those of the first reader for the same page, "MB" the most memory. With --spoilt the pages are turned,
 blurred and so on before all of them see them.
 
-"ocrzoo" is the default pair, "european" that with the recognizer of more languages, "ocrnet" the network that does
-both. Tesseract is asked as it is quickest, on one thread, in French where the data set is. RapidOCR may live in an
+"ocrzoo" is the default pair, "lines" that with the recognizer of English and French alone, "ocrnet" the network that
+does both. Tesseract is asked as it is quickest, on one thread, in French where the data set is. RapidOCR may live in an
 environment of its own, whose interpreter --rapidocr names.
 """
 
@@ -30,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-READERS = ("ocrzoo", "european", "ocrnet", "tesseract", "rapidocr")
+READERS = ("ocrzoo", "lines", "ocrnet", "tesseract", "rapidocr")
 USUAL = ("ocrzoo", "tesseract", "rapidocr")
 SPOILT = ("turn2", "turn5", "turn90", "blur", "half", "dark", "noise", "perspective", "jpeg20")
 LANGUAGES = {"tapus_fr_typewritten": "fra"}
@@ -40,8 +40,8 @@ Word = tuple[str, list]  # text, polygon
 # ---------------------------------------------------------------- workers: these import no more than their reader
 
 
-def european() -> Callable[[str, str], list[Word]]:
-    return ocrzoo("db_mobilenet_v3_large", "crnn_mobilenet_v3_small.european")
+def lines() -> Callable[[str, str], list[Word]]:
+    return ocrzoo("db_mobilenet_v3_large", "crnn_mobilenet_v3_small.lines")
 
 
 def ocrnet() -> Callable[[str, str], list[Word]]:

@@ -410,10 +410,10 @@ def connected(monkeypatch):
 
 def test_a_reader_takes_its_values_from_cards_and_options(connected):
     made = reading.reader(threshold=0.4, widths=(32, 64), runtime="keras", min_confidence=0.2, dpi=100)
-    assert connected == [("db_mobilenet_v3_large", "keras"), ("crnn_mobilenet_v3_small.lines", "keras")]
+    assert connected == [("db_mobilenet_v3_large", "keras"), ("crnn_mobilenet_v3_small.european", "keras")]
     assert made.detector.size == (768, 768) and made.detector.options["threshold"] == 0.4
     assert made.detector.options["shrunk"] == 0.6  # as the card says
-    alphabet = Charset("french_lines").characters
+    alphabet = Charset("european_lines").characters
     assert made.recognizer.widths == (32, 64) and made.recognizer.charset.characters == alphabet
     assert (made.min_confidence, made.dpi) == (0.2, 100)
 
@@ -421,7 +421,7 @@ def test_a_reader_takes_its_values_from_cards_and_options(connected):
 def test_a_reader_without_detector_and_with_a_server(connected):
     made = reading.reader(None, server="localhost:8500")
     assert made.detector is None
-    assert connected == [("crnn_mobilenet_v3_small.lines", "localhost:8500")]
+    assert connected == [("crnn_mobilenet_v3_small.european", "localhost:8500")]
 
 
 def test_words_on_pages_are_left_out_below_what_the_card_says(connected, monkeypatch):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
-DETECTOR, RECOGNIZER = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small.lines"  # the default pair
+DETECTOR, RECOGNIZER = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small.european"  # the default pair
 ORIENTATION = "mobilenet_v3_small_page_orientation"
 CERTAIN = 0.9  # probability from which a page is taken for turned
 BATCH = 64  # strips at once

@@ -1,4 +1,4 @@
-"""The recognizer of the default pair: that of docTR's alphabet and a space, so that it parts words found together.
+"""docTR's alphabet and a space: words, and words that were found together, in English and French.
 
 zoo data cases DATA/sroie --output DATA/sroie_lines
 zoo train recognition.crnn_mobilenet_v3_small_lines --run runs/lines --data DATA --start crnn_mobilenet_v3_small
