@@ -13,7 +13,22 @@ import numpy as np
 import tensorflow as tf
 
 from serving import graph_text
-from zoo.language import BLANK, DOUBT, EASED, FOREIGN, KNOWN, NEVER, PRIOR, STEP, SURE, TELLING, TRIED, WIDTH, Spelling
+from zoo.language import (
+    BLANK,
+    DOUBT,
+    EASED,
+    FOREIGN,
+    KNOWN,
+    NATIVE,
+    NEVER,
+    PRIOR,
+    STEP,
+    SURE,
+    TELLING,
+    TRIED,
+    WIDTH,
+    Spelling,
+)
 
 
 class Table:
@@ -34,7 +49,7 @@ class Table:
             for name, values, kind in (("gains", gains, "int8"), ("following", following, "uint16"))
         ]
         self.columns = np.append(spelling.columns, self.end).astype("int32")  # the blank ends a word as well
-        self.alike = spelling.alike.astype("int64")
+        self.alike = np.stack([spelling.alike, spelling.alike_abroad]).astype("int64")
 
     def look(self, state: tf.Tensor, column: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The gains of columns in states, and the states that follow."""
@@ -73,8 +88,9 @@ def spelt(
     text, score, length = graph_text.written(letters, count, table.letters)
     weight, said = table.weight * trust, telling(found, owners, low, high)
     doubted = (_weakest(letters, count) < SURE) | (tf.math.bincount(doubtful(said), minlength=count) > 0)
-    rows = tf.cast(tf.where(doubted & (weight > 0)), tf.int32)  # (R, 1)
-    labels, share = search(table, *stacked(said, rows[:, 0], count), tf.gather(weight, rows[:, 0]))
+    rows = tf.cast(tf.where(doubted), tf.int32)  # (R, 1)
+    asked, abroad = (tf.gather(values, rows[:, 0]) for values in (weight, trust < NATIVE))
+    labels, share = search(table, *stacked(said, rows[:, 0], count), asked, abroad)
     characters = tf.constant([letter.encode() for letter in table.letters] + [b""])
     texts = tf.strings.reduce_join(tf.gather(characters, tf.where(labels < 0, len(table.letters), labels)), 1)
     lengths = tf.reduce_sum(tf.cast(labels >= 0, tf.int32), 1)
@@ -170,7 +186,7 @@ def stacked(said: Said, rows: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, t
 
 
 def search(
-    table: Table, classes: tf.Tensor, logs: tf.Tensor, blank: tf.Tensor, weight: tf.Tensor
+    table: Table, classes: tf.Tensor, logs: tf.Tensor, blank: tf.Tensor, weight: tf.Tensor, abroad: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The labels (R, T) of the best text of each row, -1 where a step adds none, and the share of those like it.
 
@@ -179,9 +195,11 @@ def search(
     Args:
         classes, logs, blank: of the steps, see `stacked`.
         weight: (R,) of the language's gains.
+        abroad: (R,) bool, whether texts that differ by accents alone are alike.
     """
     count, steps, tried = tf.shape(blank)[0], tf.shape(blank)[1], table.tried
     weight, columns, alike = weight[:, None], tf.constant(table.columns), tf.constant(table.alike)
+    abroad = tf.broadcast_to(tf.cast(abroad, tf.int32)[:, None], [count, WIDTH])
 
     def step(number, blanked, written, gained, state, last, name, kin, parents, labels):
         label, row = classes[:, number, None], logs[:, number, None]  # (R, 1, k)
@@ -205,7 +223,7 @@ def search(
         ways, further, after, longer, label = (tf.gather(x, place, batch_dims=1) for x in flat)
         held = (*stay, gained, state, name, last, kin)
         silent, spoken, gained, state, name, last, kin = (tf.gather(x, parent, batch_dims=1) for x in held)
-        added = tf.gather(alike, label)
+        added = tf.gather_nd(alike, tf.stack([abroad, label], -1))
         return (
             number + 1,
             tf.where(new, NEVER, silent), tf.where(new, ways, spoken), tf.where(new, further, gained),

@@ -183,3 +183,9 @@ def test_other_classes_after_the_end_end_a_text_too():
     assert AB.decode_ended(logits)[0].text == "b"
     with pytest.raises(ValueError, match="2 classes; the alphabet and the end are 3"):
         AB.decode_ended(logits[..., :2])
+
+
+def test_letters_that_are_alike():
+    charset = Charset("aAáÁb1. ")
+    assert charset.alike().tolist() == [1, 1, 2, 2, 3, 4, 0, 0]
+    assert charset.alike(accents=False).tolist() == [1, 1, 1, 1, 2, 3, 0, 0]

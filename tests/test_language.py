@@ -198,6 +198,19 @@ def test_on_a_page_of_other_words_it_is_not_asked(small):
     assert Spelling(small, charset, 1.0).trust([]) == 1
 
 
+def test_on_a_page_of_another_language_a_word_is_as_sure_as_its_letters_without_accents(small):
+    charset = Charset("abdtáB1")
+    spelling = Spelling(small, charset, 1.0)
+
+    def score(doubt: tuple[str, float], trust: float) -> float:
+        row = logits_of("bát", charset, {1: doubt})
+        return spelling([charset.decode(row)], [row], trust)[0].score
+
+    assert score(("a", 0.4), 0.5) > 0.99 and score(("a", 0.4), 0.0) > 0.99
+    assert score(("a", 0.4), 1.0) < 0.8
+    assert score(("d", 0.4), 0.0) < 0.8  # another letter
+
+
 def test_steps_that_are_surely_blank_are_told_once_and_twice_the_same_letter_stays_two():
     charset = Charset("ab")
     rows = logits_of("aab", charset)

@@ -101,9 +101,11 @@ class Charset:
     def blank(self) -> int:
         return len(self.characters)
 
-    def alike(self) -> np.ndarray:
-        """(K - 1,) int: of each letter and digit a number, whatever its case; 0 of marks."""
-        folded = [character.casefold() if character.isalnum() else "" for character in self.characters]
+    def alike(self, accents: bool = True) -> np.ndarray:
+        """(K - 1,) int: of each letter and digit a number, whatever its case, and its accents if these do not count; 0
+        of marks."""
+        letters = [character if accents else built_on(character) for character in self.characters]
+        folded = [letter.casefold() if letter.isalnum() else "" for letter in letters]
         numbers = {fold: number for number, fold in enumerate(dict.fromkeys(["", *folded]))}
         return np.array([numbers[fold] for fold in folded])
 

@@ -7,7 +7,8 @@ CTC's, summed over all ways to write a text (Hannun et al. 2014, https://arxiv.o
 is how much likelier than one of `EVEN` equal ones a letter is after up to four others, or the end of a word after its
 last letters, in words that were counted (`recipes.language`); digits and marks gain nothing, and end a word. It is for
 no more than what the picture leaves open: a text that no step doubts stays as it is, and on a page whose sure words are
-no words of the language, the weight falls to nothing. NumPy only; `serving.graph_language` is the same in TensorFlow.
+no words of the language, the weight falls to nothing; of which accent stands there it has no opinion then, and a word
+is as sure as its letters are. NumPy only; `serving.graph_language` is the same in TensorFlow.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ FOREIGN, KNOWN = 0.4, 1.1
 PRIOR = 60  # letters that count as if they were of the language, before a page has shown its own
 LONGEST = 8  # letters of a state at most, and the start
 WEIGHT = 0.65  # of gains beside the logarithms of a picture's probabilities
+NATIVE = 0.9  # trust below which a page is of another language: of accents this one has no opinion then
 TELLING = 3  # letters of a word from which it tells of its language
 
 
@@ -162,22 +164,25 @@ class Spelling:
     def __init__(self, language: Language, charset: Charset, weight: float):
         self.language, self.charset, self.weight = language, charset, weight
         self.columns = language.columns(charset.characters)
-        self.alike = charset.alike()
+        self.alike, self.alike_abroad = charset.alike(), charset.alike(accents=False)
 
     def __call__(
         self, readings: Sequence[Reading], logits: Sequence[np.ndarray], trust: float | None = None
     ) -> list[Reading]:
         """The readings of one page; the score of one that was in doubt is the share, of all texts in the beam, of those
-        with its letters and digits, whatever their case and the marks beside them.
+        with its letters and digits, whatever their case and the marks beside them, and on a page of another language
+        whatever their accents.
 
         Args:
             readings: by the best path.
             logits: (T, K) of each, the last class being the blank.
             trust: see below; by default what these readings tell of their page.
         """
-        result, weight = list(readings), self.weight * (self.trust(readings) if trust is None else trust)
+        trust = self.trust(readings) if trust is None else trust
+        result, weight = list(readings), self.weight * trust
+        alike = self.alike if trust >= NATIVE else self.alike_abroad
         said = {}
-        if weight and logits:
+        if logits:
             steps = log_softmax(np.concatenate(logits))
             strips = np.split(steps, np.cumsum([len(row) for row in logits])[:-1])
             said = {i: telling(logs) for i, logs in enumerate(strips) if len(logs)}
@@ -185,7 +190,7 @@ class Spelling:
         doubted.sort(key=lambda index: len(said[index]))
         for start in range(0, len(doubted), CHUNK):
             part = doubted[start : start + CHUNK]
-            texts, scores = search(stacked([said[i] for i in part]), self.language, self.columns, self.alike, weight)
+            texts, scores = search(stacked([said[i] for i in part]), self.language, self.columns, alike, weight)
             for index, labels, score in zip(part, texts, scores.tolist(), strict=True):
                 result[index] = self._reading(readings[index], labels, score, logits[index])
         return result

@@ -12,7 +12,7 @@ from zoo import language as languages
 from zoo.charset import Charset
 from zoo.language import Spelling, language
 
-CHARSET = Charset("abdtx1-BD.")
+CHARSET = Charset("abdtx1-BD.á")
 WORDS = {"bad": 8.0, "bat": 4.0, "dab": 2.0, "tab": 2.0, "a": 1.0}
 OTHERS = dict.fromkeys("cefghijklmnopqrsuvwyz", 3.0)
 
