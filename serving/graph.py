@@ -155,7 +155,7 @@ def located(find: Network, values: Mapping[str, Any], data: tf.Tensor) -> dict[s
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         page = graph_strips.decode(data[number])
-        polygons, scores = looked(find, values, page, lambda look: (look.polygons, look.scores), kinds[2:], shapes[2:])
+        polygons, scores = _boxes(find, values, page)
         return tf.shape(scores), tf.shape(page)[None, :2], polygons, scores
 
     kinds, shapes = (tf.int32, tf.int32, tf.float32, tf.float32), ([None], [None, 2], [None, 4, 2], [None])
@@ -250,7 +250,7 @@ def _pages(reading: Reading, data: tf.Tensor) -> tuple[Words, Strips]:
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         page = graph_strips.decode(data[number])
-        polygons, scores = _boxes(reading, page)
+        polygons, scores = _boxes(_find(reading), reading.detection, page)
         polygons, scores, halves = graph_joining.candidates(polygons, scores, reading.charset.characters)
         items, strips, owners, starts, wanted = _page_strips(reading, page, polygons, halves)
         lengths = [tf.shape(values)[:1] for values in (polygons, items, strips)]
@@ -284,9 +284,9 @@ def _find(reading: Reading) -> Network:
     return lambda pixels: reading.find(tf.cast(pixels, reading.detector.inputs[0].dtype))
 
 
-def _boxes(reading: Reading, page: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _boxes(find: Network, values: Mapping[str, Any], page: tf.Tensor) -> tuple[tf.Tensor, ...]:
     kinds, shapes = (tf.float32, tf.float32), ([None, 4, 2], [None])
-    return looked(_find(reading), reading.detection, page, lambda look: (look.polygons, look.scores), kinds, shapes)
+    return looked(find, values, page, lambda look: (look.polygons, look.scores), kinds, shapes)
 
 
 class Look(NamedTuple):

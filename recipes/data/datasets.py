@@ -396,16 +396,7 @@ def with_parts(split: tuple[Named, Named]) -> tuple[Named, Named]:
     Raises:
         ValueError: of one of the sets none does.
     """
-    known = [{name: [e for e in entries if e.regions is not None] for name, entries in half.items()} for half in split]
-    for name, entries in split[0].items():
-        if not any(half.get(name) for half in known):
-            count = len(entries) + len(split[1].get(name, ()))
-            raise ValueError(
-                f"nothing of {name} can be learnt from: not one of its {count} pages says what its parts are; labels "
-                'have them as "regions"'
-            )
-    real, held = ({name: entries for name, entries in half.items() if entries} for half in known)
-    return real, held
+    return _of_use(split, lambda e: e.regions is not None, 'what its parts are; labels have them as "regions"')
 
 
 def placed(entry: Entry) -> bool:
@@ -419,15 +410,17 @@ def with_places(split: tuple[Named, Named]) -> tuple[Named, Named]:
     Raises:
         ValueError: of one of the sets it is known of none.
     """
-    known = [{name: [e for e in entries if placed(e)] for name, entries in half.items()} for half in split]
+    return _of_use(split, placed, 'where its words are; labels have them as "words" with a "polygon" each')
+
+
+def _of_use(split: tuple[Named, Named], useful: Callable[[Entry], bool], what: str) -> tuple[Named, Named]:
+    """The useful entries of both halves of `train_split`, of each set that has some; `what` pages should say."""
+    known = [{name: [e for e in entries if useful(e)] for name, entries in half.items()} for half in split]
     for name, entries in split[0].items():
         if not any(half.get(name) for half in known):
             count = len(entries) + len(split[1].get(name, ()))
-            raise ValueError(
-                f"nothing of {name} can be learnt from: not one of its {count} pages says where its words are; labels "
-                'have them as "words" with a "polygon" each'
-            )
-    real, held = known
+            raise ValueError(f"nothing of {name} can be learnt from: not one of its {count} pages says {what}")
+    real, held = ({name: entries for name, entries in half.items() if entries} for half in known)
     return real, held
 
 
