@@ -180,6 +180,29 @@ def code(rng: np.random.Generator) -> str:
     )
 
 
+def serial(rng: np.random.Generator) -> str:
+    """Letters and digits in any order, as postcodes, number plates and serial numbers have them: "K1A0B1", "7QX-0O41"."""
+    signs = list(string.ascii_uppercase + 2 * string.digits)
+    groups = ["".join(rng.choice(signs, rng.integers(2, 7))) for _ in range(rng.integers(1, 4))]
+    text = pick(rng, ["", "-", "-", ".", "/", ":"]).join(groups)
+    return text.lower() if rng.random() < 0.25 else text
+
+
+def name_in_code(rng: np.random.Generator) -> str:
+    """What stands in programs, paths and addresses: "get_total()", "self.width", "rowCount;", "/etc/hosts", "[0]"."""
+    draw, words = rng.random(), [plain_word(rng).lower() for _ in range(rng.integers(1, 3))]
+    if draw < 0.3:
+        text = "_".join(words)
+    elif draw < 0.6:
+        text = words[0] + "".join(word.capitalize() for word in words[1:])
+    else:
+        text = pick(rng, [".", ".", "/", "::", "->", "-"]).join(words)
+    front = pick(rng, ["", "", "", "", "/", "self.", "$", "@", "--", "&", "!", "{", "'", "<"])
+    given = f"={digits(rng, 1, 3)};"
+    back = pick(rng, ["", "", "()", "(", "():", ";", "();", "[0]", "=", ",", ")", ">", "'", ".py", given])
+    return front + text + back
+
+
 def contact(rng: np.random.Generator) -> str:
     """A telephone number, an address of electronic mail, or a site."""
     name, domain = syllables(rng), syllables(rng) + pick(rng, [".com", ".org", ".net", ".fr", ".my", ".co.uk", ".de"])
@@ -228,7 +251,9 @@ KINDS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
     (0.08, lambda rng: digits(rng, 1, 8)),
     (0.05, date),
     (0.03, clock),
-    (0.05, code),
+    (0.04, code),
+    (0.04, serial),
+    (0.03, name_in_code),
     (0.03, contact),
     (0.04, jumble),
 )
