@@ -181,7 +181,7 @@ def code(rng: np.random.Generator) -> str:
 
 
 def serial(rng: np.random.Generator) -> str:
-    """Letters and digits in any order, as postcodes, number plates and serial numbers have them: "K1A0B1", "7QX-0O41"."""
+    """Letters and digits in any order, as in postcodes, number plates and serial numbers: "K1A0B1", "7QX-0O41"."""
     signs = list(string.ascii_uppercase + 2 * string.digits)
     groups = ["".join(rng.choice(signs, rng.integers(2, 7))) for _ in range(rng.integers(1, 4))]
     text = pick(rng, ["", "-", "-", ".", "/", ":"]).join(groups)
