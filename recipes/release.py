@@ -119,7 +119,7 @@ def write_onnx(name: str | Path) -> Card:
     if card.task == "spotting":
         raise ReleaseError(f"{name} is read by parts of its network, each by a file of its own")
     path = card.folder / f"{card.name}.onnx"
-    runtime.export(registry.load(name), path, decoding.needed(card.reading), half=True)
+    runtime.export(registry.load(name), path, decoding.needed(card.reading), small=True)
     card = replace(card, weights={**card.weights, "onnx": sha256(path)})
     alone = card.folder / train.CARD
     registry.write_card(card, alone if alone.is_file() else card.folder / f"{card.name}.toml")

@@ -139,7 +139,31 @@ def test_a_file_beside_the_weights_answers_as_the_network(name):
     batch = pixels(2, height, width, 3)
     wanted = np.asarray(registry.load(name)(batch, training=False)["logits"])
     found = runtime.connect(name, "onnxruntime")(batch)["logits"]
-    np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
+    alike = onnx_file.ALIKE_SMALL if card.task == "recognition" else onnx_file.ALIKE  # recurrent layers in eight bits
+    np.testing.assert_allclose(found, wanted, atol=alike * np.abs(wanted).max())
+
+
+def test_recurrent_layers_of_a_small_file_multiply_in_eight_bits(tmp_path):
+    """With weights of 1 and 0.5 in turn, which eight bits hold, and all else of 0 or 1: a step's numbers by hand."""
+    from keras import Input, Sequential, layers
+
+    network = Sequential([Input((4, 2)), layers.LSTM(3, return_sequences=True)])
+    kernel = np.tile(np.array([1.0, 0.5], "float32")[:, None], 12)
+    network.set_weights([kernel, np.zeros((3, 12), "float32"), np.zeros(12, "float32")])
+    given = np.array([[[1, 0], [0, 1], [1, 1], [0, 0]]], "float32")
+    wanted, path = network.predict_on_batch(given), tmp_path / "lstm.onnx"
+    network.export(path, format="onnx", verbose=False)
+    model = onnx_file.rounded(path)
+    assert "DynamicQuantizeLSTM" in [node.op_type for node in model.graph.node]
+    stored = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    rounded = [x for x in stored if x.dtype == np.int8 and x.size > 12]
+    assert sorted(x.size for x in rounded) == [2 * 12, 3 * 12]
+    assert max(np.abs(x.astype(int)).max() for x in rounded) == 64  # 255 · 64 + 255 · 64 is less than 2¹⁵
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (found,) = session.run(None, {session.get_inputs()[0].name: given})
+    gates = 1 / (1 + np.exp(-1.0))
+    np.testing.assert_allclose(found[0, 0], np.full(3, gates * np.tanh(gates * np.tanh(1.0))), atol=2e-3)
+    np.testing.assert_allclose(found, wanted, atol=1e-2)
 
 
 def test_the_file_of_a_folder_that_was_renamed_is_found(run_folder):

@@ -18,7 +18,7 @@ import numpy as np
 from zoo import geometry
 from zoo.charset import Reading
 
-OVERLAP = 0.0  # above which boxes run into each other, parts of the greater height
+OVERLAP = 0.02  # above which boxes run into each other, parts of the greater height
 UPON = 1.0  # from which they lie upon each other, and neither goes on
 PARALLEL = 0.97  # least cosine between the directions of their texts
 SURE = 0.8  # least score of a whole word, that it stands for its pieces

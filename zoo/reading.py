@@ -328,11 +328,11 @@ def spelt(name: str | Path | Language, charset: Charset, weight: float) -> Spell
 
 
 def batches(count: int) -> list[int]:
-    """Batch sizes, powers of two up to `BATCH`, that together hold `count`; at most a quarter of one stays empty."""
+    """Batch sizes, powers of two up to `BATCH`, that together hold `count`; at most an eighth of one stays empty."""
     sizes = []
     while count > 0:
         size = min(BATCH, 1 << (count - 1).bit_length())
-        if 4 * (size - count) > size:
+        if 8 * (size - count) > size:
             size //= 2
         sizes.append(size)
         count -= size

@@ -203,27 +203,27 @@ def onnx_path(card: registry.Card, part: str = "") -> Path:
     return weights.cache() / "onnx" / f"{name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.onnx"
 
 
-def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str] = LOGITS, half: bool = False) -> None:
+def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str] = LOGITS, small: bool = False) -> None:
     """Writes the ONNX file of a network's outputs, whole or not at all; batch and image sizes stay free.
 
     Args:
         network: to be written.
         path: of the file.
         outputs: those that it is to give.
-        half: weights are stored in half precision: see `zoo.onnx_file.write`.
+        small: see `zoo.onnx_file.write`.
 
     Raises:
         ModuleNotFoundError: no converter is installed.
     """
-    _write(inference(network, outputs), path, half)
+    _write(inference(network, outputs), path, small)
 
 
-def _write(network: keras.Model, path: str | os.PathLike, half: bool = False) -> None:
+def _write(network: keras.Model, path: str | os.PathLike, small: bool = False) -> None:
     if not _can_convert():
         raise ModuleNotFoundError(f"an ONNX file is made with TensorFlow and tf2onnx; {NEEDS_FRAMEWORK}")
     from zoo import onnx_file
 
-    onnx_file.write(network, path, half)
+    onnx_file.write(network, path, small)
 
 
 def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Call:
