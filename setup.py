@@ -42,6 +42,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "psutil>=5.9",
         "pytest>=8.2",
+        "pytest-xdist>=3.6",
         "pyyaml>=6.0",
         "shapely>=2.0",
         "tensorflow-serving-api>=2.21",
