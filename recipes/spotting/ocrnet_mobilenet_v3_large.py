@@ -1,7 +1,7 @@
 """The small spotter: locates and reads text with one network, for laptops and phones.
 
 zoo train spotting.ocrnet_mobilenet_v3_large --run runs/ocrnet --data DATA
-    --start db_mobilenet_v3_large,crnn_mobilenet_v3_small.lines
+    --start db_mobilenet_v3_large,crnn_mobilenet_v3_small.european
 """
 
 from recipes.recipe import Recipe
