@@ -22,7 +22,7 @@ class AsyncClient:
     """A connection to a server, for one event loop; also an asynchronous context manager that closes it.
 
     Args:
-        address, timeout, retries, credentials, options: as `serving.client.Client` takes them.
+        address, timeout, retries, credentials, options, check: as `serving.client.Client` takes them.
     """
 
     def __init__(
@@ -33,8 +33,9 @@ class AsyncClient:
         retries: int = 4,
         credentials: grpc.ChannelCredentials | None = None,
         options: Iterable[tuple[str, Any]] = (),
+        check: bool = False,
     ):
-        self.address, self.timeout, self.retries = address, timeout, retries
+        self.address, self.timeout, self.retries, self.check = address, timeout, retries, check
         arguments = [*OPTIONS, *options]
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(address, arguments)
@@ -63,16 +64,19 @@ class AsyncClient:
             response = await self._call(wire.PREDICT, request, deadline - time.monotonic(), overloaded)
             return client.decoded(self.address, model, response)
 
-        if isinstance(inputs, Mapping):
+        def fit(known: Signature) -> Mapping[str, Any]:
+            return client.named(model, signature, known, inputs, self.check)
+
+        if isinstance(inputs, Mapping) and not self.check:
             return await ask(inputs)
         known = await self._signature(model, signature, version, timeout)
         try:
-            return await ask(client.named(model, signature, known, inputs))
+            return await ask(fit(known))
         except client.InvalidRequest:
             fresh = await self._signature(model, signature, version, deadline - time.monotonic(), fresh=True)
             if fresh == known:
                 raise
-        return await ask(client.named(model, signature, fresh, inputs))  # another version is served by now
+        return await ask(fit(fresh))  # another version is served by now
 
     async def _signature(
         self, model: str, signature: str, version: int | str | None, timeout: float, fresh: bool = False
@@ -102,6 +106,7 @@ class AsyncClient:
         signature: str = bulk.SIGNATURE,
         window: int = 16,
         timeout: float | None = None,
+        convert: Callable[[int, Any, Mapping[str, np.ndarray]], bulk.Answer] = bulk.answer_of,
     ) -> AsyncIterator[bulk.Answer]:
         """Yields an answer for each page, in their order: as `serving.bulk.stream`."""
         state = bulk.Window(window)
@@ -111,7 +116,7 @@ class AsyncClient:
                 outputs = await self.predict(
                     model, [page], signature=signature, timeout=timeout, overloaded=state.overloaded
                 )
-                return bulk.answer_of(number, page, outputs)
+                return convert(number, page, outputs)
             except (ServingError, OSError, ValueError) as error:
                 return bulk.Answer(number, page, error=error)
 

@@ -240,8 +240,7 @@ class Client:
             return decoded(self.address, model, response)
 
         def fit(known: Signature) -> Mapping[str, Any]:
-            given = named(model, signature, known, inputs)
-            return fitted(model, signature, known, given) if self.check else given
+            return named(model, signature, known, inputs, self.check)
 
         if isinstance(inputs, Mapping) and not self.check:
             return ask(inputs)
@@ -408,14 +407,14 @@ def _is_picture(value: Any) -> bool:
     return hasattr(value, "save") and hasattr(value, "mode") and hasattr(value, "getbands")
 
 
-def named(model: str, signature: str, known: Signature, inputs: Any) -> Mapping[str, Any]:
-    """The inputs by name; a single value is that of the one input there is."""
-    if isinstance(inputs, Mapping):
-        return inputs
-    names = sorted(known.inputs)
-    if len(names) != 1:
-        raise ValueError(f"{model}, {signature!r} takes {len(names)} inputs; give a dict of {', '.join(names)}")
-    return {names[0]: inputs}
+def named(model: str, signature: str, known: Signature, inputs: Any, check: bool = False) -> Mapping[str, Any]:
+    """The inputs by name; a single value is that of the one input there is. With `check` as `fitted` makes them."""
+    if not isinstance(inputs, Mapping):
+        names = sorted(known.inputs)
+        if len(names) != 1:
+            raise ValueError(f"{model}, {signature!r} takes {len(names)} inputs; give a dict of {', '.join(names)}")
+        inputs = {names[0]: inputs}
+    return fitted(model, signature, known, inputs) if check else inputs
 
 
 def chosen(address: str, model: str, signature: str, known: Mapping[str, Signature]) -> Signature:

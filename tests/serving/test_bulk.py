@@ -218,6 +218,32 @@ def test_the_client_for_asyncio(server):
     asyncio.run(use())
 
 
+def test_the_client_for_asyncio_checks_as_the_other_does(server):
+    async def use():
+        async with AsyncClient(f"127.0.0.1:{server.port}", options=LOCAL, check=True) as client:
+            assert (await client.predict("toy", [[4.0]]))["y"].item() == 5  # float64 here, float32 there
+            two = {"p": [2], "q": [3]}
+            assert (await client.predict("toy", two, signature="two"))["sum"].item() == 5
+            before = server.metrics.requests["toy", "INVALID_ARGUMENT"]
+            with pytest.raises(clients.InvalidRequest, match=r"x has shape \(1,\)"):
+                await client.predict("toy", {"x": [1.0]})
+            assert server.metrics.requests["toy", "INVALID_ARGUMENT"] == before
+
+    asyncio.run(use())
+
+
+def test_streams_for_asyncio_of_answers_of_ones_own(server):
+    async def use():
+        async with AsyncClient(f"127.0.0.1:{server.port}", options=LOCAL) as client:
+            how = {"model": "toy", "signature": "picture", "convert": summed}
+            return [answer async for answer in client.stream([picture(3), picture(1)], **how)]
+
+    def summed(number, page, outputs):
+        return bulk.Answer(number, page, outputs={"twice": 2 * outputs["sum"]})
+
+    assert [answer.outputs["twice"].item() for answer in asyncio.run(use())] == [72, 24]
+
+
 def test_streams_for_asyncio(server):
     async def use():
         async with AsyncClient(f"127.0.0.1:{server.port}", options=LOCAL, retries=0) as client:
