@@ -119,14 +119,16 @@ def pictures(
     failures: list[str],
     progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Iterator[tuple[datasets.Entry, np.ndarray]]:
-    """Yields each entry with its picture; of those that cannot be had, `failures` takes what is wrong.
+    """Yields each entry, as it stands in its picture, with that; of those that cannot be had, `failures` takes what is
+    wrong.
 
     Raises:
         ValueError: not one can be had.
     """
     for count, entry in enumerate(entries, 1):
         try:
-            yield entry, entry.read()
+            page, seen = entry.seen()
+            yield seen, page.pixels
         except ImageError as error:
             failures.append(str(error))
         progress(count, len(entries))

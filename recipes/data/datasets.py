@@ -21,8 +21,9 @@ import gzip
 import hashlib
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from zoo import geometry, joining
 from zoo import image as images
 
 FARTHEST = 1_000_000  # pixels from the corner of a picture to a corner of a polygon
+SEEN = 0.8  # share of a word in the picture, below which its text is not what can be read there
 
 # What the words and regions of DocBank and PubLayNet are called, and which of `documents.LABELS` they are.
 REGIONS = {
@@ -61,9 +63,10 @@ class Entry:
     page_text: str = ""  # of a page without boxes
     regions: tuple[tuple[str, np.ndarray], ...] | None = None
     pixels: np.ndarray | None = None
+    folder: Path | None = None  # of the data set
 
     @property
-    def source(self) -> np.ndarray | Path:
+    def source(self) -> np.ndarray | Path | bytes:
         """What a reader takes."""
         return self.path if self.pixels is None else self.pixels
 
@@ -73,7 +76,67 @@ class Entry:
         Raises:
             zoo.image.ImageError: it is missing or damaged.
         """
-        return next(iter(images.pages(self.source))).pixels
+        return self.picture().pixels
+
+    def picture(self) -> images.Picture:
+        """The picture, which has fewer pixels than its file where that is very large.
+
+        Raises:
+            zoo.image.ImageError: it is missing or damaged.
+        """
+        try:
+            return next(iter(images.pages(self.source)))
+        except images.ImageError as error:
+            if self.folder is None:
+                raise
+            hint = f"`zoo data check {self.folder}` lists all that is wrong with this data set"
+            raise images.ImageError(f"{error}; {hint}") from None
+
+    def seen(self) -> tuple[images.Picture, Entry]:
+        """The picture, and the entry as it stands there: in the picture's pixels, and up to its edges.
+
+        Words that lie outside are left out, which is told once of a data set; of one that is `SEEN` in part the text
+        does not count.
+
+        Raises:
+            zoo.image.ImageError: it is missing or damaged.
+        """
+        page = self.picture()
+        limit = np.array(page.pixels.shape[1::-1], np.float32)
+        scaled = self.polygons / page.scale
+        clipped = scaled.clip(0, limit)
+        kept = [i for i, polygon in enumerate(scaled) if not outside(polygon, limit)]
+        cut = [bool(self.texts[i]) and geometry.area(clipped[i]) < SEEN * geometry.area(scaled[i]) for i in kept]
+        outlines = [(name, outline / page.scale) for name, outline in self.regions or ()]
+        regions = tuple((name, points.clip(0, limit)) for name, points in outlines if not outside(points, limit))
+        if len(kept) < len(scaled):
+            self._tell_outside(len(scaled) - len(kept))
+        return page, replace(
+            self,
+            polygons=clipped[kept],
+            texts=tuple(self.texts[i] for i in kept),
+            illegible=tuple(self.illegible[i] or part for i, part in zip(kept, cut, strict=True)),
+            regions=None if self.regions is None else regions,
+            pixels=page.pixels,
+        )
+
+    def _tell_outside(self, count: int) -> None:
+        """Says of the first picture of a data set outside of which words lie how many these are."""
+        if (place := self.folder or self.path.parent) not in _told_outside:
+            _told_outside.add(place)
+            print(
+                f"{place.name}: {count} of {len(self.polygons)} words of {self.path} lie outside of the picture; "
+                f"all such are left out, `zoo data check {place}` lists them",
+                file=sys.stderr,
+            )
+
+
+_told_outside: set[Path] = set()  # data sets of which it was told
+
+
+def outside(polygon: np.ndarray, limit: np.ndarray) -> bool:
+    """Whether a polygon (P, 2) has nothing of a picture that is `limit` (2,) wide and high."""
+    return bool((polygon.max(0) <= 0).any() or (polygon.min(0) >= limit).any())
 
 
 def read(folder: str | Path, split: str | None = None, complaints: list[str] | None = None) -> list[Entry]:
@@ -92,6 +155,10 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no data set {folder}: it is no folder")
+    return [replace(entry, folder=folder) for entry in _entries(folder, split, complaints)]
+
+
+def _entries(folder: Path, split: str | None, complaints: list[str] | None) -> list[Entry]:
     ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", sorted(folder.glob("*.txt"))
     if ours.is_file():
         entries = _each(_ours, folder, ours, complaints)
@@ -469,14 +536,14 @@ def licence(folder: Path) -> str:
 
 def crops(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
     """Each legible word of an entry as a picture (H, W, 3) uint8 and its text; lines are cut into words."""
-    picture = entry.read()
+    page, entry = entry.seen()
     if entry.text is not None:
-        yield picture, entry.text
+        yield page.pixels, entry.text
         return
-    polygons, texts, illegible = words(entry, picture)
+    polygons, texts, illegible = words(entry, page.pixels)
     for polygon, text, unclear in zip(polygons, texts, illegible, strict=True):
         if not unclear and min(np.ptp(polygon, axis=0)) >= 5:
-            yield images.crop(picture, polygon), text
+            yield images.crop(page.pixels, polygon), text
 
 
 def spans(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
@@ -484,10 +551,10 @@ def spans(entry: Entry) -> Iterator[tuple[np.ndarray, str]]:
 
     Pairs of words, by the boxes of words or where a line can be cut, and short lines that cannot be.
     """
-    picture = entry.read()
-    for polygon, text in _neighbours(entry, picture):
+    page, entry = entry.seen()
+    for polygon, text in _neighbours(entry, page.pixels):
         if min(np.ptp(polygon, axis=0)) >= 5:
-            yield images.crop(picture, polygon), text
+            yield images.crop(page.pixels, polygon), text
 
 
 def _neighbours(entry: Entry, picture: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:

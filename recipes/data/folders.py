@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,19 +132,20 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool 
 
     def whole() -> Iterator[dict[str, Any]]:
         for entry, stem in zip(entries, stems, strict=True):
-            picture = entry.read()
-            polygons, texts, illegible = datasets.words(entry, picture)
+            page, entry = entry.seen()
+            polygons, texts, illegible = datasets.words(entry, page.pixels)
             legible = np.flatnonzero(~illegible)
-            known = told([(image.crop(picture, polygons[i]), texts[i]) for i in legible])
+            known = told([(image.crop(page.pixels, polygons[i]), texts[i]) for i in legible])
             shown = dict(zip(legible.tolist(), known, strict=True))
             words = [
-                {"polygon": polygon.tolist(), "text": shown.get(i, ""), "illegible": i not in shown}
+                {"polygon": (polygon * page.scale).tolist(), "text": shown.get(i, ""), "illegible": i not in shown}
                 for i, polygon in enumerate(polygons)
             ]
             name = f"images/{stem}{entry.path.suffix}"
             with replacing(output / name) as temporary:
                 shutil.copyfile(entry.path, temporary)
-            yield {"image": name, **_size(picture), "level": "word", "words": words}
+            size = {"width": page.size[1], "height": page.size[0]}
+            yield {"image": name, **size, "level": "word", "words": words}
 
     _write_labels(output, whole() if pages else crops())
     if (folder / SOURCE).is_file():
@@ -221,9 +222,10 @@ def inspect(folder: Path) -> Report:
     """
     report = Report()
     for entry in datasets.read(folder, complaints=report.complaints):
+        bare = replace(entry, folder=None)  # whose errors do not name this check
         report.count("pages" if entry.text is None else "crops")
         report.count(f"split {entry.split}")
-        report.complaints.extend(f"{entry.path}: {complaint}" for complaint in _complaints(entry))
+        report.complaints.extend(f"{entry.path}: {complaint}" for complaint in _complaints(bare))
         legible = [text for text, unclear in zip(entry.texts, entry.illegible, strict=True) if not unclear]
         report.count("labels", len(entry.texts) if entry.text is None else 1)
         report.count("illegible", sum(entry.illegible))
@@ -235,17 +237,19 @@ def inspect(folder: Path) -> Report:
 
 def _complaints(entry: datasets.Entry) -> Iterator[str]:
     try:
-        pixels = entry.read()
+        height, width = entry.picture().size
     except image.ImageError as error:
         yield str(error).removeprefix(f"{entry.path}: ")
         return
     if entry.text is not None and not entry.text.strip():
         yield "the label is empty"
-    limit = np.array(pixels.shape[1::-1]) + OUTSIDE
+    limit = np.array([width, height])
     for polygon, text, unclear in zip(entry.polygons, entry.texts, entry.illegible, strict=True):
         if geometry.area(polygon) < 1:
             yield f"the polygon of {text!r} has no area: {polygon.tolist()}"
-        elif (polygon.max(0) > limit).any() or (polygon.min(0) < -OUTSIDE).any():
-            yield f"the polygon of {text!r} leaves the picture of {pixels.shape[1]} x {pixels.shape[0]}"
+        elif datasets.outside(polygon, limit):
+            yield f"the polygon of {text!r} lies outside of the picture of {width} x {height}"
+        elif (polygon.max(0) > limit + OUTSIDE).any() or (polygon.min(0) < -OUTSIDE).any():
+            yield f"the polygon of {text!r} leaves the picture of {width} x {height}"
         if not unclear and not text.strip() and any(entry.texts):
             yield f"a label without text at {polygon[0].tolist()} is not marked as illegible"

@@ -50,9 +50,10 @@ def synthetic(rng: Rng) -> Page:
 
 def labelled(entry: datasets.Entry) -> Page:
     """A real page with its words; lines are cut into words where their gaps tell, else they do not count."""
-    picture = entry.read()
-    polygons, texts, illegible = datasets.words(entry, picture)
-    return Page(picture, polygons, illegible, tuple(texts), classes=datasets.classes(entry, picture.shape[:2]))
+    seen, entry = entry.seen()
+    polygons, texts, illegible = datasets.words(entry, seen.pixels)
+    classes = datasets.classes(entry, seen.pixels.shape[:2])
+    return Page(seen.pixels, polygons, illegible, tuple(texts), classes=classes)
 
 
 def signed(page: Page, rng: Rng) -> Page:

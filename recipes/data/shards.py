@@ -181,8 +181,9 @@ class Packed(datasets.Entry):
 
     data: bytes = b""
 
-    def read(self) -> np.ndarray:
-        return next(iter(images.pages(self.data))).pixels
+    @property
+    def source(self) -> np.ndarray | Path | bytes:
+        return self.data
 
 
 def entry(data: bytes, folder: str) -> Packed:

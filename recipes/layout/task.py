@@ -61,8 +61,8 @@ class Task:
     @staticmethod
     def labelled(entry: datasets.Entry) -> Page:
         """A real page."""
-        picture = entry.read()
-        return picture, datasets.regions(entry, picture.shape[:2])
+        seen, entry = entry.seen()
+        return seen.pixels, datasets.regions(entry, seen.pixels.shape[:2])
 
     def sample(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The sample number `index` of the run: a real page now and then, else a synthetic one; and its targets."""

@@ -50,10 +50,10 @@ class Task:
 
     def labelled(self, entry: datasets.Entry) -> Regions:
         """A real page and its pixels' places in the names of the card."""
-        picture = entry.read()
-        classes = datasets.classes(entry, picture.shape[:2])
+        seen, entry = entry.seen()
+        classes = datasets.classes(entry, seen.pixels.shape[:2])
         assert classes is not None  # those of others are left out
-        return Regions(picture, targets.merged(classes, self.names))
+        return Regions(seen.pixels, targets.merged(classes, self.names))
 
     def sample(self, index: int) -> Regions:
         """The sample number `index` of the run, `recipe.size` large: a real page now and then, else a synthetic one."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from recipes.data import datasets, folders, fonts
+from recipes.data import datasets, folders, fonts, pages
 from zoo import cli
+from zoo import image as images
 
 SQUARE = [[1.0, 2.0], [11.0, 2.0], [11.0, 8.0], [1.0, 8.0]]
 
@@ -390,6 +392,68 @@ def test_check_reports_every_bad_label(tmp_path, capsys):
         assert part in err
     assert "not marked as illegible" in err and err.count("missing.png") == 1
     assert ["bad", "6"] in [line.split() for line in out.splitlines()]
+
+
+def test_words_that_leave_the_picture_end_at_its_edge(tmp_path, capsys):
+    """A text of which a fifth is not to be seen is none that could be read there; words wholly outside are left out."""
+    picture(tmp_path / "a.png")  # 40 x 20
+    boxes = {"in": [1, 2, 11, 8], "over": [30, 2, 41, 8], "half": [36, 2, 44, 8], "out": [50, 2, 60, 8]}
+    boxes["up"] = [1, -9, 9, 0]
+    words = [{"polygon": box, "text": text} for text, box in boxes.items()]
+    bare = [{"polygon": box} for box in boxes.values()]
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": words}, {"image": "a.png", "words": bare}))
+    entry, textless = datasets.read(tmp_path)
+    page, shown = entry.seen()
+    assert (shown.texts, shown.illegible) == (("in", "over", "half"), (False, False, True))
+    assert shown.polygons[:, 2].tolist() == [[11, 8], [40, 8], [40, 8]]
+    assert page.pixels.shape == (20, 40, 3)
+    assert [crop.shape[:2] for crop, _ in datasets.crops(entry)] == [(6, 10), (6, 10)]
+    assert pages.labelled(textless).ignore.tolist() == [False] * 3  # no text that would not be true
+    told = capsys.readouterr().err
+    assert told == (
+        f"{tmp_path.name}: 2 of 5 words of {tmp_path / 'a.png'} lie outside of the picture; all such are left out, "
+        f"`zoo data check {tmp_path}` lists them\n"
+    )
+    assert cli.main(["data", "check", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "'half' leaves the picture" in err and "'out' lies outside of the picture of 40 x 20" in err
+    assert [err.count("lies outside"), err.count("leaves")] == [4, 2]
+
+
+def test_regions_that_leave_the_picture_end_at_its_edge(tmp_path):
+    picture(tmp_path / "a.png")
+    parts = [{"polygon": box, "label": "table"} for box in ([30, 2, 50, 8], [50, 2, 60, 8])]
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "regions": parts}))
+    page, shown = datasets.read(tmp_path)[0].seen()
+    ((label, outline),) = datasets.regions(shown, page.pixels.shape[:2])
+    assert label == "table" and outline.tolist() == [[30, 2], [40, 2], [40, 8], [30, 8]]
+
+
+def test_labels_of_a_picture_that_is_decoded_smaller_go_with_it(tmp_path, monkeypatch, capsys):
+    picture(tmp_path / "a.png")
+    word = {"polygon": [22, 2, 34, 8], "text": "x", "label": "title"}
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": [word]}))
+    monkeypatch.setattr(images, "REDUCE_ABOVE", 400)
+    page, shown = datasets.read(tmp_path)[0].seen()
+    assert page.pixels.shape == (10, 20, 3)
+    assert shown.polygons.tolist() == [[[11, 1], [17, 1], [17, 4], [11, 4]]]
+    assert shown.regions[0][1].tolist() == shown.polygons[0].tolist()
+    assert cli.main(["data", "check", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(("content", "what"), [(b"no picture", "a.png: "), (None, "a.png")])
+def test_a_picture_that_cannot_be_had_is_told_with_its_set(tmp_path, content, what, capsys):
+    if content:
+        (tmp_path / "a.png").write_bytes(content)
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "text": "x"}))
+    (entry,) = datasets.read(tmp_path)
+    hint = f"; `zoo data check {tmp_path}` lists all that is wrong with this data set"
+    for use in (entry.read, entry.seen, lambda: list(datasets.crops(entry))):
+        with pytest.raises(images.ImageError, match=what) as raised:
+            use()
+        assert str(raised.value).endswith(hint)
+    assert cli.main(["data", "check", str(tmp_path)]) == 1
+    assert "lists all" not in capsys.readouterr().err
 
 
 def test_check_tells_a_set_without_labels(tmp_path, capsys):
