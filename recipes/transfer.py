@@ -150,10 +150,11 @@ def compare(model: str, run: Path, test: bool = False) -> list[Change]:
     readers = [task.reader(network) for task, network in zip(tasks, networks, strict=True)]
     sets: dict[str, list[Any]] = dict(tasks[1].held_out())  # the samples of both: the first task has no data
     if test:
-        for path in map(Path, how.real + how.replay):
+        paths = [Path(path) for path in how.real + how.replay]
+        for path, title in zip(paths, datasets.titles(paths), strict=True):
             entries = [entry for entry in datasets.read(path, "test") if entry.split == "test"]  # of docTR's none
             if samples := tasks[1].samples(path.name, entries):
-                sets[f"{path.name}/test"] = samples
+                sets[f"{title}/test"] = samples
     changes = []
     for name, samples in sets.items():
         before, after = (_tallies(task, reader, samples) for task, reader in zip(tasks, readers, strict=True))

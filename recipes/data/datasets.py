@@ -523,7 +523,19 @@ def held_sets(held: Members, kept: Members, count: int, samples: Callable[[str, 
 
 def sources(data: Path | None, names: Iterable[str]) -> list[str]:
     """What a card says of the data sets that a run takes from, each with its licence where its SOURCE.md tells it."""
-    return [f"{folder.name}/train{licence(folder)}" for folder in folders(data, names)]
+    found = folders(data, names)
+    return [f"{title}/train{licence(folder)}" for title, folder in zip(titles(found), found, strict=True)]
+
+
+def titles(paths: Sequence[Path]) -> list[str]:
+    """What data sets are called: their folders' names, with so much of what is before them as tells them apart."""
+
+    def title(path: Path) -> str:
+        others = [other.parts for other in paths if other != path]
+        counts = (n for n in range(1, len(path.parts)) if path.parts[-n:] not in [parts[-n:] for parts in others])
+        return "/".join(path.parts[-n:]) if (n := next(counts, 0)) else str(path)
+
+    return [title(path) for path in paths]
 
 
 def licence(folder: Path) -> str:

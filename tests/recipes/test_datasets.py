@@ -177,6 +177,12 @@ def test_sets_to_train_on_are_there_and_have_names_of_their_own(tmp_path):
         datasets.train_split(tmp_path, ["other"])
 
 
+def test_sets_of_one_name_are_told_apart():
+    paths = [Path(path) for path in ("/a/b/mine", "/c/b/mine", "/other", "/a/b/mine")]
+    assert datasets.titles(paths) == ["a/b/mine", "c/b/mine", "other", "a/b/mine"]
+    assert datasets.titles([Path("/mine"), Path("/b/mine")]) == ["/mine", "b/mine"]
+
+
 def test_of_a_single_picture_nothing_is_held_out(tmp_path):
     """Whatever chance says: there would be nothing left to learn from."""
     name = next(f"{k}.png" for k in range(999) if datasets.held_out(datasets.Entry(tmp_path / f"{k}.png", "x", SQUARE)))

@@ -270,17 +270,24 @@ def test_a_finetuned_model_comes_with_a_report(tmp_path):
     train.train(SMALL, tmp_path / "start", verbose=False)
     with (mine / "labels.jsonl").open("a") as file:
         file.write(json.dumps({"image": "images/000000.png", "text": "letters", "split": "test"}))  # of no use
+    theirs = folders.write_words(tmp_path / "theirs/mine", 4, 40, "digits")  # of the same name
+    row = json.dumps({"image": "images/000000.png", "text": "12", "split": "test"})
+    (theirs / "labels.jsonl").write_text((theirs / "labels.jsonl").read_text() + row)
     doctrs = tmp_path / "doctrs"  # without splits: all of it is learnt from
     doctrs.mkdir()
     (doctrs / "images").symlink_to(mine / "images")
     (doctrs / "labels.json").write_text('{"000001.png": "12", "000002.png": "34"}')
-    how = transfer.finetuning(str(tmp_path / "start"), [mine, doctrs])
+    how = transfer.finetuning(str(tmp_path / "start"), [mine, doctrs], [theirs])
     how = replace(how, steps=4, checkpoint_every=2, validate_every=2)
     text = transfer.finetune(how, tmp_path / "run", test=True, verbose=False)
-    assert "/test" not in text
+    assert [line.split(" |")[0] for line in text.splitlines() if "/test" in line] == [
+        "| theirs/mine/test", "| theirs/mine/test, characters"
+    ]  # fmt: skip
     assert text == (tmp_path / "run/report.md").read_text()
     assert "# run, which began as start" in text and "| synthetic | 4 |" in text and "| real |" in text
-    assert zoo.card(tmp_path / "run").weights["data"] == ["synthetic words", "mine/train", "doctrs/train"]
+    assert zoo.card(tmp_path / "run").weights["data"] == [
+        "synthetic words", f"{tmp_path.name}/mine/train", "doctrs/train", "theirs/mine/train"
+    ]  # fmt: skip
     changes = transfer.compare(str(tmp_path / "start"), tmp_path / "start")
     assert [(change.name, change.change) for change in changes] == [("synthetic", 0.0), ("synthetic, characters", 0.0)]
     assert registry.card(tmp_path / "run").options["charset"] == "digits"
