@@ -111,19 +111,19 @@ class Guard:
     """Stops at a signal after the step in flight, and at once at a loss that is no number."""
 
     def __init__(self) -> None:
-        self.stopped = False
+        self.stopped = 0  # the number of the signal
 
     def check(self, loss: float) -> None:
         """To be called after each step.
 
         Raises:
             RunError: the loss is no finite number.
-            KeyboardInterrupt: a signal asked to stop.
+            KeyboardInterrupt: a signal, whose number it has, asked to stop.
         """
         if not math.isfinite(loss):
             raise RunError("the loss is no finite number any more: lower the rate (--set rate=…) or clip harder")
         if self.stopped:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.stopped)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -133,7 +133,7 @@ class Guard:
         """
 
         def stop(number, frame):
-            self.stopped = True
+            self.stopped = number
             print("stopping after this step; the last checkpoint is kept", file=sys.stderr)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -336,6 +336,7 @@ def train(
             checkpoint.save(done, best)
             if verbose:
                 print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+            guard.check(row["loss"])  # a signal may have come in the validation, after the last step
     if step.chief and (run / WEIGHTS).is_file() and (done > began or not (run / report.REPORT).is_file()):
         weights.assign(reader, weights.read(run / WEIGHTS))  # the best, not the last
         report.write(run, recipe, task, reader)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -332,6 +333,13 @@ sys.exit(main(["read", "page.png", "--output", {str(tmp_path / "out.txt")!r}]))
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (status, "", told)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_training_that_was_asked_to_stop_ends_with_the_status_of_its_signal(monkeypatch, capsys):
+    for given, status in (((signal.SIGTERM,), 143), ((signal.SIGINT,), 130), ((), 130)):
+        monkeypatch.setattr(cli.registry, "card", Mock(side_effect=KeyboardInterrupt(*given)))
+        assert cli.main(["card", "db_resnet50"]) == status
+        assert capsys.readouterr().err == "zoo: interrupted\n"
 
 
 def test_a_closed_pipe_is_no_error():

@@ -57,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = args.run(args) or 0
         sys.stdout.flush()  # a closed pipe shows here, not at exit
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:  # of training with the signal's number
         print("zoo: interrupted", file=sys.stderr)
-        return 130
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:  # `zoo list | head`: whoever reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -79,8 +80,18 @@ class Workers:
 
 def _begin(recipe: Recipe, card: Card, data: Path | None) -> None:
     global _task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that trains is asked, and ends these
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the process that trains is asked, and ends these
+    threading.Thread(target=_follow, daemon=True).start()
     _task = importlib.import_module(recipe.task).make(recipe, card, data)
+
+
+def _follow() -> None:
+    """Ends this process with the one that trains, which may have been killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _batch(step: int) -> Batch:

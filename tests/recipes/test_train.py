@@ -246,13 +246,27 @@ def test_a_signal_stops_after_the_step(plain, tmp_path, monkeypatch, capsys, num
 
     with monkeypatch.context() as patch:
         patch.setattr(train.Guard, "check", signalled)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stopped:
             train.train(SMALL, tmp_path / "parts", verbose=False)
+    assert stopped.value.args == (number,)
     assert "the last checkpoint is kept" in capsys.readouterr().err
     assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
     assert [row["step"] for row in rows(tmp_path / "parts")] == ["2"]
     train.train(SMALL, tmp_path / "parts", verbose=False)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_signal_in_the_last_validation_stops_before_the_report(plain, tmp_path, monkeypatch):
+    """Whoever asks a run to stop waits for no report; the same call writes it."""
+    how, reports = replace(SMALL, validate_every=SMALL.steps), []
+    monkeypatch.setattr(train.report, "write", lambda *args: reports.append(args))
+    with monkeypatch.context() as patch:
+        patch.setattr(recognition.Task, "validate", lambda *args: os.kill(os.getpid(), signal.SIGTERM) or {"score": 1})
+        with pytest.raises(KeyboardInterrupt):
+            train.train(how, tmp_path, verbose=False)
+    assert rows(tmp_path)[-1]["step"] == str(SMALL.steps) and not reports
+    train.train(how, tmp_path, verbose=False)
+    assert len(reports) == 1
 
 
 def test_a_run_ends_when_validations_bring_nothing(plain, tmp_path, monkeypatch):

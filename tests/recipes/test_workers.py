@@ -94,6 +94,44 @@ def test_a_process_that_was_killed_is_told():
         workers.close()
 
 
+LEFT = """
+import os
+import signal
+import sys
+from dataclasses import replace
+
+import zoo
+from recipes import recipe
+from recipes.data.workers import Workers
+
+if __name__ == "__main__":
+    how = replace(recipe.find("classification.lenet5"), batch=2)
+    workers = Workers(how, zoo.card(how.model), None, 1)
+    workers.batch(0)
+    (number,) = workers._pools[0]._processes
+    os.kill(number, signal.SIGTERM)  # as whoever stops a service asks all of its processes
+    workers.batch(100)
+    print(number, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_outlive_a_wish_to_stop_and_not_the_one_that_trains(tmp_path):
+    (tmp_path / "script.py").write_text(LEFT)
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    number = int(done.stdout)
+    for _ in range(100):
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(number, signal.SIGKILL)
+        pytest.fail("a process that makes batches was left behind")
+
+
 def test_batches_that_depend_on_what_was_learnt_are_made_here():
     how = replace(recipe.find("spotting.ocrnet_mobilenet_v3_large"), real=(), size=(64, 64), batch=1)
     with pytest.raises(train.RunError, match="workers=2: batches of recipes.spotting.task depend on what was learnt"):
