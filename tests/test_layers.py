@@ -156,6 +156,13 @@ def test_conv_bn_by_hand():
     assert np.asarray(cut(x)).item() == 0 and np.asarray(network(x)).item() == pytest.approx(-5, abs=1e-3)
 
 
+def test_a_network_is_given_one_picture_or_more():
+    image = keras.Input((None, None, 3))
+    network = keras.Model(image, layers.normalize(image, (0, 0, 0), (1, 1, 1)))
+    with pytest.raises(ValueError, match=r"a batch of no pictures, of shape \(0, 8, 8, 3\): give one or more"):
+        network(np.zeros((0, 8, 8, 3), "uint8"))
+
+
 def test_normalize_by_hand():
     """Black and white at mean ½ and deviation ¼ are -2 and 2; each channel has its own."""
     x = np.zeros((1, 1, 2, 3), "uint8")

@@ -60,6 +60,8 @@ def test_a_smaller_picture_is_seen_among_zeros_and_its_part_of_the_map_is_given(
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     with pytest.raises(ValueError, match="a picture of 64x33 pixels"):
         litert_file.run(path)(pictures(1, 64, 33, 3))
+    with pytest.raises(ValueError, match=r"a batch of no pictures, of shape \(0, 64, 32, 3\)"):
+        litert_file.run(path)(pictures(0, 64, 32, 3))
 
 
 def test_eight_bits_are_nearly_the_same(map_network, tmp_path):

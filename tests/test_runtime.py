@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from zoo import onnx_file, registry, runtime, weights
+from zoo.reading import RECOGNIZER
 from zoo.registry import Card
 
 
@@ -64,6 +65,16 @@ def test_both_runtimes_give_what_the_network_gives(networks, tmp_path, index):
             given = run(batch)
             assert list(given) == ["logits"] and given["logits"].dtype == np.float32
             np.testing.assert_allclose(given["logits"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_without_pictures_is_refused_alike(networks):
+    for run in (runtime.in_process(networks[1][0]), runtime.connect(RECOGNIZER, "onnxruntime")):
+        for _ in range(2):
+            run(np.zeros((1, 32, 64, 3), "uint8"))
+            with pytest.raises(
+                ValueError, match=r"a batch of no pictures, of shape \(0, 32, 64, 3\): give one or more"
+            ):
+                run(np.zeros((0, 32, 64, 3), "uint8"))
 
 
 def test_a_network_is_traced_once_or_twice(networks, monkeypatch):

@@ -23,6 +23,8 @@ class Normalize(layers.Rescaling):
         self.multiple = multiple
 
     def call(self, inputs):
+        if inputs.shape[0] == 0:
+            raise ValueError(f"a batch of no pictures, of shape {tuple(inputs.shape)}: give one or more")
         check_sides(inputs.shape, self.multiple)
         return super().call(inputs)
 

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.files import replacing
+from zoo.runtime import check_batch
 
 Size = tuple[int, int]
 Call = Callable[[Any], Mapping[str, np.ndarray]]
@@ -136,6 +137,7 @@ def run(path: str | os.PathLike, threads: int = 1) -> Call:
         return {key: _part(np.array(value), inner, size) for key, value in outputs.items()}
 
     def call(batch: Any) -> dict[str, np.ndarray]:
+        check_batch(batch)
         rows = [one(picture) for picture in batch]
         return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
 

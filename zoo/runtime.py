@@ -138,9 +138,21 @@ def call(network: keras.Model) -> Call:
     def run(batch: Any) -> dict[str, np.ndarray]:
         if names:  # Keras goes by the order of what it is given, more than it asks for included
             batch = {name: batch[name] for name in names}
+        else:
+            check_batch(batch)
         return {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
 
     return run
+
+
+def check_batch(batch: Any) -> None:
+    """Nothing, where a batch has a picture.
+
+    Raises:
+        ValueError: it has none, which frameworks tell in words of their own, or answer.
+    """
+    if not len(batch):
+        raise ValueError(f"a batch of no pictures, of shape {np.shape(batch)}: give one or more")
 
 
 def inference(network: keras.Model, outputs: Sequence[str] = LOGITS) -> keras.Model:
@@ -244,7 +256,11 @@ def onnx_run(path: str | os.PathLike, threads: int | None = None) -> Call:
     names = [output.name for output in session.get_outputs()]
 
     def run(batch: Any) -> dict[str, np.ndarray]:
-        fed = {inputs[0]: batch} if isinstance(batch, np.ndarray) else {name: batch[name] for name in inputs}
+        if isinstance(batch, np.ndarray):
+            check_batch(batch)
+            fed = {inputs[0]: batch}
+        else:
+            fed = {name: batch[name] for name in inputs}
         return dict(zip(names, session.run(names, fed), strict=True))
 
     return run
