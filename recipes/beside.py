@@ -192,9 +192,11 @@ def pictures(data: Path | None, target: str, few: int = 0) -> list[Path]:
         few: so many of them at most, in equal steps; 0 is all.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or no such folder.
     """
     folder = Path(data or ".") / target
+    if not folder.is_dir():
+        raise ValueError(f"target={target}: there is no folder {folder}; it is under --data, or a path")
     found = _labelled(folder)
     if found is None:
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)

@@ -358,6 +358,9 @@ def test_pictures_are_found_without_their_labels(tmp_path):
     labels = '{"image": "4.png", "text": "a"}', '{"image": "5.png", "text": "", "split": "test"}'
     (tmp_path / "labels.jsonl").write_text("\n".join(labels))
     assert [path.name for path in beside.pictures(tmp_path, "")] == ["4.png"]
+    with pytest.raises(ValueError, match="target=nothing: there is no folder .*nothing; it is under --data, or a path"):
+        beside.pictures(tmp_path, "nothing")
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(ValueError, match="holds no pictures"):
         beside.pictures(tmp_path, "nothing")
     (tmp_path / "labels.jsonl").write_text(labels[1])
