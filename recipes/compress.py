@@ -72,8 +72,8 @@ class Exam:
             self.reading["small"] = 0.0
             if self.card.task == "spotting":  # one shape of pages, since features are as large
                 self.reading |= {"size": (WHOLE, WHOLE), "multiple": WHOLE}
-        how = Recipe(model=model, task=TASKS[self.card.task], real=(data.name,), few=shown, validation=limit)
-        self.task = train.make_task(how, self.card, data.parent)
+        how = Recipe(model=model, task=TASKS[self.card.task], real=(str(data.resolve()),), few=shown, validation=limit)
+        self.task = train.make_task(how, self.card, None)
         held = [sample for samples in self.task.held.values() for sample in samples]
         kept = [sample for samples in self.task.real.values() for sample in samples]
         if self.card.task != "recognition":

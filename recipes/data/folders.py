@@ -109,7 +109,7 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool 
     """
     counts = {"words": 0, "left_out": 0}
     folder = folder.resolve()
-    entries = datasets.train_split(folder.parent, [folder.name])[0][folder.name]
+    entries = datasets.train_split(None, [str(folder)])[0][folder.name]
     if pages and entries and not any(len(entry.polygons) for entry in entries):
         raise ValueError(f"{folder}: no page of its `train` split has words with places; for crops take --pages out")
 

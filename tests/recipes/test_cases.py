@@ -165,4 +165,6 @@ def test_a_double_of_a_test_page_stays_out(tmp_path, monkeypatch):
 def test_a_folder_without_labels_is_told(tmp_path, capsys):
     assert cli.main(["data", "cases", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
     assert "has no labels.jsonl" in capsys.readouterr().err
+    assert cli.main(["data", "cases", str(tmp_path / "gone"), "--output", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.endswith("gone: it is no folder\n")
     assert not (tmp_path / "out").exists()

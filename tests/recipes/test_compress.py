@@ -278,6 +278,8 @@ def test_the_command_says_what_it_needs(tmp_path, capsys):
         ValueError, match="unet is for segmentation; there are scores for recognition, detection, spotting"
     ):
         compress.Exam("unet", tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no data set .*gone: it is no folder$"):
+        compress.Exam("crnn_mobilenet_v3_small", tmp_path / "gone")
     with pytest.raises(ValueError, match="is read by two networks.*FILE.tflite holds both"):
         compress.to_onnx("ocrnet_mobilenet_v3_large", tmp_path, tmp_path / "spotter.onnx")
 
