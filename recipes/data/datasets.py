@@ -9,9 +9,9 @@ Our format is a folder with `labels.jsonl`, one JSON object a line:
     layout {"image": "images/c.jpg", "regions": [{"polygon": [[x, y], ...], "label": "table"}]}
            or words as above, each with the "label" of what it is part of
 
-Polygons are in pixels, clockwise from the top left of the text. An illegible word is neither text nor background; nor
-is one without a text, unless the page has none: then its words have places alone. Spaces around a crop's text are none.
-Labels of regions are those of `REGIONS`.
+Polygons are in pixels, clockwise from the top left of the text, and count up to the edges of the picture: see
+`Entry.seen`. An illegible word is neither text nor background; nor is one without a text, unless the page has none:
+then its words have places alone. Spaces around a crop's text are none. Labels of regions are those of `REGIONS`.
 """
 
 from __future__ import annotations
