@@ -96,6 +96,8 @@ class Sheet:
     def word(self, x: float, text: str, font: ImageFont.FreeTypeFont) -> float:
         """Draws one word at the pen's height; the x after it."""
         text = fonts.drawable(self.face, text)
+        if not text:
+            return x
         end = x + self.length(text, font)
         apart = self.tracking * font.size * np.arange(len(text))
         ends = x + fonts.ends(font, text).astype(np.float32)

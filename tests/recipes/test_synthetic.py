@@ -196,6 +196,17 @@ def test_what_does_not_fit_on_the_sheet_is_neither_drawn_nor_labelled():
     assert sheet.texts == sheet.boxes == [] and np.asarray(sheet.image).min() == 255
 
 
+@pytest.mark.parametrize("tracking", [0.0, 0.25])
+def test_a_word_of_which_a_font_has_no_letter_is_no_word(tracking):
+    """Such a word, of letters that stand apart, ended in a traceback."""
+    paper, face = Image.new("RGB", (200, 40), "white"), fonts.families()[0][0]
+    sheet = documents.Sheet(paper, np.random.default_rng(0), 5, 195, 5, 20, face, (0, 0, 0), tracking)
+    font = sheet.font()
+    assert sheet.word(5, "\ue000", font) == 5
+    sheet.line(["\ue000", "so"], font, 5, sheet.gap(font))
+    assert sheet.texts == ["so"] and len(sheet.boxes) == len(sheet.middles) == 1
+
+
 def test_points_of_a_list_stand_behind_their_marks():
     """Words begin at one column; dots and dashes to the left of it are ink but no text, numbers are both."""
     numbered = 0
