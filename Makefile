@@ -14,7 +14,7 @@ format:  ## what the linters can mend
 	$(PYTHON) -m ruff format .
 
 test:  ## what must pass before a commit
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist worksteal
 
 test-slow:  ## the rest, in minutes
 	$(PYTHON) -m pytest -m slow
