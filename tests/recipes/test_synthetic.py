@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import re
+import string
 from pathlib import Path
 
 import cv2
@@ -58,6 +60,17 @@ def test_letters_with_marks_are_all_drawn_in_the_end():
         seen.update(corpus.marked(np.random.default_rng(seed)))
     assert set(MARKED + MARKED.upper()) <= set(seen)
     assert all(without_marks(one) in (base, one) for base, letters in corpus.variants().items() for one in letters)
+
+
+def test_serial_numbers_mix_letters_and_digits_and_names_of_code_are_one_word():
+    made = [corpus.serial(np.random.default_rng(seed)) for seed in range(500)]
+    assert all(re.fullmatch(r"([A-Z0-9]+[-./:]?)+|([a-z0-9]+[-./:]?)+", text) for text in made)
+    seen = collections.Counter("".join(made).upper())
+    assert set(string.ascii_uppercase + string.digits) <= set(seen) and seen["0"] > seen["Q"] > 0
+    assert any(re.search(r"[A-Z][0-9][A-Z][0-9]", text) for text in made)
+    names = [corpus.name_in_code(np.random.default_rng(seed)) for seed in range(500)]
+    assert all(text and not set(text) & set(string.whitespace) for text in names)
+    assert {"_", "(", "[", "="} <= set("".join(names)) and any(re.search("[a-z][A-Z]", text) for text in names)
 
 
 def test_a_font_that_lacks_a_letter_does_not_draw_it(monkeypatch):
