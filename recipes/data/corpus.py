@@ -68,6 +68,10 @@ OFTEN = 0.3  # of the words of prose
 ABROAD = 0.3  # of these, in the further languages
 
 MARKS = 0.35  # of the letters of a word that gets marks
+UNITS = _words(
+    "g g g kg kg ml ml cl l L L lb oz mg cm cm mm mm km m in ft pt kW kWh W V A Hz GHz GB MB kB TB h s ms min x pcs pc"
+)
+
 # Letters of `charset.MARKED` that Unicode builds on no other, by what they look like.
 UNBUILT = {
     "a": "æ", "d": "đð", "l": "ł", "o": "øœ", "s": "ß", "p": "þ",
@@ -182,10 +186,17 @@ def code(rng: np.random.Generator) -> str:
 
 def serial(rng: np.random.Generator) -> str:
     """Letters and digits in any order, as in postcodes, number plates and serial numbers: "K1A0B1", "7QX-0O41"."""
-    signs = list(string.ascii_uppercase + 2 * string.digits)
+    signs = list("abcdef" + string.digits if rng.random() < 0.15 else string.ascii_uppercase + 2 * string.digits)
     groups = ["".join(rng.choice(signs, rng.integers(2, 7))) for _ in range(rng.integers(1, 4))]
-    text = pick(rng, ["", "-", "-", ".", "/", ":"]).join(groups)
-    return text.lower() if rng.random() < 0.25 else text
+    return pick(rng, ["", "-", "-", ".", "/", ":"]).join(groups)
+
+
+def quantity(rng: np.random.Generator) -> str:
+    """A number and its unit without a space: "250g", "1.5kg", "75cl", "2x", "120mm"."""
+    number = digits(rng, 1, 3).lstrip("0") or "1"
+    if rng.random() < 0.25:
+        number += pick(rng, "..,") + digits(rng, 1, 2)
+    return number + pick(rng, UNITS)
 
 
 def name_in_code(rng: np.random.Generator) -> str:
@@ -253,6 +264,7 @@ KINDS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
     (0.03, clock),
     (0.04, code),
     (0.04, serial),
+    (0.03, quantity),
     (0.03, name_in_code),
     (0.03, contact),
     (0.04, jumble),

@@ -62,12 +62,14 @@ def test_letters_with_marks_are_all_drawn_in_the_end():
     assert all(without_marks(one) in (base, one) for base, letters in corpus.variants().items() for one in letters)
 
 
-def test_serial_numbers_mix_letters_and_digits_and_names_of_code_are_one_word():
+def test_serial_numbers_quantities_and_names_of_code_are_one_word():
     made = [corpus.serial(np.random.default_rng(seed)) for seed in range(500)]
-    assert all(re.fullmatch(r"([A-Z0-9]+[-./:]?)+|([a-z0-9]+[-./:]?)+", text) for text in made)
-    seen = collections.Counter("".join(made).upper())
+    assert all(re.fullmatch(r"([A-Z0-9]+[-./:]?)+|([a-f0-9]+[-./:]?)+", text) for text in made)
+    seen = collections.Counter("".join(made))
     assert set(string.ascii_uppercase + string.digits) <= set(seen) and seen["0"] > seen["Q"] > 0
     assert any(re.search(r"[A-Z][0-9][A-Z][0-9]", text) for text in made)
+    amounts = [corpus.quantity(np.random.default_rng(seed)) for seed in range(300)]
+    assert all(re.fullmatch(r"[1-9]\d{0,2}([.,]\d{1,2})?[A-Za-z]{1,3}", text) for text in amounts)
     names = [corpus.name_in_code(np.random.default_rng(seed)) for seed in range(500)]
     assert all(text and not set(text) & set(string.whitespace) for text in names)
     assert {"_", "(", "[", "="} <= set("".join(names)) and any(re.search("[a-z][A-Z]", text) for text in names)
