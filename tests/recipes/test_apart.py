@@ -91,7 +91,11 @@ def test_pictures_without_files_are_compared_by_their_pixels(tmp_path, capsys):
 def test_a_missing_picture_is_told_by_its_path(tmp_path, capsys):
     (tmp_path / "labels.jsonl").write_text(json.dumps({"image": "gone.png", "text": "a", "split": "test"}))
     assert cli.main(["data", "apart", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"zoo data: {tmp_path / 'gone.png'}: no such file or folder\n"
+    gone, hint = (
+        f"{tmp_path / 'gone.png'}: no such file or folder",
+        f"`zoo data check {tmp_path}` lists all that is wrong",
+    )
+    assert capsys.readouterr().err == f"zoo data: {gone}; {hint} with this data set\n"
 
 
 def test_the_licence_of_a_source_is_told(tmp_path):
