@@ -91,10 +91,8 @@ def test_pictures_without_files_are_compared_by_their_pixels(tmp_path, capsys):
 def test_a_missing_picture_is_told_by_its_path(tmp_path, capsys):
     (tmp_path / "labels.jsonl").write_text(json.dumps({"image": "gone.png", "text": "a", "split": "test"}))
     assert cli.main(["data", "apart", str(tmp_path)]) == 1
-    gone, hint = (
-        f"{tmp_path / 'gone.png'}: no such file or folder",
-        f"`zoo data check {tmp_path}` lists all that is wrong",
-    )
+    gone = f"{tmp_path / 'gone.png'}: no such file or folder"
+    hint = f"`zoo data check {tmp_path}` lists all that is wrong"
     assert capsys.readouterr().err == f"zoo data: {gone}; {hint} with this data set\n"
 
 
