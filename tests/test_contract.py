@@ -98,6 +98,7 @@ def card(request) -> zoo.Card:
 
 @pytest.fixture(scope="module")
 def network(card):
+    keras.utils.set_random_seed(0)  # the same weights in every run, whatever ran before in this process
     network = zoo.build(card.name, **card.test_options)
     disturb(network)
     return network
