@@ -67,7 +67,7 @@ ja on että ei oli myös vain sekä hän jo kun niin ovat yhtä päivä vuotta t
 OFTEN = 0.3  # of the words of prose
 ABROAD = 0.3  # of these, in the further languages
 
-MARKS = 0.35  # of the letters of a word that gets marks
+BARE = 4  # times as often as with each of its marks a letter has none, in a word that gets some
 UNITS = _words(
     "g g g kg kg ml ml cl l L L lb oz mg cm cm mm mm km m in ft pt kW kWh W V A Hz GHz GB MB kB TB h s ms min x pcs pc"
 )
@@ -117,9 +117,13 @@ def variants() -> dict[str, str]:
 
 
 def marked(rng: np.random.Generator) -> str:
-    """A word some of whose letters have got marks: so each is seen, of languages without a list, too."""
-    word = plain_word(rng)
-    return "".join(pick(rng, variants()[c]) if c in variants() and rng.random() < MARKS else c for c in word)
+    """A word some of whose letters have got marks: so each is seen, of languages without a list, too.
+
+    What has more letters that are built on it is marked more often: "i" with a stroke, a roof, a bar or two dots is
+    what recognizers take for "i".
+    """
+    letters = ((letter, variants().get(letter, "")) for letter in plain_word(rng))
+    return "".join(pick(rng, BARE * letter + built) for letter, built in letters)
 
 
 def entry(rng: np.random.Generator) -> str:
@@ -256,7 +260,7 @@ def marked_word(rng: np.random.Generator) -> str:
 
 KINDS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
     (0.40, plain_word),
-    (0.06, marked),
+    (0.08, marked),
     (0.16, marked_word),
     (0.10, amount),
     (0.08, lambda rng: digits(rng, 1, 8)),

@@ -59,6 +59,11 @@ def test_letters_with_marks_are_all_drawn_in_the_end():
     for seed in range(6000):
         seen.update(corpus.marked(np.random.default_rng(seed)))
     assert set(MARKED + MARKED.upper()) <= set(seen)
+    plain = {letter: seen[letter] for letter in "aiknt"}
+    for base, letters in corpus.variants().items():
+        if base in plain:  # as often as each of the marks four times over
+            marks = sum(seen[letter] for letter in letters) / len(letters)
+            assert plain[base] / marks == pytest.approx(corpus.BARE, rel=0.25), base
     assert all(without_marks(one) in (base, one) for base, letters in corpus.variants().items() for one in letters)
 
 
