@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 import zoo
-from recipes import optimizer, train
+from recipes import optimizer, rounding, train
 from recipes.data import datasets
 from recipes.recipe import Recipe
 from zoo import decoding, narrow, registry, runtime, weights
@@ -56,7 +56,7 @@ class Exam:
         model: name of a card, or a run's folder.
         data: folder of a data set.
         limit: pictures at most, pages or words.
-        shown: pictures of the rest of the split that calibrate, at most.
+        shown: pages of the rest of the split that calibrate, at most; of words eight times as many.
         closer: whether a detector looks at small print once more, in pictures of sizes of their own.
 
     Raises:
@@ -72,13 +72,15 @@ class Exam:
             self.reading["small"] = 0.0
             if self.card.task == "spotting":  # one shape of pages, since features are as large
                 self.reading |= {"size": (WHOLE, WHOLE), "multiple": WHOLE}
-        how = Recipe(model=model, task=TASKS[self.card.task], real=(str(data.resolve()),), few=shown, validation=limit)
+        few = 8 * shown if self.card.task == "recognition" else shown  # words say less than pages
+        how = Recipe(model=model, task=TASKS[self.card.task], real=(str(data.resolve()),), few=few, validation=limit)
         self.task = train.make_task(how, self.card, None)
         held = [sample for samples in self.task.held.values() for sample in samples]
         kept = [sample for samples in self.task.real.values() for sample in samples]
         if self.card.task != "recognition":
-            held, kept = self.task.samples(data.name, held[:limit]), self.task.samples(data.name, kept)
-        self.samples, self.others = datasets.spread(held, limit), datasets.spread(kept, 8 * shown)
+            held = self.task.samples(data.name, datasets.spread(held, limit))
+            kept = self.task.samples(data.name, kept)
+        self.samples, self.others = datasets.spread(held, limit), kept
         if not self.samples:
             raise ValueError(f"{data}: nothing of its `train` split is held out for a score; give a larger data set")
 
@@ -158,7 +160,7 @@ def to_onnx(
             default what docs/compression.md found better: "dynamic" of recognizers, "static" of detectors.
         most_loss: by which the score may fall.
         limit: pictures of the exam at most.
-        shown: pictures whose ranges are taken, at most.
+        shown: pages whose ranges are taken, at most; of words eight times as many.
         quantize: from (float file, file, batches, method) to nothing; by default onnxruntime's own.
 
     Raises:
@@ -278,12 +280,16 @@ def _passed(
 
 
 def quantized(plain: Path, small: Path, batches: Sequence[np.ndarray], method: str) -> None:
-    """Writes the eight-bit file of an ONNX file: weights by channel, what flows by tensor."""
+    """Writes the eight-bit file of an ONNX file: weights by channel, what flows by tensor.
+
+    Weights are of seven bits (`rounding.WEIGHTS`), and by "static" what is nearest to the picture is as it was.
+    """
+    import onnx
     from onnxruntime import InferenceSession, quantization
 
     if method == "dynamic":
         operations = ["MatMul", "Gemm", "LSTM"]  # convolutions of this kind are slower than plain ones
-        quantization.quantize_dynamic(plain, small, operations, per_channel=True)
+        quantization.quantize_dynamic(plain, small, operations, per_channel=True, reduce_range=True)
         return
 
     class Batches(quantization.CalibrationDataReader):
@@ -295,9 +301,11 @@ def quantized(plain: Path, small: Path, batches: Sequence[np.ndarray], method: s
             batch = next(self.left, None)
             return None if batch is None else {self.name: batch}
 
+    operations = ["Conv", "ConvTranspose", "MatMul", "Gemm"]
+    nodes = [node.name for node in onnx.load(plain).graph.node if node.op_type in operations]
     quantization.quantize_static(
-        plain, small, Batches(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-        op_types_to_quantize=["Conv", "ConvTranspose", "MatMul", "Gemm"],
+        plain, small, Batches(), quant_format=quantization.QuantFormat.QDQ, per_channel=True, reduce_range=True,
+        op_types_to_quantize=operations, nodes_to_exclude=nodes[: rounding.SPARED],
         activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
     )  # fmt: skip
 

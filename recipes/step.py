@@ -95,6 +95,11 @@ def scope(strategy):
     return contextlib.nullcontext() if isinstance(strategy, list) else strategy.scope()
 
 
+def replicas(strategy) -> int:
+    """Among how many devices a batch is shared."""
+    return len(strategy) if isinstance(strategy, list) else strategy.num_replicas_in_sync
+
+
 def _accelerators() -> list:
     import tensorflow as tf
 
@@ -166,7 +171,7 @@ class TensorFlow:
 
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self.strategy, self.accumulate, self.rounded = strategy, accumulate, rounded
-        self.replicas = strategy.num_replicas_in_sync
+        self.replicas = replicas(strategy)
         self.parts: dict[str, float] = {}  # of the last loss, where it has some
         self._step = tf.function(self._replicas)
         self._gradients = tf.function(self._differentiate)
@@ -278,7 +283,7 @@ class Jax:
         import jax
 
         self.network, self.loss, self.optimizer, self.accumulate = network, loss, optimizer, accumulate
-        self.replicas, self._devices = len(strategy), strategy
+        self.replicas, self._devices = replicas(strategy), strategy
         mesh = jax.sharding.Mesh(np.array(strategy), ("batch",))
         self._everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         self._spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))

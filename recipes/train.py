@@ -219,6 +219,7 @@ def assemble(
         if recipe.start:
             _begin(network, recipe.start, card)
         freeze(network, recipe.freeze)
+        tune(network, steps.replicas(strategy))
         if isinstance(task, pretrain.Task):
             learner = task.learner(network)
         else:
@@ -232,7 +233,6 @@ def assemble(
         raise RunError(f"batch={recipe.batch} cannot be shared by {step.replicas} devices × {recipe.accumulate=} parts")
     if recipe.batch == step.replicas * recipe.accumulate and (compared := _compared(recipe)):
         raise RunError(f"{compared} compares the pictures of a part of the batch, which has one: raise batch")
-    tune(network, step.replicas)
     return Parts(card, network, reader, optimizer, task, step, makers)
 
 

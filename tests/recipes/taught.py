@@ -31,7 +31,7 @@ def learnt(lesson: str, bits: int, sparsity: float, names: tuple[str, ...]) -> l
     with step.scope(strategy):
         network, _ = dot_network(8)
         learner, task = beside.prepare(how, registry.card("db_mobilenet_v3_large"), network, Shifted(), None)
-        learner = rounding.prepare(bits, learner, network)
+        learner = rounding.prepare(bits, learner, network, spared=0)
         adam = optimizer.make(how, learner)
     doer = step.make(learner, task.loss, adam, strategy)
     list(doer.losses(task, 0, 10))

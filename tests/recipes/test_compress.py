@@ -25,10 +25,10 @@ HOW = Recipe(model="toy", task="", rate=0.05, warmup=0, steps=60, ema=0.9, decay
 
 
 def test_weights_are_rounded_by_channel():
-    """Scales 1.27/127 = 0.01 and 12.7/127 = 0.1."""
-    kernel = np.array([[1.27, -12.7], [0.333, 0.333]], "float32")
+    """Scales 0.64/64 = 0.01 and 6.4/64 = 0.1."""
+    kernel = np.array([[0.64, -6.4], [0.333, 0.333]], "float32")
     found = np.asarray(rounding.fake_weights(kernel, -1))
-    np.testing.assert_allclose(found, [[1.27, -12.7], [0.33, 0.3]], rtol=1e-5)
+    np.testing.assert_allclose(found, [[0.64, -6.4], [0.33, 0.3]], rtol=1e-5)
     np.testing.assert_allclose(np.asarray(rounding.fake_weights(kernel.T, 0)), found.T, rtol=1e-5)
 
 
@@ -73,22 +73,22 @@ def line() -> keras.Model:
 def test_a_rounded_network_learns_and_is_what_rounding_makes_of_its_weights():
     keras.utils.set_random_seed(0)
     network = line()
-    learner = rounding.prepare(8, network, network)
+    learner = rounding.prepare(8, network, network, spared=0)
     paths = [variable.path for variable in network.weights]
     adam = optimizer.make(replace(HOW, ema=0), learner)
     doer = step.make(learner, Line().loss, adam, step.devices())
     losses = list(doer.losses(Line(), 0, 60))
     doer.sync()
-    assert np.mean(losses[-10:]) < 0.02 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < 0.05 * np.mean(losses[:5])  # answers beyond the usual range are cut
     assert paths == [variable.path for variable in network.weights]  # ranges are the learner's
     ranges = {v.path.rpartition("/")[2]: np.asarray(v) for v in learner.non_trainable_variables}
-    assert set(ranges) == {"one_range", "logits_range"} and ranges["one_range"][2] == 60
+    assert set(ranges) == {"one_in", "one_out", "logits_in", "logits_out"} and ranges["one_in"][2] == 60
     x = Line().batch(999)[0]
     known = {v.path: np.asarray(v) for v in network.weights}
-    rounded = lambda x, name: np.asarray(rounding.fake_values(x, *ranges[f"{name}_range"][:2]))  # noqa: E731
+    rounded = lambda x, name: np.asarray(rounding.fake_values(x, *ranges[name][:2]))  # noqa: E731
     kernels = {name: np.asarray(rounding.fake_weights(known[f"{name}/kernel"], -1)) for name in ("one", "logits")}
-    hidden = rounded(x, "one")[:, 0, 0] @ kernels["one"][0, 0] + known["one/bias"]
-    wanted = rounded(hidden, "logits") @ kernels["logits"] + known["logits/bias"]
+    hidden = rounded(rounded(x, "one_in")[:, 0, 0] @ kernels["one"][0, 0] + known["one/bias"], "one_out")
+    wanted = rounded(rounded(hidden, "logits_in") @ kernels["logits"] + known["logits/bias"], "logits_out")
     np.testing.assert_allclose(np.asarray(network(x)["logits"])[:, 0, 0], wanted, atol=1e-5)
     plain = line()
     plain.set_weights(network.get_weights())
@@ -97,13 +97,51 @@ def test_a_rounded_network_learns_and_is_what_rounding_makes_of_its_weights():
         rounding.prepare(4, network, network)
 
 
+def test_what_flows_out_is_rounded_after_normalization_and_before_the_activation():
+    """As a file does, where the normalization is a part of the convolution and the activation is not; ranges are those
+    of one batch. What has an activation of its own is rounded before it, too."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((3, 3, 2), name="image")
+    x = keras.layers.Conv2D(4, 1, use_bias=False, name="conv")(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Activation("hard_silu", name="active")(x)
+    x = keras.layers.Conv2D(1, 3, activation="sigmoid", name="gate")(x)
+    network = keras.Model(image, x)
+    learner = rounding.prepare(8, network, network, spared=0)
+    batch = np.random.default_rng(0).normal(size=(8, 3, 3, 2)).astype("float32")
+    learner(batch, training=True)
+    before = {v.path: np.asarray(v) for v in network.weights}
+    assert np.abs(before["norm/moving_mean"]).max() > 0  # the batch was seen by it, too
+    ranges = {v.name: np.asarray(v) for v in learner.variables if v.name.endswith(("_in", "_out"))}
+    assert set(ranges) == {"conv_in", "conv_out", "gate_in", "gate_out"}
+    rounded = lambda x, name: np.asarray(rounding.fake_values(x, *ranges[name][:2]))  # noqa: E731
+    made = rounded(batch, "conv_in") @ np.asarray(rounding.fake_weights(before["conv/kernel"], -1))[0, 0]
+    scale = before["norm/gamma"] / np.sqrt(before["norm/moving_variance"] + 1e-3)
+    made = rounded((made - before["norm/moving_mean"]) * scale + before["norm/beta"], "conv_out")
+    active = rounded(made * np.clip(made / 6 + 0.5, 0, 1), "gate_in")
+    kernel = np.asarray(rounding.fake_weights(before["gate/kernel"], -1))
+    gate = rounded(np.einsum("bhwc,hwco->bo", active, kernel) + before["gate/bias"], "gate_out")
+    found = np.asarray(network(batch, training=False))
+    np.testing.assert_allclose(found[:, 0, 0], 1 / (1 + np.exp(-gate)), atol=1e-5)
+
+
+def test_what_is_nearest_to_the_picture_is_not_rounded():
+    image = keras.Input((3, 3, 2), name="image")
+    x = image
+    for name in ("one", "two", "three"):
+        x = keras.layers.Conv2D(4, 1, name=name)(x)
+    network = keras.Model(image, x)
+    ranges = [v.name for v in rounding.prepare(8, network, network).non_trainable_variables]
+    assert ranges == ["three_in", "three_out"]
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_rounded_network_learns_in_half_precision(policy):
     """Ranges are of float32, and a channel whose weights are all 0 stays 0: its scale is too small for half."""
     keras.utils.set_random_seed(0)
     with train.precision(policy):
         network = line()
-        learner = rounding.prepare(8, network, network)
+        learner = rounding.prepare(8, network, network, spared=0)
         adam = optimizer.make(replace(HOW, ema=0), learner)
     kernel = network.get_layer("one").kernel
     kernel.assign(np.where(np.arange(16) == 3, 0.0, np.asarray(kernel)))
@@ -190,6 +228,24 @@ def test_a_file_of_eight_bits_is_smaller_and_nearly_the_same(reader, numbers, tm
     found = runtime.onnx_run(path)(strips)["logits"]
     difference = np.abs(found - wanted).max() / np.abs(wanted).max()
     assert 1e-6 < difference < 0.1, difference
+
+
+@pytest.mark.slow
+def test_a_recognizer_whose_convolutions_are_rounded_reads_on(tmp_path):
+    """It read 0.39 of receipts' words in place of 0.92 with all of them rounded, the two nearest to the picture, too.
+    What learns to bear eight bits is rounded likewise."""
+    name = "crnn_mobilenet_v3_small.european"
+    data = folders.write_words(tmp_path / "words", 5, 200, "french", 8)
+    done = compress.to_onnx(name, data, tmp_path / "small.onnx", method="static", most_loss=0.05, limit=100)
+    assert done.scores[0] > 0.6 and done.sizes[1] < 0.8 * done.sizes[0]
+    exam, network = compress.Exam(name, data, 100), zoo.load(name)
+    run = runtime.in_process(network)
+    learner = rounding.prepare(8, network, network)
+    learner.learning = True
+    for batch in exam.batches(runtime.onnx_run(runtime.onnx_path(exam.card))):
+        network(batch)
+    learner.learning = False
+    assert exam.score(run) == pytest.approx(done.scores[1], abs=0.05)
 
 
 @pytest.mark.slow
