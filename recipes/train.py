@@ -206,9 +206,13 @@ def assemble(
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
     options = {key: value for key, value in recipe.options.items() if key != TEACHER}
-    card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
+    usual = registry.card(recipe.model)
+    card = dataclasses.replace(usual, options=usual.options | options)
     with steps.scope(strategy), precision(recipe.precision):
         network, task = _network(recipe), make_task(recipe, card, data)
+        card = dataclasses.replace(card, params=optimizers.parameters(network.trainable_variables))
+        if card.options != usual.options:
+            card = dataclasses.replace(card, gflops=0.0)  # not counted for these
         _measured(network, recipe.size)
         makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:

@@ -111,6 +111,7 @@ def test_a_run_is_a_model(built, tmp_path):
     )
     card = zoo.card(tmp_path / "run")
     assert card.options["charset"] == "digits" and card.results["validation"]["step"] == 4
+    assert (card.params, card.gflops) == (sum(int(np.prod(v.shape)) for v in trained.trainable_variables), 0)
     assert card.weights["data"] == ["synthetic words"] and "core" in card.weights["device"]
     assert zoo.reader(None, str(tmp_path / "run"), runtime="keras").read(strips[0])[0].height == 32
 
