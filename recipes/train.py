@@ -292,8 +292,8 @@ def train(
         verbose: progress on the terminal.
 
     Raises:
-        RunError: the folder holds another recipe's run, the batch cannot be shared by the devices, the loss is no
-            number any more, or another worker is gone.
+        RunError: the folder is a file or holds another recipe's run, the batch cannot be shared by the devices, the
+            loss is no number any more, or another worker is gone.
         KeyboardInterrupt: SIGINT or SIGTERM asked to stop; the last checkpoint is kept.
     """
     _claim(run, recipe, data)
@@ -429,7 +429,9 @@ def tune(network: keras.Model, replicas: int) -> None:
 
 
 def _claim(run: Path, recipe: Recipe, data: Path | None) -> None:
-    """Raises `RunError` where recipe.json is there and says something else."""
+    """Raises `RunError` where recipe.json is there and says something else, or a file stands in the folder's place."""
+    if run.is_file():
+        raise RunError(f"{run} is a file; give a folder for --run")
     path = run / RECIPE
     if not path.is_file():
         return

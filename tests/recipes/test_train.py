@@ -302,6 +302,13 @@ def test_a_folder_holds_one_recipe(plain, tmp_path):
         train.train(SMALL, tmp_path, verbose=False)
 
 
+def test_a_file_is_no_folder_of_a_run(plain, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(train.RunError, match="run is a file; give a folder for --run"):
+        train.train(SMALL, tmp_path / "run", verbose=False)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
 def test_samples_that_strides_do_not_divide_are_told_before_the_first_step():
     options = {"features": "mobilenet_v3_test", "channels": 16}
     recipe = Recipe(model="db_mobilenet_v3_large", task="recipes.detection.task", options=options, size=(96, 100))
