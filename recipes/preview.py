@@ -113,7 +113,8 @@ def _duration(seconds: float) -> str:
 def show(task: Any, path: Path) -> None:
     """Writes the first samples of a run as a picture, each with what is to be learnt from it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    task = getattr(task, "task", task)  # a pupil's is wrapped
+    while hasattr(task, "task"):  # a pupil's is wrapped
+        task = task.task
     if isinstance(task, Regions):
         samples = [task.sample(index) for index in range(min(8, task.recipe.batch))]
         plots.regions(

@@ -156,6 +156,7 @@ def describe(
         builder=trained.builder,
         options=trained.options,
         params=optimizer.parameters(network.trainable_variables),
+        gflops=known.gflops if known.options == trained.options else 0.0,
         weights=table,
         results=trained.results | earlier,
     )

@@ -70,7 +70,7 @@ def write(run: Path, recipe: Recipe, task: Any, network: Any) -> Path:
 def _summary(run: Path, recipe: Recipe, card: registry.Card) -> str:
     best, made = card.results["validation"], card.weights
     rows = [
-        ("model", f"{recipe.model}, {card.params / 1e6:.2f} M parameters as released"),
+        ("model", f"{recipe.model}, {card.params / 1e6:.2f} M parameters"),
         ("learnt from", ", ".join(made["data"])),
         ("best validation", f"score {best['score']:.4f} after {best['step']:.0f} of {recipe.steps} steps"),
         ("time", f"{made['seconds'] / 60:.1f} minutes on {made['device']}"),

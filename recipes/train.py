@@ -206,9 +206,13 @@ def assemble(
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
     options = {key: value for key, value in recipe.options.items() if key != TEACHER}
-    card = dataclasses.replace(registry.card(recipe.model), options=registry.card(recipe.model).options | options)
+    usual = registry.card(recipe.model)
+    card = dataclasses.replace(usual, options=usual.options | options)
     with steps.scope(strategy), precision(recipe.precision):
         network, task = _network(recipe), make_task(recipe, card, data)
+        card = dataclasses.replace(card, params=optimizers.parameters(network.trainable_variables))
+        if card.options != usual.options:
+            card = dataclasses.replace(card, gflops=0.0)  # not counted for these
         _measured(network, recipe.size)
         makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:
@@ -288,8 +292,8 @@ def train(
         verbose: progress on the terminal.
 
     Raises:
-        RunError: the folder holds another recipe's run, the batch cannot be shared by the devices, the loss is no
-            number any more, or another worker is gone.
+        RunError: the folder is a file or holds another recipe's run, the batch cannot be shared by the devices, the
+            loss is no number any more, or another worker is gone.
         KeyboardInterrupt: SIGINT or SIGTERM asked to stop; the last checkpoint is kept.
     """
     _claim(run, recipe, data)
@@ -425,7 +429,9 @@ def tune(network: keras.Model, replicas: int) -> None:
 
 
 def _claim(run: Path, recipe: Recipe, data: Path | None) -> None:
-    """Raises `RunError` where recipe.json is there and says something else."""
+    """Raises `RunError` where recipe.json is there and says something else, or a file stands in the folder's place."""
+    if run.is_file():
+        raise RunError(f"{run} is a file; give a folder for --run")
     path = run / RECIPE
     if not path.is_file():
         return

@@ -40,7 +40,10 @@ def recipe_of(model: str) -> Recipe:
         return stored_recipe(Path(model))
     card = registry.card(model)
     if not (named := recipe.of_card(card.name, card.task)):
-        raise ValueError(f"no recipe is named after {card.name!r}; there are: {', '.join(recipe.names())}")
+        raise ValueError(
+            f"no recipe is named after {card.name!r}; give the folder of the run that it came from, or go on with zoo "
+            f"train RECIPE --run DIR --start {model}, RECIPE being one of {card.task} of zoo recipes"
+        )
     return recipe.find(named)
 
 

@@ -116,6 +116,13 @@ def test_the_readme_table_is_replaced_and_nothing_else(tmp_path, capsys):
     assert path.read_text() == "no marks"
 
 
+def test_the_readme_counts_the_models_and_lists_all():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    table = text.partition(cli.MARKS[0])[2].partition(cli.MARKS[1])[0].splitlines()
+    assert sorted(line.split("`")[1] for line in table if line.startswith("| `")) == zoo.names()
+    assert f": {len(zoo.names())} networks by name" in text
+
+
 def test_card_tells_all(capsys):
     assert cli.main(["card", "db_mobilenet_v3_large"]) == 0
     out = capsys.readouterr().out

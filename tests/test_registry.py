@@ -197,10 +197,10 @@ def test_importing_and_listing_import_no_framework():
 import sys, zoo
 assert set(sys.modules) & {{"zoo.registry", "zoo.weights", "numpy"}} == set(), "import zoo imports more than itself"
 from zoo.cli import main
-assert main(["list"]) == 0
+assert main(["list"]) == main(["recipes"]) == 0
 found = [name for name in {heavy} if name in sys.modules]
 assert not found, found
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "db_resnet50" in done.stdout
+    assert "db_resnet50" in done.stdout and "detection.db_resnet50" in done.stdout and done.stderr == ""

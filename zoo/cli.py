@@ -238,9 +238,13 @@ def _lines(card: Card) -> Iterator[str]:
 def _drawing(card: Card) -> list[str]:
     """The flow of data that the builder's file draws at its top, read without importing it."""
     module = card.builder.partition(":")[0].split(".")[1:]
-    path = Path(registry.__file__).parent.joinpath(*module).with_suffix(".py")
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    text = _docstring(Path(registry.__file__).parent.joinpath(*module).with_suffix(".py"))
     return [line[4:] for line in text.splitlines() if line.startswith("    ")]
+
+
+def _docstring(path: Path) -> str:
+    """That of a module, which is not imported."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def _pairs(table: dict[str, Any]) -> Iterator[str]:
@@ -607,12 +611,10 @@ def add_recipes(subparsers) -> None:
 
 
 def list_recipes(args: argparse.Namespace) -> None:
-    from importlib import import_module
-
     from recipes import recipe
 
-    names = recipe.names()
-    texts = [(import_module(f"recipes.{name}").__doc__ or "").strip().partition("\n")[0] for name in names]
+    names, folder = recipe.names(), Path(recipe.__file__).parent
+    texts = [_docstring(folder.joinpath(*name.split(".")).with_suffix(".py")).partition("\n")[0] for name in names]
     print(_grid([[name, text] for name, text in zip(names, texts, strict=True)]))
 
 

@@ -1,5 +1,6 @@
-"""CRAFT on a VGG-16: learns where characters are, and which of them belong together. Baek et al. 2019,
-https://arxiv.org/abs/1904.01941.
+"""CRAFT on a VGG-16: learns where characters are, and which of them belong together.
+
+Baek et al. 2019, https://arxiv.org/abs/1904.01941.
 
     zoo train detection.craft_vgg16_bn --run runs/craft_vgg16_bn --data DATA
 

@@ -1,5 +1,6 @@
-"""EAST on a ResNet-50: one rotated rectangle for every pixel of text. Zhou et al. 2017,
-https://arxiv.org/abs/1704.03155.
+"""EAST on a ResNet-50: one rotated rectangle for every pixel of text.
+
+Zhou et al. 2017, https://arxiv.org/abs/1704.03155.
 
     zoo train detection.east_resnet50 --run runs/east_resnet50 --data DATA
 

@@ -1,5 +1,6 @@
-"""Faster R-CNN on a ResNet-50 pyramid: learns which anchors hold words, and what the proposals are. Ren et al. 2015,
-https://arxiv.org/abs/1506.01497.
+"""Faster R-CNN on a ResNet-50 pyramid: learns which anchors hold words, and what the proposals are.
+
+Ren et al. 2015, https://arxiv.org/abs/1506.01497.
 
     zoo train detection.faster_rcnn_resnet50_fpn --run runs/faster_rcnn --data DATA
 

@@ -1,5 +1,6 @@
-"""PSENet on a ResNet-50: learns each word's kernels, from a half of its size to the whole. Wang et al. 2019,
-https://arxiv.org/abs/1903.12473.
+"""PSENet on a ResNet-50: learns each word's kernels, from a half of its size to the whole.
+
+Wang et al. 2019, https://arxiv.org/abs/1903.12473.
 
     zoo train detection.psenet_resnet50 --run runs/psenet_resnet50 --data DATA
 

@@ -49,7 +49,9 @@ class Task:
         self.packed = shards.of(data, recipe.shards, recipe.seed)
         if self.packed:
             self._drawn(0)  # shards of no use are told of before a run begins
-        self.sources = ["synthetic pages"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
+            self.real = {}  # which validate, but teach nothing
+        named = recipe.replay if self.packed else recipe.real + recipe.replay
+        self.sources = ["synthetic pages"] + datasets.sources(data, named) + self.packed.sources
         self.page = cached(self._page, 2 * PAGES)
         self.grouped = max(1, PAGES * CROPS // recipe.batch)  # steps whose samples are drawn together
         self.shape = (recipe.batch, *recipe.size, 3)  # of a batch

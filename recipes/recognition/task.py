@@ -54,7 +54,9 @@ class Task:
         self.packed = shards.of(data, recipe.shards, recipe.seed)
         if self.packed:
             self._drawn(0)  # shards of no use are told of before a run begins
-        self.sources = ["synthetic words"] + datasets.sources(data, recipe.real + recipe.replay) + self.packed.sources
+            self.real, self.spans = {}, {}  # which validate, but teach nothing
+        named = recipe.replay if self.packed else recipe.real + recipe.replay
+        self.sources = ["synthetic words"] + datasets.sources(data, named) + self.packed.sources
 
     def _told_words(self, split: tuple[datasets.Named, datasets.Named]) -> list[dict[str, list[synthetic.Strip]]]:
         """The words of both halves of `train_split`; what is left out is told."""

@@ -78,7 +78,8 @@ def test_captions_are_texts_or_names_of_classes():
 def test_the_first_batch_is_drawn(name, tmp_path):
     how = replace(recipe.find(name), batch=2, size=(96, 96), real=())
     task = train.make_task(how, registry.card(how.model), None)
-    preview.show(task, tmp_path / "new" / "batch.png")
+    taught = types.SimpleNamespace(task=types.SimpleNamespace(task=task))  # as by a teacher and a lesson
+    preview.show(taught, tmp_path / "new" / "batch.png")
     drawn = np.asarray(Image.open(tmp_path / "new" / "batch.png"))
     if name.startswith("detection"):
         page = task.sample(1)

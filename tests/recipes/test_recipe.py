@@ -40,6 +40,7 @@ def test_recipes_are_listed_with_what_they_are(capsys):
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert list(rows) == recipe.names()
     assert rows["recognition.crnn_mobilenet_v3_small"] == "A small recognizer, for laptops and phones."
+    assert [name for name, text in rows.items() if not text.endswith(".")] == []  # a line is a whole sentence
 
 
 def test_values_are_read_as_the_type_of_their_field():

@@ -347,6 +347,25 @@ def test_a_recognizer_learns_from_shards(crops, tmp_path, monkeypatch):
     assert np.mean(lengths) < 1.5  # batches hold words of about one width: 10, 11 … 14 pixels here
 
 
+def test_shards_are_taken_from_instead_of_the_real_sets(crops, tmp_path):
+    """Those are looked at by validation alone, and no card says that they were learnt from."""
+    shards.pack(crops, tmp_path / "packed")
+    write_crops(tmp_path / "other", [str(number) for number in range(100, 140)])
+    small = recipe.find("recognition.crnn_mobilenet_v3_small")
+    how = replace(small, real=("other",), shards=("packed",), real_share=0.5, easy=0, longest=2)
+    task = train.make_task(how, registry.card(how.model), tmp_path)
+    learnt = {task.sample(index).text for index in range(40)}
+    assert learnt & {"10", "2", "345", "67", "89"} and not learnt & {str(number) for number in range(100, 140)}
+    assert task.sources == ["synthetic words", "mine/train"]
+
+    folder = page_of_a_word(tmp_path / "pages")
+    shards.pack(folder, tmp_path / "packed_pages", "all")
+    (folder / "labels.jsonl").write_text((folder / "labels.jsonl").read_text().replace('"all"', '"train"'))
+    how = replace(recipe.find("detection.db_mobilenet_v3_large"), real=("pages",), shards=("packed_pages",))
+    pages = train.make_task(how, registry.card(how.model), tmp_path)
+    assert pages.real == {} and pages.sources == ["synthetic pages", "pages/all"]
+
+
 def _texts(task, batch) -> list[str]:
     _, targets = batch
     return [task.charset.text(ids[:length]) for ids, length in zip(targets["ids"], targets["length"], strict=True)]

@@ -111,6 +111,7 @@ def test_a_run_is_a_model(built, tmp_path):
     )
     card = zoo.card(tmp_path / "run")
     assert card.options["charset"] == "digits" and card.results["validation"]["step"] == 4
+    assert (card.params, card.gflops) == (sum(int(np.prod(v.shape)) for v in trained.trainable_variables), 0)
     assert card.weights["data"] == ["synthetic words"] and "core" in card.weights["device"]
     assert zoo.reader(None, str(tmp_path / "run"), runtime="keras").read(strips[0])[0].height == 32
 
@@ -299,6 +300,13 @@ def test_a_folder_holds_one_recipe(plain, tmp_path):
     train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
     with pytest.raises(train.RunError, match=r"another recipe \(steps=2 there\)"):
         train.train(SMALL, tmp_path, verbose=False)
+
+
+def test_a_file_is_no_folder_of_a_run(plain, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(train.RunError, match="run is a file; give a folder for --run"):
+        train.train(SMALL, tmp_path / "run", verbose=False)
+    assert (tmp_path / "run").read_text() == "mine"
 
 
 def test_samples_that_strides_do_not_divide_are_told_before_the_first_step():

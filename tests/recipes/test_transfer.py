@@ -208,6 +208,14 @@ def test_a_pretrained_backbone_is_no_model_to_go_on_from(tmp_path):
         transfer.finetuning(str(tmp_path), [tmp_path / "mine"])
 
 
+def test_how_to_go_on_from_a_model_without_a_recipe_of_its_name_is_said(tmp_path):
+    name = str(tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    registry.write_card(zoo.card("unet_small"), tmp_path / "mine" / "card.toml")
+    with pytest.raises(ValueError, match=rf"after 'mine'; .* --start {name}, RECIPE being one of segmentation"):
+        transfer.finetuning(name, [tmp_path])
+
+
 def test_finetuning_mixes_the_target_with_what_was_known(tmp_path):
     mine, theirs = (
         folders.write_words(tmp_path / name, seed, 40, "digits") for seed, name in enumerate(("mine", "theirs"))
