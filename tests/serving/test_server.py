@@ -355,6 +355,13 @@ def test_long_texts_are_cut(channel, name):
     assert 1022 <= len(text.removesuffix("...TRUNCATED").encode()) <= 1024
 
 
+def test_an_error_that_quotes_bytes_is_the_requests_own(client):
+    """TensorFlow's text then is no UTF-8, of which Python made an error of its own."""
+    with pytest.raises(clients.InvalidRequest, match="Could not parse example input, value: '\ufffd'") as caught:
+        client.predict("toy", {"inputs": [b"\xff"]}, signature="classify")
+    assert caught.value.code is Code.INVALID_ARGUMENT
+
+
 def test_bytes_that_are_no_request(channel):
     call = channel.unary_unary(wire.PREDICT.path)
     with pytest.raises(grpc.RpcError) as caught:
