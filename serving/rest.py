@@ -275,8 +275,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._drain()
             self.close_connection = True
             return Answer(STATUS[error.code], json_tensors.error_answer(error.message))
-        host = HOST.match(self.path)
-        path = self.path[host.end() if host else 0 :].partition("?")[0]
+        path = self.path.encode("latin-1").decode("utf-8", "replace")  # which http.server reads as Latin-1
+        host = HOST.match(path)
+        path = path[host.end() if host else 0 :].partition("?")[0]
         with self.server.running:
             return self.server.rest.answer(self.command, path, body, time.monotonic() - started)
 

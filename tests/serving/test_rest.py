@@ -337,6 +337,12 @@ def test_a_path_may_come_with_the_host_before_it(server, place):
     assert answer.startswith(b"HTTP/1.1 200") and b'"state": "AVAILABLE"' in answer
 
 
+def test_a_path_may_be_utf_8(server):
+    """As curl sends it, which quotes nothing."""
+    answer = ask_raw(server, "GET /v1/models/ä漢 HTTP/1.1\r\nHost: toys\r\n\r\n".encode())
+    assert answer.endswith('{\n    "error": "Could not find any versions of model ä漢"\n}'.encode())
+
+
 @pytest.mark.parametrize("depth", [200, 700, 900, 940, 960, 10_000])
 @pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"a": ', "}")])
 def test_a_deep_document_is_the_clients_error(server, before, after, depth):
