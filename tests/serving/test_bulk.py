@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -376,6 +378,47 @@ def test_errors_over_rest(server):
     for port in ("99999", "abc"):
         with pytest.raises(ValueError, match=f"'http://localhost:{port}' is no address; give http://host:port"):
             RestClient(f"http://localhost:{port}")
+
+
+@contextmanager
+def answering(status: int, body: bytes, seconds: float = 0.0):
+    """The address of a server that gives one answer to all, after a while."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            time.sleep(seconds)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_an_error_in_a_proxys_own_form():
+    with answering(503, b'{"error": {"code": 503, "message": "no healthy upstream"}}') as place:
+        with pytest.raises(clients.ConnectionLost, match='"message": "no healthy upstream"'):
+            RestClient(place, retries=0).status("toy")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"null", b'{"metadata": []}', b"[" * 10_000, b""])
+def test_an_answer_over_rest_that_cannot_be_read(body):
+    """As of another kind of server at that address: an error of its kind, and of each page its own."""
+    with answering(200, body) as place:
+        client = RestClient(place, retries=0)
+        for ask in (client.status, client.metadata, lambda model: client.predict(model, [b"a"])):
+            with pytest.raises(clients.InternalError, match=f"{place}: toy: REST: "):
+                ask("toy")
+        client._known["ocr", None] = {"read": clients.Signature({"image_bytes": None}, {"texts": None})}
+        assert [type(answer.error) for answer in stream(client, [b"a", b"b"])] == [clients.InternalError] * 2
 
 
 def test_pages_over_rest(server):
