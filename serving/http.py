@@ -65,9 +65,14 @@ class RestClient:
         overloaded: Callable[[], object] | None = None,
     ) -> dict[str, np.ndarray]:
         """As `serving.client.Client.predict`."""
-        wanted = list(outputs)
+        timeout = self.timeout if timeout is None else timeout
+        deadline, wanted = time.monotonic() + timeout, list(outputs)
+
+        def left() -> float:
+            return deadline - time.monotonic()
+
         for fresh in (False, True):
-            taken = self._signature(model, signature, version, timeout, fresh)
+            taken = self._signature(model, signature, version, left(), fresh)
             if unknown := sorted(set(wanted) - set(taken.outputs)):
                 details = f"{model}, {signature!r}: outputs {unknown} are unknown; it gives "
                 details += ", ".join(sorted(taken.outputs))
@@ -78,9 +83,9 @@ class RestClient:
                 "inputs": {name: _plain(wire.as_array(client.ready(value))) for name, value in named.items()},
             }
             try:
-                answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout, overloaded)
+                answer = self._call("POST", _place(model, version) + ":predict", model, body, left(), overloaded)
             except client.InvalidRequest:
-                if fresh or self._signature(model, signature, version, timeout, fresh=True) == taken:
+                if fresh or self._signature(model, signature, version, left(), fresh=True) == taken:
                     raise
                 continue  # another version is served by now
             with self._reading(model):

@@ -404,9 +404,11 @@ def answering(status: int, body: bytes, seconds: float = 0.0):
 
 
 def test_an_error_in_a_proxys_own_form():
-    with answering(503, b'{"error": {"code": 503, "message": "no healthy upstream"}}') as place:
-        with pytest.raises(clients.ConnectionLost, match='"message": "no healthy upstream"'):
-            RestClient(place, retries=0).status("toy")
+    with (
+        answering(503, b'{"error": {"code": 503, "message": "no healthy upstream"}}') as place,
+        pytest.raises(clients.ConnectionLost, match='"message": "no healthy upstream"'),
+    ):
+        RestClient(place, retries=0).status("toy")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"null", b'{"metadata": []}', b"[" * 10_000, b""])
@@ -419,6 +421,17 @@ def test_an_answer_over_rest_that_cannot_be_read(body):
                 ask("toy")
         client._known["ocr", None] = {"read": clients.Signature({"image_bytes": None}, {"texts": None})}
         assert [type(answer.error) for answer in stream(client, [b"a", b"b"])] == [clients.InternalError] * 2
+
+
+def test_the_timeout_over_rest_is_that_of_all_that_is_asked():
+    """The signatures are asked for first."""
+    tensors = b'{"x": {"dtype": "DT_FLOAT", "tensor_shape": {"unknown_rank": true}}}'
+    signature = b'{"serving_default": {"inputs": %s, "outputs": %s}}' % (tensors, tensors)
+    body = b'{"metadata": {"signature_def": {"signature_def": %s}}, "outputs": [5.0]}' % signature
+    with answering(200, body, seconds=0.3) as place:
+        assert RestClient(place, retries=0, timeout=5).predict("toy", [1.0])["x"].tolist() == [5]
+        with pytest.raises(clients.DeadlineExceeded):
+            RestClient(place, retries=0, timeout=0.5).predict("toy", [1.0])
 
 
 def test_pages_over_rest(server):
