@@ -189,7 +189,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = CONTENT
-        self.ranges = True
+        self.ranges = self.announced = True
         self.status: list[int] = []  # of the next answers, before all is well
         self.breaks: list[int] = []  # bytes after which the next answers break off
         self.asked: list[str | None] = []
@@ -211,7 +211,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
+        if self.server.announced:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         stop = start + self.server.breaks.pop(0) if self.server.breaks else len(content)
         self.wfile.write(content[start:stop])
@@ -300,6 +301,22 @@ def test_a_truncated_file_is_refused_before_it_is_fetched(server, tmp_path):
     with pytest.raises(WeightsError, match="SHA-256"):  # also where the card gives no size
         weights.fetch(server.url, SHA)
     assert cached(tmp_path) == {}
+
+
+def test_a_file_without_end_is_given_up_where_the_cards_ends(server, tmp_path):
+    server.announced = False
+    weights.fetch(server.url, SHA, len(CONTENT))
+    (path,) = (tmp_path / "cache" / "weights").glob("*.safetensors")
+    path.unlink()
+    server.content = CONTENT * 20
+    with pytest.raises(WeightsError, match="has more than the 1000000 bytes in the card"):
+        weights.fetch(server.url, SHA, len(CONTENT))
+    assert cached(tmp_path) == {} and len(server.asked) == 2
+    server.content = CONTENT
+    (path.parent / PART).write_bytes(b"of an older file")
+    server.ranges = False
+    weights.fetch(server.url, SHA, len(CONTENT))
+    assert cached(tmp_path) == WHOLE
 
 
 def test_a_vanished_file_is_not_asked_for_again(server, tmp_path):

@@ -34,7 +34,7 @@ def download(url: str, target: Path, digest: str, size: int | None = None, *, pr
     the right file, or that fills the disk, is removed.
 
     Args:
-        size: bytes, where known: a file of another size is refused before it is downloaded.
+        size: bytes, where known: a file of another size is refused before it is downloaded, or once it is larger.
         progress: whether to report to standard error.
 
     Raises:
@@ -122,11 +122,16 @@ def _total(response, done: int, size: int | None) -> int | None:
 
 
 def _receive(response, part: Path, done: int, total: int | None, progress: _Progress) -> None:
+    begun = done
     with part.open("ab" if done else "wb", buffering=0) as file:  # unbuffered: closing has nothing left to write
-        while chunk := response.read(CHUNK):
+        while (total is None or done <= total) and (chunk := response.read(CHUNK)):
             _write(file, chunk, part)
             done += len(chunk)
             progress.at(done, total)
+    if total is not None and done > total:  # of a server that announces no length
+        part.unlink()
+        text = f"{response.url}: the file there has more than the {total} bytes in the card"
+        raise _Temporary(text) if begun else DownloadError(text)  # what lay here may be of an older file
     if total is not None and done < total:
         raise _Temporary(f"the connection ended after {done} of {total} bytes")
 
