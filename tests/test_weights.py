@@ -319,6 +319,12 @@ def test_a_file_without_end_is_given_up_where_the_cards_ends(server, tmp_path):
     assert cached(tmp_path) == WHOLE
 
 
+@pytest.mark.parametrize("name", ["my weights", "poids d'été", "a%20b"])
+def test_an_address_as_people_write_it(server, tmp_path, name):
+    path = weights.fetch(server.url.replace("mine", name), SHA)
+    assert path.name == f"{name.replace('%20', ' ')}-{SHA[:8]}.safetensors" and len(server.asked) == 1
+
+
 def test_a_vanished_file_is_not_asked_for_again(server, tmp_path):
     server.status = [404]
     with pytest.raises(WeightsError, match="answers 404 .*OCRZOO_MIRROR"):

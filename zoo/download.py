@@ -8,6 +8,7 @@ import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ATTEMPTS = 5
 PAUSE = 0.5  # seconds before the second attempt; doubled before each further one
 TIMEOUT = 30.0  # seconds without a byte until an attempt is given up
 CHUNK = 1 << 18  # bytes
+WRITTEN = "!#$%&'()*+,/:;=?@[]~"  # characters that an address may hold besides letters, digits and -._
 
 
 class DownloadError(RuntimeError):
@@ -96,8 +98,9 @@ def _attempt(url: str, part: Path, size: int | None, progress: _Progress) -> Non
     headers = {"User-Agent": "ocrzoo", "Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
+    request = urllib.request.Request(urllib.parse.quote(url, safe=WRITTEN), headers=headers)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             done = done if _continues(response, done) else 0
             _receive(response, part, done, _total(response, done, size), progress)
     except urllib.error.HTTPError as error:
