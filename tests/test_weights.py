@@ -387,6 +387,21 @@ def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
         weights.fetch(server.url, SHA)
 
 
+def test_a_cache_that_can_only_be_read(server, tmp_path, monkeypatch):
+    """As of an image of a container, or of another user: what lies there whole is taken."""
+    path = weights.fetch(server.url, SHA)
+    lock = path.with_name(f".{path.name}.lock")
+    lock.unlink()
+    lock.mkdir()  # which nobody can open to write, not even root
+    assert weights.fetch(server.url, SHA) == path and len(server.asked) == 1
+    path.unlink()
+    with pytest.raises(WeightsError, match="OCRZOO_CACHE names another folder"):
+        weights.fetch(server.url, SHA)
+    monkeypatch.setenv("OCRZOO_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="OCRZOO_OFFLINE is set"):
+        weights.fetch(server.url, SHA)
+
+
 def test_the_mirror_is_asked_first_and_offline_is_kept(server, tmp_path, monkeypatch):
     mirror = tmp_path / "mirror"
     mirror.mkdir()
