@@ -147,6 +147,10 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
         weights.read(path)
     with pytest.raises(WeightsError, match="no weights file"):
         weights.read(tmp_path / "none.safetensors")
+    header = b'{"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(WeightsError, match=r"a type that is not read .*store them as float32"):
+        weights.read(path)
 
 
 # ---------------------------------------------------------------- cards

@@ -99,7 +99,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file by variable path; those in half precision as float32.
 
     Raises:
-        WeightsError: no such file, or it is none of this kind, or cut short.
+        WeightsError: no such file, or it is none of this kind, or cut short, or has tensors of a type that is not read.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -110,6 +110,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise WeightsError(f"no weights file {str(path)!r}") from None
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a whole safetensors file: {error}") from None
+    except (AttributeError, TypeError) as error:  # of a type without one in NumPy, such as floats of eight bits
+        raise WeightsError(f"{path}: tensors of a type that is not read ({error}); store them as float32") from None
     return {key: value.astype("float32") if value.dtype == "float16" else value for key, value in tensors.items()}
 
 
