@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
 import threading
@@ -90,6 +91,21 @@ def test_paths_and_pillow_images(client, tmp_path):
     first, second, third = stream(client, pages, **PICTURE)
     assert (value_of(first), value_of(second)) == (7, 9)
     assert isinstance(third.error, FileNotFoundError) and third.source == pages[2]
+
+
+def test_a_pillow_image_is_sent_as_it_is_to_be_seen():
+    """Turned as its EXIF data say, as the file itself would be; and in a mode that PNG knows."""
+    file = io.BytesIO()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # its top is at the right
+    Image.fromarray(np.uint8([[[0] * 3, [255] * 3]]).repeat(8, 0).repeat(8, 1)).save(file, "JPEG", exif=turned)
+    given = Image.open(file)
+    sent = np.asarray(Image.open(io.BytesIO(clients.ready(given))))
+    assert sent.shape == (16, 8, 3) and sent[:8].max() < 30 and sent[8:].min() > 225
+    assert given.size == (16, 8) and given.getexif()[0x0112] == 6  # the caller's stays as it is
+    for mode in ("CMYK", "YCbCr", "RGBX", "PA", "I"):
+        sent = Image.open(io.BytesIO(clients.ready(Image.new("L", (3, 2), 200).convert(mode))))
+        assert np.abs(np.asarray(sent.convert("RGB" if mode != "I" else "I")).astype(int) - 200).max() <= 1, mode
 
 
 def test_a_budget_for_all_pages(client):
