@@ -516,6 +516,17 @@ def test_folders_that_are_no_models_are_passed_over(models, monkeypatch):
         assert server.models.available() == {"toy": [1]} and offset(client) == 2
 
 
+def test_a_folder_whose_name_no_message_can_hold_is_passed_over(models, caplog):
+    try:
+        Path(os.fsdecode(os.fsencode(models) + b"/caf\xe9/1")).mkdir(parents=True)  # Latin-1, of an old disk
+    except OSError:
+        pytest.skip("a file system whose names are UTF-8")
+    with Server(models, "127.0.0.1:0", poll=0) as server, connect(server) as client:
+        server.models.poll()
+        assert server.models.available() == {"toy": [1]} and offset(client) == 2
+    assert sum("its name is no UTF-8" in record.getMessage() for record in caplog.records) == 1
+
+
 def test_a_folder_that_may_not_be_looked_into_any_more_is_served_on_and_told_of_once(models, monkeypatch, caplog):
     (models / "other").mkdir()
     allowed, listed, barred = os.access, Path.iterdir, set()
