@@ -42,6 +42,7 @@ import numpy as np
 from serving import wire
 
 SIGNATURE = "serving_default"
+PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "F"}  # of Pillow; "F" is refused by it
 BACKOFF, LONGEST_BACKOFF = 0.1, 2.0  # seconds before the second attempt; then doubled
 
 OPTIONS = [
@@ -397,9 +398,17 @@ def ready(value: Any) -> Any:
         return [ready(item) for item in value]
     if _is_picture(value):
         file = io.BytesIO()
-        value.save(file, "PNG")
+        _writable(value).save(file, "PNG")
         return file.getvalue()
     return value
+
+
+def _writable(picture: Any) -> Any:
+    """A Pillow image as it is to be seen, turned as its EXIF data say, in a mode that PNG files have."""
+    from PIL import ImageOps  # whoever gives a picture has it
+
+    mode = {"I": "I;16", "PA": "RGBA", "RGBa": "RGBA"}.get(picture.mode, "RGB")
+    return ImageOps.exif_transpose(picture if picture.mode in PNG_MODES else picture.convert(mode))
 
 
 def _is_picture(value: Any) -> bool:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 HEAD = 65_536  # bytes in which the orientation is sought: it stands in the first segments
 ORIENTATION = 0x0112
+GREYS = np.repeat(np.arange(256, dtype="uint8")[:, None], 3, 1)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
@@ -38,8 +40,20 @@ def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
     count = tf.shape(image)[2]
     # Other formats have no alpha; the fourth channel of a BMP is unused, and often zero.
     clear = tf.logical_and(tf.strings.substr(encoded, 0, 4) == b"\x89PNG", count % 2 == 0)
-    colour = tf.cond(count < 3, lambda: tf.repeat(image[..., :1], 3, 2), lambda: image[..., :3])
+    table = tf.cond(tf.strings.substr(encoded, 0, 2) == b"BM", lambda: _palette(encoded), lambda: GREYS)
+    colour = tf.cond(count < 3, lambda: tf.gather(table, tf.cast(image[..., 0], tf.int32)), lambda: image[..., :3])
     return tf.cond(clear, lambda: _over_white(colour, image[..., -1:]), lambda: colour)
+
+
+def _palette(encoded: tf.Tensor) -> tf.Tensor:
+    """(256, 3) uint8: the colours of a BMP; greys where it lists none."""
+    # Where its pixels begin, and the size of its second header; between both are the colours, as blue, green, red, 0.
+    places = tf.io.decode_raw(tf.strings.substr(encoded, 10, 8), tf.int32)
+    start = 14 + places[1]
+    length = tf.clip_by_value((places[0] - start) // 4, 0, 256) * 4
+    listed = tf.reshape(tf.io.decode_raw(tf.strings.substr(encoded, start, length), tf.uint8), [-1, 4])[:, 2::-1]
+    table = tf.concat([listed, tf.zeros([256, 3], tf.uint8)], 0)[:256]
+    return tf.cond(length > 0, lambda: table, lambda: tf.constant(GREYS))
 
 
 def _over_white(colour: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:

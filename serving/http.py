@@ -13,7 +13,8 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -64,9 +65,14 @@ class RestClient:
         overloaded: Callable[[], object] | None = None,
     ) -> dict[str, np.ndarray]:
         """As `serving.client.Client.predict`."""
-        wanted = list(outputs)
+        timeout = self.timeout if timeout is None else timeout
+        deadline, wanted = time.monotonic() + timeout, list(outputs)
+
+        def left() -> float:
+            return deadline - time.monotonic()
+
         for fresh in (False, True):
-            taken = self._signature(model, signature, version, timeout, fresh)
+            taken = self._signature(model, signature, version, left(), fresh)
             if unknown := sorted(set(wanted) - set(taken.outputs)):
                 details = f"{model}, {signature!r}: outputs {unknown} are unknown; it gives "
                 details += ", ".join(sorted(taken.outputs))
@@ -77,14 +83,15 @@ class RestClient:
                 "inputs": {name: _plain(wire.as_array(client.ready(value))) for name, value in named.items()},
             }
             try:
-                answer = self._call("POST", _place(model, version) + ":predict", model, body, timeout, overloaded)
+                answer = self._call("POST", _place(model, version) + ":predict", model, body, left(), overloaded)
             except client.InvalidRequest:
-                if fresh or self._signature(model, signature, version, timeout, fresh=True) == taken:
+                if fresh or self._signature(model, signature, version, left(), fresh=True) == taken:
                     raise
                 continue  # another version is served by now
-            found = _by_name(answer["outputs"], taken.outputs)
-            if found is not None:
-                return {name: _array(found[name], taken.outputs[name]) for name in wanted or sorted(found)}
+            with self._reading(model):
+                found = _by_name(answer["outputs"], taken.outputs)
+                if found is not None:
+                    return {name: _array(found[name], taken.outputs[name]) for name in wanted or sorted(found)}
         details = f"{model}, {signature!r} gives other outputs than its metadata say"
         raise client.InternalError(f"{self.address}: {details}", _Code.INTERNAL, details)
 
@@ -101,20 +108,22 @@ class RestClient:
     ) -> dict[str, Signature]:
         """As `serving.client.Client.metadata`."""
         answer = self._call("GET", _place(model, version) + "/metadata", model, None, timeout)
-        signatures = answer["metadata"]["signature_def"]["signature_def"]
-        return {
-            name: Signature(_tensors(entry["inputs"]), _tensors(entry["outputs"]))
-            for name, entry in signatures.items()
-            if not name.startswith("__")
-        }
+        with self._reading(model):
+            signatures = answer["metadata"]["signature_def"]["signature_def"]
+            return {
+                name: Signature(_tensors(entry["inputs"]), _tensors(entry["outputs"]))
+                for name, entry in signatures.items()
+                if not name.startswith("__")
+            }
 
     def status(self, model: str, *, version: int | None = None, timeout: float | None = None) -> list[VersionStatus]:
         """As `serving.client.Client.status`."""
         answer = self._call("GET", _place(model, version), model, None, timeout)
-        return [
-            VersionStatus(int(entry["version"]), entry["state"], entry["status"]["error_message"])
-            for entry in answer["model_version_status"]
-        ]
+        with self._reading(model):
+            return [
+                VersionStatus(int(entry["version"]), entry["state"], entry["status"]["error_message"])
+                for entry in answer["model_version_status"]
+            ]
 
     def _call(
         self,
@@ -167,13 +176,22 @@ class RestClient:
     def _parsed(self, model: str, status: int, text: bytes) -> Any:
         try:
             document = json.loads(text.decode("utf-8", "surrogateescape"))
-        except ValueError:
+        except (ValueError, RecursionError):
             document = {"error": text[:200].decode("utf-8", "replace")}
             status = status if status >= 400 else 500
         if status >= 400:
-            details = document.get("error", "") if isinstance(document, dict) else str(document)
+            details = document.get("error", "") if isinstance(document, dict) else document
+            details = details if isinstance(details, str) else json.dumps(details)  # as proxies have them
             raise self._failure(model, CODES.get(status, _Code.INTERNAL), details)
         return document
+
+    @contextmanager
+    def _reading(self, model: str) -> Iterator[None]:
+        """A block that reads an answer."""
+        try:
+            yield
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise self._failure(model, _Code.INTERNAL, f"the answer cannot be read: {error!r}") from None
 
     def _failure(self, model: str, code: grpc.StatusCode, details: str) -> ServingError:
         return client.failure(self.address, model, "REST", code, details)

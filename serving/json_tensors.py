@@ -32,6 +32,7 @@ INTEGERS = {  # the least and the greatest number that the field of a type holds
 }  # fmt: skip
 FLOATS = {"DT_FLOAT", "DT_DOUBLE"}
 TOO_BIG = "JSON Parse error: Number too big to be stored in double. at offset: 0"
+TOO_DEEP = "JSON Parse error: Terminate parsing due to Handler error. at offset: 0"
 ESCAPES = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|(u[dD][89a-fA-F])|.)")  # group 1: an unpaired surrogate
 # What Python's parser says, and RapidJSON's words for it.
 PARSE_ERRORS = {
@@ -80,7 +81,7 @@ def parse(body: bytes | bytearray) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _invalid("JSON Parse error: ", _words(error), " at offset: ", error.pos) from None
     except RecursionError:
-        raise _invalid("JSON Parse error: Terminate parsing due to Handler error. at offset: 0") from None
+        raise _invalid(TOO_DEEP) from None
     except ValueError:  # beyond a double, or an integer of thousands of digits
         raise _invalid(TOO_BIG) from None
     if "\\u" in text:

@@ -266,14 +266,15 @@ def model_config(name: str, base_path: str | os.PathLike) -> Any:
 class Folder:
     """What is served of a folder of models, told at each call: its children in which a version lies.
 
-    A child that this user may not look into is passed over, which is said: at the top of a disk lies lost+found. A
-    model that may not be looked into any more is served on.
+    A child that this user may not look into is passed over, which is said: at the top of a disk lies lost+found. So is
+    one whose name is no UTF-8, as of another system. A model that may not be looked into any more is served on.
     """
 
     def __init__(self, path: str | os.PathLike):
         self._path = Path(path).absolute()
         self._models: set[Path] = set()
         self._barred: set[Path] = set()
+        self._unnamed: set[Path] = set()
 
     def __call__(self) -> list[Any]:
         """The configurations of the models.
@@ -284,14 +285,26 @@ class Folder:
         children = {path for path in self._path.iterdir() if path.is_dir()}
         if any((path / "saved_model.pb").is_file() for path in children):
             raise NotADirectoryError(f"{self._path} holds versions of a model; models lie in {self._path.parent}")
-        barred = {path for path in children if not os.access(path, os.R_OK | os.X_OK)}
+        unnamed = {path for path in children if not _is_utf_8(path)}
+        barred = {path for path in children if not os.access(path, os.R_OK | os.X_OK)} - unnamed
+        children -= unnamed
         readable = {path for path in children - barred if version_numbers(path)}
         self._models = readable | self._models & barred
         barred -= self._models  # of these `Models` says so
         for path in sorted(barred - self._barred):
             log.warning("%s is passed over: this user may not look into it", path)
-        self._barred = barred
+        for path in sorted(unnamed - self._unnamed):
+            log.warning("%s is passed over: its name is no UTF-8, as requests have it", path)
+        self._barred, self._unnamed = barred, unnamed
         return [model_config(path.name, path) for path in sorted(self._models)]
+
+
+def _is_utf_8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check(configs: list[Any]) -> None:

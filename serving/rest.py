@@ -35,6 +35,7 @@ HOST = re.compile(r"https?://[^/?]*", re.IGNORECASE)  # before the path, as prox
 METRICS = "/monitoring/prometheus/metrics"
 LARGEST = 2**31 - 1  # bytes of a body, as gRPC takes
 DRAINED = 2**24  # bytes at most that are taken of a body only to be thrown away
+LONGEST_VERSION = 1000  # digits, with zeros before them; Python reads no number of more than 4300
 PIECE = 2**16  # bytes of a body for which memory is taken at once: what is announced may never come
 
 STATUS = {
@@ -73,6 +74,8 @@ class Rest:
             if waited > self.timeout:
                 raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
             return Answer(200, self._process(method, path, body, self.timeout - waited))
+        except RecursionError:  # of lists in lists that could be parsed still
+            return Answer(400, json_tensors.error_answer(json_tensors.TOO_DEEP))
         except Exception as error:
             code, text = status_of(error)
             if code is Code.INTERNAL:
@@ -151,7 +154,7 @@ class Rest:
 def _spec(name: str, version: str | None, label: str | None) -> Any:
     spec = wire.ModelSpec(name=_decoded(name), version_label=_decoded(label or ""))
     if version:
-        if int(version) >= 2**63:
+        if len(version) > LONGEST_VERSION or int(version) >= 2**63:
             raise StatusError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
     return spec
@@ -272,8 +275,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._drain()
             self.close_connection = True
             return Answer(STATUS[error.code], json_tensors.error_answer(error.message))
-        host = HOST.match(self.path)
-        path = self.path[host.end() if host else 0 :].partition("?")[0]
+        path = self.path.encode("latin-1").decode("utf-8", "replace")  # which http.server reads as Latin-1
+        host = HOST.match(path)
+        path = path[host.end() if host else 0 :].partition("?")[0]
         with self.server.running:
             return self.server.rest.answer(self.command, path, body, time.monotonic() - started)
 

@@ -153,15 +153,21 @@ class Servable:
 
     def run(self, feeds: dict[Any, np.ndarray], fetches: list[Any], seconds: float | None) -> list[np.ndarray]:
         """The values of tensors of the graph, given by their handles."""
-        # `Session.run` is five times slower: it checks shapes and casts types first. The C++ server does neither.
         if seconds is None or seconds > LONGEST_RUN:
-            return self._session._call_tf_sessionrun(None, feeds, fetches, [], None)
+            return self._run(None, feeds, fetches)
         options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(seconds * 1000)))
         buffer = pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
         try:
-            return self._session._call_tf_sessionrun(buffer, feeds, fetches, [], None)
+            return self._run(buffer, feeds, fetches)
         finally:
             pywrap_tf_session.TF_DeleteBuffer(buffer)
+
+    def _run(self, options: Any, feeds: dict[Any, np.ndarray], fetches: list[Any]) -> list[np.ndarray]:
+        # `Session.run` is five times slower: it checks shapes and casts types first. The C++ server does neither.
+        try:
+            return self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
+        except UnicodeDecodeError as error:  # of an error whose text quotes bytes; its code is lost
+            raise StatusError(Code.INVALID_ARGUMENT, error.object.decode("utf-8", "replace")) from None
 
     def warm_up(self, replay: Callable[[Any], object] | None = None) -> int:
         """The number of requests in the warm-up file that were run; none without such a file.

@@ -43,7 +43,7 @@ from serving.services import Services
 log = logging.getLogger(__name__)
 
 BATCHING_FILE = "batching_params.pbtxt"  # in a version's folder
-MESSAGE_LENGTH = 1024  # longer error texts are cut, as TensorFlow Serving does
+MESSAGE_LENGTH = 1024  # bytes; longer error texts are cut, as TensorFlow Serving does
 
 
 def _handlers(services: Services) -> list[grpc.GenericRpcHandler]:
@@ -74,10 +74,15 @@ def _handler(method: wire.Method, function: Callable[..., Any]) -> grpc.RpcMetho
             code, text = status_of(error)
             if code is Code.INTERNAL:
                 log.exception("%s failed", method.name)
-        context.abort(code, text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "...TRUNCATED")
+        context.abort(code, _cut(text))
 
     # Bytes come in as they are: gRPC would parse them in the one thread by which all requests come in.
     return grpc.unary_unary_rpc_method_handler(call, None, _serialize)
+
+
+def _cut(text: str) -> str:
+    data = text.encode(errors="replace")
+    return text if len(data) <= MESSAGE_LENGTH else data[:MESSAGE_LENGTH].decode(errors="ignore") + "...TRUNCATED"
 
 
 def _parsed(method: wire.Method, data: bytes) -> Any:

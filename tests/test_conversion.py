@@ -400,6 +400,18 @@ def test_published_weights_are_fetched_converted_and_kept(published, state, tmp_
     assert kept.read_bytes() != content
 
 
+def test_published_weights_in_a_cache_that_can_only_be_read(published, tmp_path, monkeypatch):
+    _, asked, _ = published
+    kept = weights.obtain(zoo.card(NAME))
+    for lock in kept.parent.glob(".*.lock"):
+        lock.unlink()
+        lock.mkdir()  # which nobody can open to write, not even root
+    assert weights.obtain(zoo.card(NAME)) == kept and len(asked) == 1
+    kept.unlink()
+    with pytest.raises(WeightsError, match="cannot be written: .*OCRZOO_CACHE names another folder"):
+        weights.obtain(zoo.card(NAME))
+
+
 def test_without_a_network_three_things_help(published, tmp_path, monkeypatch):
     facts, asked, file = published
     monkeypatch.setenv("OCRZOO_OFFLINE", "1")

@@ -147,6 +147,10 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
         weights.read(path)
     with pytest.raises(WeightsError, match="no weights file"):
         weights.read(tmp_path / "none.safetensors")
+    header = b'{"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(WeightsError, match=r"a type that is not read .*store them as float32"):
+        weights.read(path)
 
 
 # ---------------------------------------------------------------- cards
@@ -189,7 +193,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = CONTENT
-        self.ranges = True
+        self.ranges = self.announced = True
         self.status: list[int] = []  # of the next answers, before all is well
         self.breaks: list[int] = []  # bytes after which the next answers break off
         self.asked: list[str | None] = []
@@ -211,7 +215,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
+        if self.server.announced:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         stop = start + self.server.breaks.pop(0) if self.server.breaks else len(content)
         self.wfile.write(content[start:stop])
@@ -302,6 +307,28 @@ def test_a_truncated_file_is_refused_before_it_is_fetched(server, tmp_path):
     assert cached(tmp_path) == {}
 
 
+def test_a_file_without_end_is_given_up_where_the_cards_ends(server, tmp_path):
+    server.announced = False
+    weights.fetch(server.url, SHA, len(CONTENT))
+    (path,) = (tmp_path / "cache" / "weights").glob("*.safetensors")
+    path.unlink()
+    server.content = CONTENT * 20
+    with pytest.raises(WeightsError, match="has more than the 1000000 bytes in the card"):
+        weights.fetch(server.url, SHA, len(CONTENT))
+    assert cached(tmp_path) == {} and len(server.asked) == 2
+    server.content = CONTENT
+    (path.parent / PART).write_bytes(b"of an older file")
+    server.ranges = False
+    weights.fetch(server.url, SHA, len(CONTENT))
+    assert cached(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize("name", ["my weights", "poids d'été", "a%20b"])
+def test_an_address_as_people_write_it(server, tmp_path, name):
+    path = weights.fetch(server.url.replace("mine", name), SHA)
+    assert path.name == f"{name.replace('%20', ' ')}-{SHA[:8]}.safetensors" and len(server.asked) == 1
+
+
 def test_a_vanished_file_is_not_asked_for_again(server, tmp_path):
     server.status = [404]
     with pytest.raises(WeightsError, match="answers 404 .*OCRZOO_MIRROR"):
@@ -361,6 +388,21 @@ def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "file"))
     with pytest.raises(WeightsError, match="OCRZOO_CACHE names another folder"):
+        weights.fetch(server.url, SHA)
+
+
+def test_a_cache_that_can_only_be_read(server, tmp_path, monkeypatch):
+    """As of an image of a container, or of another user: what lies there whole is taken."""
+    path = weights.fetch(server.url, SHA)
+    lock = path.with_name(f".{path.name}.lock")
+    lock.unlink()
+    lock.mkdir()  # which nobody can open to write, not even root
+    assert weights.fetch(server.url, SHA) == path and len(server.asked) == 1
+    path.unlink()
+    with pytest.raises(WeightsError, match="OCRZOO_CACHE names another folder"):
+        weights.fetch(server.url, SHA)
+    monkeypatch.setenv("OCRZOO_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="OCRZOO_OFFLINE is set"):
         weights.fetch(server.url, SHA)
 
 

@@ -8,6 +8,7 @@ import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ATTEMPTS = 5
 PAUSE = 0.5  # seconds before the second attempt; doubled before each further one
 TIMEOUT = 30.0  # seconds without a byte until an attempt is given up
 CHUNK = 1 << 18  # bytes
+WRITTEN = "!#$%&'()*+,/:;=?@[]~"  # characters that an address may hold besides letters, digits and -._
 
 
 class DownloadError(RuntimeError):
@@ -34,7 +36,7 @@ def download(url: str, target: Path, digest: str, size: int | None = None, *, pr
     the right file, or that fills the disk, is removed.
 
     Args:
-        size: bytes, where known: a file of another size is refused before it is downloaded.
+        size: bytes, where known: a file of another size is refused before it is downloaded, or once it is larger.
         progress: whether to report to standard error.
 
     Raises:
@@ -96,8 +98,9 @@ def _attempt(url: str, part: Path, size: int | None, progress: _Progress) -> Non
     headers = {"User-Agent": "ocrzoo", "Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
+    request = urllib.request.Request(urllib.parse.quote(url, safe=WRITTEN), headers=headers)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             done = done if _continues(response, done) else 0
             _receive(response, part, done, _total(response, done, size), progress)
     except urllib.error.HTTPError as error:
@@ -122,11 +125,16 @@ def _total(response, done: int, size: int | None) -> int | None:
 
 
 def _receive(response, part: Path, done: int, total: int | None, progress: _Progress) -> None:
+    begun = done
     with part.open("ab" if done else "wb", buffering=0) as file:  # unbuffered: closing has nothing left to write
-        while chunk := response.read(CHUNK):
+        while (total is None or done <= total) and (chunk := response.read(CHUNK)):
             _write(file, chunk, part)
             done += len(chunk)
             progress.at(done, total)
+    if total is not None and done > total:  # of a server that announces no length
+        part.unlink()
+        text = f"{response.url}: the file there has more than the {total} bytes in the card"
+        raise _Temporary(text) if begun else DownloadError(text)  # what lay here may be of an older file
     if total is not None and done < total:
         raise _Temporary(f"the connection ended after {done} of {total} bytes")
 

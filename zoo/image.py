@@ -31,7 +31,6 @@ REDUCE_ABOVE = 32_000_000  # a picture with more is decoded at a half, a quarter
 MAX_BYTES = 200_000_000  # of a download
 TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
-WRITTEN = "!#$%&'()*+,/:;=?@[]~"  # characters that an address may hold besides letters, digits and -._
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
 SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2", ".pdf",
@@ -176,6 +175,8 @@ def _download(url: str) -> bytes:
     import http.client
     import urllib.request  # which brings HTTP and mail, and most pages are files
     from urllib.parse import quote
+
+    from zoo.download import WRITTEN
 
     data, end = b"", time.monotonic() + LONGEST
     try:

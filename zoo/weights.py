@@ -99,7 +99,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file by variable path; those in half precision as float32.
 
     Raises:
-        WeightsError: no such file, or it is none of this kind, or cut short.
+        WeightsError: no such file, or it is none of this kind, or cut short, or has tensors of a type that is not read.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -110,6 +110,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise WeightsError(f"no weights file {str(path)!r}") from None
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a whole safetensors file: {error}") from None
+    except (AttributeError, TypeError) as error:  # of a type without one in NumPy, such as floats of eight bits
+        raise WeightsError(f"{path}: tensors of a type that is not read ({error}); store them as float32") from None
     return {key: value.astype("float32") if value.dtype == "float16" else value for key, value in tensors.items()}
 
 
@@ -240,19 +242,30 @@ def converted(card: Card, project: str) -> Path:
     if project not in card.published:
         raise WeightsError(f"{project} published no weights for {card.name}. " + _remedies(card))
     facts = card.published[project]
-    with locked(cache() / "weights" / f".{card.name}.{project}.lock"):
-        for path in _conversions(card, project):
-            if has_digest(path, path.stem.rpartition("-")[2]):
-                return path
-            path.unlink()  # damaged
-        try:
-            source = fetch(facts["url"], facts["sha256"], name=facts["file"])
-        except WeightsError as error:
-            raise WeightsError(f"{error}. " + _remedies(card, facts["file"])) from error
-        result = _convert(card, project, source)
-        if source.parent == result.parent:
-            source.unlink()
+    if kept := _whole(card, project):  # also in a cache that can only be read
+        return kept
+    try:
+        with locked(cache() / "weights" / f".{card.name}.{project}.lock"):
+            if kept := _whole(card, project):  # of another process meanwhile
+                return kept
+            for path in _conversions(card, project):
+                path.unlink()  # damaged
+            try:
+                source = fetch(facts["url"], facts["sha256"], name=facts["file"])
+            except WeightsError as error:
+                raise WeightsError(f"{error}. " + _remedies(card, facts["file"])) from error
+            result = _convert(card, project, source)
+            if source.parent == result.parent:
+                source.unlink()
+    except OSError as error:
+        raise WeightsError(_unwritable(cache() / "weights", error)) from error
     return result
+
+
+def _whole(card: Card, project: str) -> Path | None:
+    """The converted file in the cache, if it is there and whole."""
+    found = _conversions(card, project)
+    return next((path for path in found if has_digest(path, path.stem.rpartition("-")[2])), None)
 
 
 def _conversions(card: Card, project: str) -> list[Path]:
@@ -290,17 +303,23 @@ def fetch(url: str, digest: str, size: int | None = None, *, name: str = "", pro
     for place in mirrored:
         if place.is_file():
             return verified(place, digest)
+    if cached.is_file() and has_digest(cached, digest):  # also in a cache that can only be read
+        return cached
+    _allow_network(url, [*mirrored, cached])
     try:
         with locked(cached.with_name(f".{cached.name}.lock")):
-            if not (cached.is_file() and has_digest(cached, digest)):
-                _allow_network(url, [*mirrored, cached])
+            if not (cached.is_file() and has_digest(cached, digest)):  # of another process meanwhile
                 download(url, cached, digest, size, progress=progress)
     except DownloadError as error:
         hint = "a copy of the file may be put into a folder that OCRZOO_MIRROR names"
         raise WeightsError(f"{error}; {hint}") from error
     except OSError as error:
-        raise WeightsError(f"{cached}: cannot be written: {error}; OCRZOO_CACHE names another folder") from error
+        raise WeightsError(_unwritable(cached, error)) from error
     return cached
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be written: {error}; OCRZOO_CACHE names another folder"
 
 
 def _places(url: str, digest: str, name: str = "") -> list[Path]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -88,6 +91,21 @@ def test_paths_and_pillow_images(client, tmp_path):
     first, second, third = stream(client, pages, **PICTURE)
     assert (value_of(first), value_of(second)) == (7, 9)
     assert isinstance(third.error, FileNotFoundError) and third.source == pages[2]
+
+
+def test_a_pillow_image_is_sent_as_it_is_to_be_seen():
+    """Turned as its EXIF data say, as the file itself would be; and in a mode that PNG knows."""
+    file = io.BytesIO()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # its top is at the right
+    Image.fromarray(np.uint8([[[0] * 3, [255] * 3]]).repeat(8, 0).repeat(8, 1)).save(file, "JPEG", exif=turned)
+    given = Image.open(file)
+    sent = np.asarray(Image.open(io.BytesIO(clients.ready(given))))
+    assert sent.shape == (16, 8, 3) and sent[:8].max() < 30 and sent[8:].min() > 225
+    assert given.size == (16, 8) and given.getexif()[0x0112] == 6  # the caller's stays as it is
+    for mode in ("CMYK", "YCbCr", "RGBX", "PA", "I"):
+        sent = Image.open(io.BytesIO(clients.ready(Image.new("L", (3, 2), 200).convert(mode))))
+        assert np.abs(np.asarray(sent.convert("RGB" if mode != "I" else "I")).astype(int) - 200).max() <= 1, mode
 
 
 def test_a_budget_for_all_pages(client):
@@ -376,6 +394,60 @@ def test_errors_over_rest(server):
     for port in ("99999", "abc"):
         with pytest.raises(ValueError, match=f"'http://localhost:{port}' is no address; give http://host:port"):
             RestClient(f"http://localhost:{port}")
+
+
+@contextmanager
+def answering(status: int, body: bytes, seconds: float = 0.0):
+    """The address of a server that gives one answer to all, after a while."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            time.sleep(seconds)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_an_error_in_a_proxys_own_form():
+    with (
+        answering(503, b'{"error": {"code": 503, "message": "no healthy upstream"}}') as place,
+        pytest.raises(clients.ConnectionLost, match='"message": "no healthy upstream"'),
+    ):
+        RestClient(place, retries=0).status("toy")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"null", b'{"metadata": []}', b"[" * 10_000, b""])
+def test_an_answer_over_rest_that_cannot_be_read(body):
+    """As of another kind of server at that address: an error of its kind, and of each page its own."""
+    with answering(200, body) as place:
+        client = RestClient(place, retries=0)
+        for ask in (client.status, client.metadata, lambda model: client.predict(model, [b"a"])):
+            with pytest.raises(clients.InternalError, match=f"{place}: toy: REST: "):
+                ask("toy")
+        client._known["ocr", None] = {"read": clients.Signature({"image_bytes": None}, {"texts": None})}
+        assert [type(answer.error) for answer in stream(client, [b"a", b"b"])] == [clients.InternalError] * 2
+
+
+def test_the_timeout_over_rest_is_that_of_all_that_is_asked():
+    """The signatures are asked for first."""
+    tensors = b'{"x": {"dtype": "DT_FLOAT", "tensor_shape": {"unknown_rank": true}}}'
+    signature = b'{"serving_default": {"inputs": %s, "outputs": %s}}' % (tensors, tensors)
+    body = b'{"metadata": {"signature_def": {"signature_def": %s}}, "outputs": [5.0]}' % signature
+    with answering(200, body, seconds=0.3) as place:
+        assert RestClient(place, retries=0, timeout=5).predict("toy", [1.0])["x"].tolist() == [5]
+        with pytest.raises(clients.DeadlineExceeded):
+            RestClient(place, retries=0, timeout=0.5).predict("toy", [1.0])
 
 
 def test_pages_over_rest(server):

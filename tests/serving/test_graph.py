@@ -119,6 +119,17 @@ def test_transparent_and_grey_pictures(picture):
         assert np.abs(graph_strips.decode(tf.constant(file.getvalue())).numpy() - expected).max() <= 1
 
 
+@pytest.mark.parametrize("colours", [2, 7, 256])
+def test_a_bmp_has_the_colours_of_its_palette(picture, colours):
+    """TensorFlow gives the numbers of the colours."""
+    decode = tf.function(graph_strips.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    grey, palette = Image.fromarray(picture).convert("L"), Image.fromarray(picture).quantize(colours)
+    for given in (palette, grey, Image.fromarray(picture)):
+        file = io.BytesIO()
+        given.save(file, "BMP")
+        np.testing.assert_array_equal(decode(file.getvalue()), np.asarray(given.convert("RGB")))
+
+
 @pytest.mark.parametrize("size", [(256, 256), (64, 96)])
 def test_pages_are_letterboxed(picture, size):
     expected, scale = image.letterbox(picture, size, 32)

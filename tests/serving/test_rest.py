@@ -92,6 +92,7 @@ def test_answers(server, path, body, expected):
         ("/v1/models/no", None, 404, "Could not find any versions of model no"),
         ("/v1/models/no/metadata", None, 404, "Servable not found for request: Latest(no)"),
         (f"/v1/models/toy/versions/{2**63}", None, 400, f"Failed to convert version: {2**63} to numeric."),
+        (f"/v1/models/toy/versions/{'9' * 5000}", None, 400, f"Failed to convert version: {'9' * 5000} to numeric."),
         ("/v1/models/no:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(no)"),
         (MODEL + "/versions/9:predict", {"instances": [1]}, 404, "Servable not found for request: Specific(toy, 9)"),
         (MODEL + "/labels/x:predict", {"instances": [1]}, 400, "Unrecognized servable version label: x"),
@@ -334,6 +335,21 @@ def test_a_path_may_come_with_the_host_before_it(server, place):
     """Proxies ask so."""
     answer = ask_raw(server, f"GET {place}{MODEL}?x=1 HTTP/1.1\r\nHost: toys\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 200") and b'"state": "AVAILABLE"' in answer
+
+
+def test_a_path_may_be_utf_8(server):
+    """As curl sends it, which quotes nothing."""
+    answer = ask_raw(server, "GET /v1/models/ä漢 HTTP/1.1\r\nHost: toys\r\n\r\n".encode())
+    assert answer.endswith('{\n    "error": "Could not find any versions of model ä漢"\n}'.encode())
+
+
+@pytest.mark.parametrize("depth", [200, 700, 900, 940, 960, 10_000])
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"a": ', "}")])
+def test_a_deep_document_is_the_clients_error(server, before, after, depth):
+    """However much of it Python's stack takes."""
+    body = f'{{"instances": {before * depth}1{after * depth}}}'.encode()
+    status, answer = ask(server, MODEL + ":predict", body)
+    assert status == 400 and len(answer["error"]) < 1000
 
 
 @pytest.mark.parametrize(

@@ -347,10 +347,19 @@ def test_refusals_of_raw_requests(channel, method, request_text, code, text):
     assert ask_raw(channel, method, text_format.Parse(request_text, method.request())) == (code, text)
 
 
-def test_long_texts_are_cut(channel):
-    request = wire.PredictRequest(model_spec=wire.ModelSpec(name="n" * 3000))
-    code, text = ask_raw(channel, wire.PREDICT, request)
-    assert code is Code.NOT_FOUND and len(text) == 1024 + len("...TRUNCATED") and text.endswith("nnn...TRUNCATED")
+@pytest.mark.parametrize("name", ["n" * 3000, "ñ" * 1024, "漢" * 3000])
+def test_long_texts_are_cut(channel, name):
+    """By bytes: of a header larger than 8 KiB gRPC makes another error, now and then."""
+    code, text = ask_raw(channel, wire.PREDICT, wire.PredictRequest(model_spec=wire.ModelSpec(name=name)))
+    assert code is Code.NOT_FOUND and text.endswith(f"{name[:3]}...TRUNCATED")
+    assert 1022 <= len(text.removesuffix("...TRUNCATED").encode()) <= 1024
+
+
+def test_an_error_that_quotes_bytes_is_the_requests_own(client):
+    """TensorFlow's text then is no UTF-8, of which Python made an error of its own."""
+    with pytest.raises(clients.InvalidRequest, match="Could not parse example input, value: '\ufffd'") as caught:
+        client.predict("toy", {"inputs": [b"\xff"]}, signature="classify")
+    assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 def test_bytes_that_are_no_request(channel):
@@ -505,6 +514,17 @@ def test_folders_that_are_no_models_are_passed_over(models, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", iterdir)
     with Server(models, "127.0.0.1:0") as server, connect(server) as client:
         assert server.models.available() == {"toy": [1]} and offset(client) == 2
+
+
+def test_a_folder_whose_name_no_message_can_hold_is_passed_over(models, caplog):
+    try:
+        Path(os.fsdecode(os.fsencode(models) + b"/caf\xe9/1")).mkdir(parents=True)  # Latin-1, of an old disk
+    except OSError:
+        pytest.skip("a file system whose names are UTF-8")
+    with Server(models, "127.0.0.1:0", poll=0) as server, connect(server) as client:
+        server.models.poll()
+        assert server.models.available() == {"toy": [1]} and offset(client) == 2
+    assert sum("its name is no UTF-8" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_folder_that_may_not_be_looked_into_any_more_is_served_on_and_told_of_once(models, monkeypatch, caplog):
