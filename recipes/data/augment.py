@@ -36,12 +36,17 @@ def jpeg(image: np.ndarray, rng: Rng, lowest: int = 25) -> np.ndarray:
 
 
 def coarse(image: np.ndarray, rng: Rng, smallest: float = 0.35) -> np.ndarray:
-    """Shrunk to a part of its size, at least `smallest`, and enlarged again: what a low resolution keeps."""
+    """Shrunk to a part of its size, at least `smallest`, and enlarged again: what a low resolution keeps.
+
+    Two of five are JPEG files of that size, whose blocks and rings are enlarged with it, as of a thumbnail.
+    """
     height, width = image.shape[:2]
     scale = rng.uniform(smallest, 0.9)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     how = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)[int(rng.choice(3, p=(0.6, 0.3, 0.1)))]
-    return cv2.resize(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (width, height), interpolation=how)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small = jpeg(small, rng) if rng.random() < 0.4 else small
+    return cv2.resize(small, (width, height), interpolation=how)
 
 
 def light(image: np.ndarray, rng: Rng, darkest: float = 0.45) -> np.ndarray:
