@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from serving import graph_bands, graph_joining, graph_language, graph_regions, graph_strips, graph_text
+from serving import graph_alphabets, graph_bands, graph_joining, graph_language, graph_regions, graph_strips, graph_text
 from serving.graph_strips import Places
 from zoo.bands import MOST
 from zoo.charset import Charset
@@ -57,7 +57,7 @@ class Reading:
 
     @property
     def tried(self) -> int:
-        return self.table.tried if self.table else 0
+        return self.table.held if self.table else 0
 
     @property
     def again(self) -> float:
@@ -459,19 +459,32 @@ def _texts(
     reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor, pages: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Text, score and length of each item, whose strips stand one after the other; `pages` has the page of each."""
-    seen = _seen(reading, strips, owners, starts, wanted)
-    trust = graph_language.trust(reading.table, *seen, pages) if reading.table else tf.zeros(tf.shape(pages))
+    seen, trust = _seen(reading, strips, owners, starts, wanted), tf.zeros(tf.shape(pages))
+    lowered: Any = None
+    if reading.table:
+        lowered = tf.gather(graph_alphabets.lowered(reading.table.alphabets, *seen, pages), pages)  # by owners
+        seen = _native(reading.table, seen, lowered)
+        trust = graph_language.trust(reading.table, *seen, pages)
     first = _read(reading, seen, trust)
     if not reading.again:
         return first
     unsure, more, width = _closer(reading, strips, owners, wanted, first[1])
     every = tf.range(tf.size(unsure))
-    second = _read(reading, _seen(reading, more, every, tf.zeros_like(every), width), tf.gather(trust, unsure))
+    seen = _seen(reading, more, every, tf.zeros_like(every), width)
+    if reading.table:
+        seen = _native(reading.table, seen, tf.gather(lowered, unsure))
+    second = _read(reading, seen, tf.gather(trust, unsure))
     surer = second[1] > tf.gather(first[1], unsure)
     place = tf.boolean_mask(unsure, surer)[:, None]
     pairs = zip(first, second, strict=True)
     text, score, length = (tf.tensor_scatter_nd_update(a, place, tf.boolean_mask(b, surer)) for a, b in pairs)
     return text, score, length
+
+
+def _native(table: graph_language.Table, seen: Seen, lowered: tf.Tensor) -> Seen:
+    """What was seen, with the letters of each owner's page; `lowered` (N, K) is by owners."""
+    found, owners, *steps = seen
+    return graph_alphabets.native(found, tf.gather(lowered, owners), table.tried), owners, *steps
 
 
 def _read(reading: Reading, seen: Seen, trust: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from serving import graph_text
+from serving import graph_alphabets, graph_text
 from zoo.language import (
     BLANK,
     DOUBT,
@@ -36,12 +36,17 @@ class Table:
 
     Args:
         spelling: of the reading path.
+
+    Attributes:
+        held: characters of each step that are kept until it is known which language their page is in.
     """
 
     def __init__(self, spelling: Spelling):
         language = spelling.language
         self.end, self.weight, self.letters = language.end, spelling.weight, spelling.charset.characters
+        self.alphabets = spelling.alphabets
         self.tried = min(TRIED, len(self.letters))
+        self.held = min(TRIED + graph_alphabets.MORE, len(self.letters))
         self.width = language.gains.shape[1]
         gains, following = np.rint(STEP * language.gains), language.following
         self.variables = [

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from serving import graph, graph_joining, graph_language, graph_strips, graph_text
+from serving import graph, graph_alphabets, graph_joining, graph_language, graph_strips, graph_text
 from zoo.charset import Charset
 from zoo.geometry import RIM
 
@@ -49,7 +49,7 @@ class Spotting:
 
     @property
     def tried(self) -> int:
-        return self.table.tried if self.table else 0
+        return self.table.held if self.table else 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -127,8 +127,11 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     total = tf.shape(items)[0]
     owners, low = tf.range(total), tf.zeros([total], tf.int32)
     if spotting.table:
-        trust = graph_language.trust(spotting.table, every, owners, low, low + length, graph.pages_of(found))
-        texts = graph_language.spelt(spotting.table, every, owners, low, low + length, trust)
+        pages, high = graph.pages_of(found), low + length
+        lowered = graph_alphabets.lowered(spotting.table.alphabets, every, owners, low, high, pages)
+        every = graph_alphabets.native(every, tf.gather(lowered, pages), spotting.table.tried)
+        trust = graph_language.trust(spotting.table, every, owners, low, high, pages)
+        texts = graph_language.spelt(spotting.table, every, owners, low, high, trust)
     else:
         texts = graph_text.texts(every, owners, total, low, low + length, spotting.charset.characters, True)
     return graph.laid_out(found, letters, *texts)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recipes import language as counting
 from zoo import cli, image
 from zoo import language as languages
+from zoo.alphabets import log_softmax
 from zoo.charset import Charset
 from zoo.language import STEP, Language, Spelling, language, search, table
 from zoo.reading import Recognizer
@@ -151,7 +152,7 @@ def brute(logs: np.ndarray, small: Language, charset: str, weight: float) -> tup
 def test_the_search_finds_the_best_of_all_texts(small, seed, weight, charset):
     """With more prefixes than there are texts of three steps of so many characters."""
     logits = np.random.default_rng(seed).normal(0, 2, (2, 3, len(charset) + 1)).astype("float32")
-    logs = np.stack([languages.log_softmax(row) for row in logits])
+    logs = np.stack([log_softmax(row) for row in logits])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(languages, "WIDTH", 256)
         texts, shares = search(logs, small, small.columns(charset), Charset(charset).alike(), weight)
@@ -215,8 +216,8 @@ def test_steps_that_are_surely_blank_are_told_once_and_twice_the_same_letter_sta
     charset = Charset("ab")
     rows = logits_of("aab", charset)
     many = np.repeat(rows, [1, 5, 1, 4, 1, 9], axis=0)
-    kept = languages.telling(languages.log_softmax(many))
-    np.testing.assert_allclose(kept, languages.log_softmax(rows), atol=1e-5)
+    kept = languages.telling(log_softmax(many))
+    np.testing.assert_allclose(kept, log_softmax(rows), atol=1e-5)
 
 
 def test_a_recognizer_asks_the_language_that_it_is_given(small):

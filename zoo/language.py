@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo import beam
+from zoo.alphabets import NEVER, Alphabets, log_softmax
 from zoo.charset import Charset, Reading, built_on
 
 FOLDER = Path(__file__).parent / "languages"
@@ -33,7 +34,6 @@ DOUBT = 0.003  # least probability of another character in a step
 SURE = 0.9  # least score of each character of a text that is not in doubt
 EASED = 1.5  # by which scores are divided for shares: the beam holds few of all texts, and is too sure of them
 CHUNK = 64  # strips that are searched at once
-NEVER = np.float32(-1e9)
 
 # How far a page's own words are of the language, by their mean gain a letter: not at all, wholly. English receipts,
 # French typescripts and signs lie above 1.1, words drawn from an Italian dictionary at 0.9, from a German one at 0.3.
@@ -159,11 +159,14 @@ class Spelling:
         language: that is asked.
         charset: the recognizer's alphabet.
         weight: of the language's gains beside the logarithms of the picture's probabilities.
+
+    Attributes:
+        alphabets: of the languages that a page may be in, whose other letters are less likely on it.
     """
 
     def __init__(self, language: Language, charset: Charset, weight: float):
         self.language, self.charset, self.weight = language, charset, weight
-        self.columns = language.columns(charset.characters)
+        self.columns, self.alphabets = language.columns(charset.characters), Alphabets(charset)
         self.alike, self.alike_abroad = charset.alike(), charset.alike(accents=False)
 
     def __call__(
@@ -206,12 +209,6 @@ class Spelling:
         sure = [self.language.gain(r.text) for r in readings if r.characters and min(r.characters) >= SURE]
         total, count = map(sum, zip((KNOWN * PRIOR, PRIOR), *sure, strict=True))
         return float(np.clip((total / count - FOREIGN) / (KNOWN - FOREIGN), 0, 1))
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """(T, K) float32 logarithms of probabilities."""
-    logs = (logits - logits.max(-1, keepdims=True)).astype("float32")
-    return logs - np.log(np.exp(logs).sum(-1, keepdims=True))
 
 
 def telling(logs: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from zoo import bands, decoding, geometry, image, joining, righting
+from zoo.alphabets import native
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint, fits
 from zoo.image import ImageError, Picture, Sheet, Source
@@ -247,11 +248,17 @@ class Recognizer:
     def __call__(self, crops: Sequence[np.ndarray]) -> list[Reading]:
         """What stands in each crop (h, w, 3) uint8 of a page, read from left to right."""
         readings, logits = self._look(crops)
-        trust = self.spelling.trust(readings) if self.spelling else 0.0
+        trust, lowered = 0.0, None
+        if self.spelling:
+            lowered = self.spelling.alphabets.lowered(logits)
+            readings, logits = native(readings, logits, lowered, self._decode)
+            trust = self.spelling.trust(readings)
         readings = self._spelt(readings, logits, trust)
         unsure = [i for i, reading in enumerate(readings) if reading.score < self.again and self._fits(crops[i])]
         if unsure:
             closer, logits = self._look([image.closer(crops[i], self.height) for i in unsure])
+            if lowered is not None:
+                closer, logits = native(closer, logits, lowered, self._decode)
             for i, reading in zip(unsure, self._spelt(closer, logits, trust), strict=True):
                 readings[i] = max(readings[i], reading, key=lambda reading: reading.score)
         return readings
@@ -425,7 +432,9 @@ class Spotter:
         boxes, scores, halves = map(np.concatenate, zip(*seen, strict=True))
         readings = [reading for reading, _ in plain + turned]
         if self.spelling:
-            readings = self.spelling(readings, [logits for _, logits in plain + turned])
+            logits = [logits for _, logits in plain + turned]
+            lowered = self.spelling.alphabets.lowered(logits)
+            readings = self.spelling(*native(readings, logits, lowered, self.charset.decode_batch))
         return words(boxes, scores, readings, tall, halves)
 
     def recognize(self, crops: Sequence[np.ndarray]) -> list[Reading]:
