@@ -3,9 +3,9 @@
     logits of a page's texts → the alphabet by which they lose least → letters that it lacks become less likely
 
 What a recognizer of many languages mistakes are marks: "ä" for "ā", "ň" for "ñ". A page in one language does not have
-both. So a letter that the page's language lacks is `FOREIGN` times less likely than the picture has it: one that is
-read surely stays, as in a name, and one that is read surely again and again is of a second language, whose letters are
-as likely as ever. NumPy only; `serving.graph_alphabets` is the same in TensorFlow.
+both. So a letter that the page's language lacks is less likely than the picture has it, by `LOST`: one that is read
+surely stays, as in a name, and one that is read surely again and again is of a second language, and as likely as ever.
+NumPy only; `serving.graph_alphabets` is the same in TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOST = 3.0  # by which the logarithm of the probability of a letter that the pag
 EACH = 0.05  # of that is lost, too, for each letter with marks that a language has: of two that fit, the plainer
 OFTEN = 2  # times that a letter is read surely, from which it is of a second language
 SURELY, MOST = 4.0, 8.0  # mean logarithm by which it is likelier then than letters of the first; none counts for more
-NOTED = 0.001  # probability of letters that are lowered, from which a step is another one without them
+NOTED = 7.0  # logarithm by which a letter may be less likely than the best of its step and still count there
 NEVER = np.float32(-1e9)
 
 
@@ -43,12 +43,9 @@ class Alphabets:
 
     def __init__(self, charset: Charset):
         classes = [*charset.characters, ""]
-        own = [letters + letters.upper().replace("SS", "") for letters in LETTERS.values()]
-        marks = set(MARKED + MARKED.upper() + "ßẞ")
+        marks, own = set(MARKED + MARKED.upper() + "ßẞ"), [set(some + some.upper()) for some in LETTERS.values()]
         self.marked = np.array([letter in marks for letter in classes])
-        self.lacking = self.marked & ~np.array(
-            [[letter != "" and letter in some for letter in classes] for some in own]
-        )
+        self.lacking = self.marked & ~np.array([[letter in some for letter in classes] for some in own])
         self.sizes = np.array([EACH * len(letters) for letters in LETTERS.values()], "float32")
 
     def lowered(self, logits: Sequence[np.ndarray]) -> np.ndarray:
@@ -82,9 +79,9 @@ def native(
         lowered: (K,) see `Alphabets.lowered`.
         decode: from logits (1, T, K) to readings.
     """
-    readings, logits = list(readings), list(logits)
-    for index, row in enumerate(logits):
-        if len(row) and (np.exp(log_softmax(row))[:, lowered > 0].sum(-1) > NOTED).any():
+    readings, logits, places = list(readings), list(logits), np.flatnonzero(lowered)
+    for index, row in enumerate(logits if len(places) else ()):
+        if len(row) and (row[:, places].max(-1) > row.max(-1) - NOTED).any():
             logits[index] = row - lowered
             readings[index] = decode(logits[index][None])[0]
     return readings, logits
