@@ -294,7 +294,8 @@ class Folder:
         for path in sorted(barred - self._barred):
             log.warning("%s is passed over: this user may not look into it", path)
         for path in sorted(unnamed - self._unnamed):
-            log.warning("%s is passed over: its name is no UTF-8, as requests have it", path)
+            name = os.fsencode(path).decode(errors="backslashreplace")  # which every log can hold
+            log.warning("%s is passed over: its name is no UTF-8, as requests have it", name)
         self._barred, self._unnamed = barred, unnamed
         return [model_config(path.name, path) for path in sorted(self._models)]
 

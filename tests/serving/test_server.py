@@ -524,7 +524,8 @@ def test_a_folder_whose_name_no_message_can_hold_is_passed_over(models, caplog):
     with Server(models, "127.0.0.1:0", poll=0) as server, connect(server) as client:
         server.models.poll()
         assert server.models.available() == {"toy": [1]} and offset(client) == 2
-    assert sum("its name is no UTF-8" in record.getMessage() for record in caplog.records) == 1
+    said = [text for record in caplog.records if "its name is no UTF-8" in (text := record.getMessage())]
+    assert len(said) == 1 and said[0].startswith(f"{models}/caf\\xe9 is passed over")
 
 
 def test_a_folder_that_may_not_be_looked_into_any_more_is_served_on_and_told_of_once(models, monkeypatch, caplog):
