@@ -75,12 +75,11 @@ class Exam:
         few = 8 * shown if self.card.task == "recognition" else shown  # words say less than pages
         how = Recipe(model=model, task=TASKS[self.card.task], real=(str(data.resolve()),), few=few, validation=limit)
         self.task = train.make_task(how, self.card, None)
-        held = [sample for samples in self.task.held.values() for sample in samples]
+        held = datasets.spread([sample for samples in self.task.held.values() for sample in samples], limit)
         kept = [sample for samples in self.task.real.values() for sample in samples]
         if self.card.task != "recognition":
-            held = self.task.samples(data.name, datasets.spread(held, limit))
-            kept = self.task.samples(data.name, kept)
-        self.samples, self.others = datasets.spread(held, limit), kept
+            held, kept = self.task.samples(data.name, held), self.task.samples(data.name, kept)
+        self.samples, self.others = held, kept
         if not self.samples:
             raise ValueError(f"{data}: nothing of its `train` split is held out for a score; give a larger data set")
 
