@@ -49,6 +49,21 @@ def coarse(image: np.ndarray, rng: Rng, smallest: float = 0.35) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=how)
 
 
+def thumbnail(image: np.ndarray, rng: Rng, smallest: int = 8, highest: int = 18) -> np.ndarray:
+    """A word as small print has it, `smallest` to `highest` pixels high, or as it is if it is lower.
+
+    Three of five are JPEG files of that size, whose blocks begin anywhere beside the word.
+    """
+    height, width = image.shape[:2]
+    target = min(height, int(rng.integers(smallest, highest + 1)))
+    image = cv2.resize(image, (max(1, round(width * target / height)), target), interpolation=cv2.INTER_AREA)
+    if rng.random() >= 0.6:
+        return image
+    top, left = rng.integers(0, 8, 2)  # pixels of a block before the word
+    within = cv2.copyMakeBorder(image, top, 8, left, 8, cv2.BORDER_REPLICATE)
+    return jpeg(within, rng)[top : top + target, left : left + image.shape[1]]
+
+
 def light(image: np.ndarray, rng: Rng, darkest: float = 0.45) -> np.ndarray:
     """Lit unevenly: a smooth field of brightness between `darkest` and 1.15 over the picture."""
     field = rng.uniform(darkest, 1.15, (2, 2) if rng.random() < 0.7 else (3, 4)).astype(np.float32)

@@ -20,6 +20,7 @@ from zoo.charset import Charset
 Rng = np.random.Generator
 TRIES = 100  # of words together, before there is one less
 GLYPHS = 36  # pixels of the em at which words are drawn before they are brought to size
+SMALL = 0.14  # chance of small print
 
 
 class Strip(NamedTuple):
@@ -61,8 +62,10 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
     return trim(canvas), np.array(centres) - (drawn[0] if len(drawn) else 0)
 
 
-def inked(text: str, rng: Rng, common: float, hand: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def inked(text: str, rng: Rng, common: float, hand: float = 0.0, em: int = GLYPHS) -> tuple[np.ndarray, np.ndarray]:
     """What `mask` gives for a font that draws the text: many have no rare characters, or empty glyphs for them.
+
+    `em` is the font's size in pixels.
 
     Raises:
         ValueError: none of the fonts drawn has.
@@ -70,7 +73,7 @@ def inked(text: str, rng: Rng, common: float, hand: float = 0.0) -> tuple[np.nda
     titled = len(text) > 1 and text.isupper() and rng.random() < 0.08
     for _ in range(16):
         path = fonts.path_for(text, rng, common, hand)
-        coverage, centres = small_capitals(text, path, rng) if titled else mask(text, fonts.font(path, GLYPHS), rng)
+        coverage, centres = small_capitals(text, path, rng, em) if titled else mask(text, fonts.font(path, em), rng)
         if coverage.any():
             return spaced(text, coverage, centres, rng) if " " in text else (coverage, centres)
     raise ValueError(f"no font has ink for {text!r}; take an alphabet that they draw")
@@ -94,17 +97,17 @@ def spaced(text: str, coverage: np.ndarray, centres: np.ndarray, rng: Rng) -> tu
     return coverage, centres
 
 
-def small_capitals(text: str, path: Path, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+def small_capitals(text: str, path: Path, rng: Rng, em: int) -> tuple[np.ndarray, np.ndarray]:
     """What `mask` gives for a text whose first letter is larger than the others on its line, as titles have it."""
-    faces = [fonts.font(path, size) for size in (GLYPHS, round(GLYPHS * rng.uniform(0.65, 0.85)))]
+    faces = [fonts.font(path, size) for size in (em, round(em * rng.uniform(0.65, 0.85)))]
     ends = np.append(0.0, faces[0].getlength(text[0]) + fonts.ends(faces[1], text[1:]))
-    canvas = Image.new("L", (int(ends[-1]) + 2 * GLYPHS, 3 * GLYPHS))
+    canvas = Image.new("L", (int(ends[-1]) + 2 * em, 3 * em))
     draw = ImageDraw.Draw(canvas)
-    draw.text((GLYPHS, 2 * GLYPHS), text[0], 255, faces[0], "ls")
-    draw.text((GLYPHS + ends[1], 2 * GLYPHS), text[1:], 255, faces[1], "ls")
+    draw.text((em, 2 * em), text[0], 255, faces[0], "ls")
+    draw.text((em + ends[1], 2 * em), text[1:], 255, faces[1], "ls")
     coverage = np.asarray(canvas)
     drawn = np.flatnonzero(coverage.any(0))
-    return trim(coverage), (ends[:-1] + ends[1:]) / 2 + GLYPHS - (drawn[0] if len(drawn) else 0)
+    return trim(coverage), (ends[:-1] + ends[1:]) / 2 + em - (drawn[0] if len(drawn) else 0)
 
 
 def trim(coverage: np.ndarray) -> np.ndarray:
@@ -229,7 +232,7 @@ def typeset(text: str, charset: Charset, rng: Rng) -> str:
 
 
 def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0, shown: str = "") -> Strip:
-    """The word as a crop 20 to 48 pixels high, with a little of what surrounds it.
+    """The word as a crop 20 to 48 pixels high, or lower where it is small print, with a little of what surrounds it.
 
     Args:
         text: without white space but for single spaces between words.
@@ -238,6 +241,9 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0, s
         hand: chance of a font that looks written by hand.
         shown: what is drawn for it, of as many characters; by default itself.
     """
+    small = rng.random() < SMALL * difficulty
+    if small and rng.random() < 0.5:
+        return on_screen(text, rng, hand, shown)
     coverage, centres = inked(shown or text, rng, 0.9 - 0.5 * difficulty, hand)
     if rng.random() < difficulty:
         coverage = pen_weight(coverage, rng)
@@ -264,7 +270,26 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0, s
     width = max(4, round(coverage.shape[1] * target / coverage.shape[0] * aspect))
     coverage = cv2.resize(coverage, (width, target), interpolation=cv2.INTER_AREA)
     image = paint(neighbours(coverage, coverage.copy(), rng), rng, scene, 0.5 * difficulty)
-    return Strip(augment.degrade(image, rng, difficulty), text, centres * width / padded)
+    image = augment.degrade(image, rng, difficulty)
+    strip = Strip(image, text, centres * width / padded)
+    return thumbnail(strip, rng) if small else strip
+
+
+def on_screen(text: str, rng: Rng, hand: float = 0.0, shown: str = "") -> Strip:
+    """Small print drawn at its own size, as a browser does: letters of few pixels, hinted, and not those of a larger
+    font shrunk."""
+    coverage, centres = inked(shown or text, rng, 0.6, hand, int(rng.integers(8, 17)))
+    top, bottom, left, right = (int(border) for border in rng.integers(0, 4, 4))
+    coverage = cv2.copyMakeBorder(coverage, top, bottom, left, right, cv2.BORDER_CONSTANT)
+    strip = Strip(paint(coverage, rng, False, 0.4), text, centres + left)
+    return thumbnail(strip, rng) if rng.random() < 0.5 else strip
+
+
+def thumbnail(strip: Strip, rng: Rng) -> Strip:
+    """The strip as `augment.thumbnail` has it."""
+    image = augment.thumbnail(strip.image, rng)
+    centres = None if strip.centres is None else strip.centres * image.shape[1] / strip.image.shape[1]
+    return strip._replace(image=image, centres=centres)
 
 
 def paint(coverage: np.ndarray, rng: Rng, scene: bool, coloured: float = 0.5) -> np.ndarray:

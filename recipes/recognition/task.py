@@ -342,6 +342,7 @@ def _shrink(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A real crop as another camera would have taken it: cut a little wider or closer, tilted, degraded."""
+    """A real crop as another camera would have taken it: cut a little wider or closer, tilted, degraded, or small."""
     image, _ = augment.seen(image, rng, 2.0, 0.05)
-    return augment.degrade(image, rng, 0.6)
+    image = augment.degrade(image, rng, 0.6)
+    return augment.thumbnail(image, rng) if rng.random() < synthetic.SMALL else image

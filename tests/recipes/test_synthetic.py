@@ -39,7 +39,7 @@ def test_words_are_of_the_alphabet_and_visible(name):
         word = synthetic.word_at(charset, 1, index, 12)
         assert 0 < len(word.text) <= 12 and charset.plain(word.text) == word.text
         assert charset.text(charset.encode(word.text)) == word.text
-        assert word.image.dtype == np.uint8 and word.image.shape[2] == 3 and 20 <= len(word.image) <= 48
+        assert word.image.dtype == np.uint8 and word.image.shape[2] == 3 and 4 <= len(word.image) <= 48
         assert np.ptp(word.image) > 10
         texts.add(word.text)
     assert len(texts) > 60
@@ -281,6 +281,43 @@ def test_degradations_keep_the_shape_and_are_seeded(step):
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(image, kept)
     assert (one != image).any()
+
+
+def test_thumbnails_are_low_and_keep_their_aspect():
+    image = np.random.default_rng(0).integers(0, 256, (40, 100, 3)).astype("uint8")
+    kept = image.copy()
+    sizes = [augment.thumbnail(image, np.random.default_rng(seed)).shape for seed in range(200)]
+    assert {height for height, _, _ in sizes} == set(range(8, 19))
+    assert all(width == round(height * 2.5) for height, width, _ in sizes)
+    np.testing.assert_array_equal(image, kept)
+    assert augment.thumbnail(image[:5], np.random.default_rng(0)).shape == (5, 100, 3)  # none is enlarged
+
+
+def test_small_print_has_its_letters_where_it_says(monkeypatch):
+    """Of four strokes drawn small, on screens and as thumbnails, each middle is told within a sixth of the height."""
+    monkeypatch.setattr(synthetic, "SMALL", 1.0)
+    monkeypatch.setattr(synthetic, "paint", lambda coverage, *_: np.repeat(255 - coverage[..., None], 3, 2))
+    monkeypatch.setattr(augment, "degrade", lambda image, *_: image)
+    monkeypatch.setattr(synthetic, "mask", lambda text, font, rng: drawn_apart(font))
+    heights = set()
+    for seed in range(60):
+        strip = synthetic.draw_word("IIII", np.random.default_rng(seed))
+        heights.add(len(strip.image))
+        ink = 255.0 - strip.image.mean(2)
+        places = np.arange(ink.shape[1]) + 0.5
+        nearest = np.abs(places[:, None] - strip.centres).argmin(1)
+        middles = [np.average(places[nearest == i], weights=ink[:, nearest == i].sum(0) + 1e-9) for i in range(4)]
+        np.testing.assert_allclose(middles, strip.centres, atol=len(strip.image) / 6)
+    assert max(heights) <= 30 and min(heights) <= 10
+
+
+def drawn_apart(font):
+    """Four strokes an em apart, and their middles."""
+    em = int(font.size)
+    coverage = np.zeros((em, 4 * em), np.uint8)
+    for index in range(4):
+        coverage[:, em * index + em // 2 - 1 : em * index + em // 2 + 1] = 255
+    return coverage, em * np.arange(4.0) + em // 2
 
 
 def test_writing_is_slanted_stretched_and_swayed():
