@@ -34,6 +34,7 @@ from zoo.reading import Detector, Recognizer, Spotter, spotter_of
 from zoo.registry import Card
 
 METHODS = ("static", "dynamic")
+MULTIPLIED = ("MatMul", "Gemm", "LSTM")  # by "dynamic"; convolutions of this kind are slower than plain ones
 LOOKS = ("size", "multiple", "small")  # what a spotter is shown of a page
 WHOLE = 1024  # pixels of the sides of pages for which a spotter's file is made
 TASKS = {
@@ -286,9 +287,10 @@ def quantized(plain: Path, small: Path, batches: Sequence[np.ndarray], method: s
     import onnx
     from onnxruntime import InferenceSession, quantization
 
+    from zoo.onnx_file import rounded
+
     if method == "dynamic":
-        operations = ["MatMul", "Gemm", "LSTM"]  # convolutions of this kind are slower than plain ones
-        quantization.quantize_dynamic(plain, small, operations, per_channel=True, reduce_range=True)
+        onnx.save(rounded(plain, MULTIPLIED), small)
         return
 
     class Batches(quantization.CalibrationDataReader):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -56,18 +57,19 @@ def write(network: keras.Model, path: str | os.PathLike, small: bool = False) ->
             _compare(network, temporary, ALIKE_SMALL)
 
 
-def rounded(path: str | os.PathLike) -> onnx.ModelProto:
-    """The model of a file, whose recurrent layers multiply in eight bits: weights by channel, what flows in by tensor.
+def rounded(path: str | os.PathLike, operations: Sequence[str] = ("LSTM",)) -> onnx.ModelProto:
+    """The model of a file, whose operations of these kinds multiply in eight bits: weights by channel, what flows in by
+    tensor and picture.
 
     Of weights seven bits are used: with eight, sums of two products overflow on processors without VNNI.
     """
     model = onnx.load(path)
-    if not any(node.op_type == "LSTM" for node in model.graph.node):
+    if not any(node.op_type in operations for node in model.graph.node):
         return model
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})  # so it warns of nothing
     with TemporaryDirectory() as folder:
         result = Path(folder, "rounded.onnx")
-        quantize_dynamic(model, result, ["LSTM"], per_channel=True, reduce_range=True)
+        quantize_dynamic(model, result, list(operations), per_channel=True, reduce_range=True)
         return onnx.load(result)
 
 
