@@ -183,6 +183,9 @@ class Models:
     def _apply(self, configs: list[Any]) -> None:
         names = {config.name for config in configs}
         for config in configs:
+            known = self._models.get(config.name)
+            if config.HasField("logging_config") and (known is None or known.config != config):
+                log.warning("%s: its logging_config has no effect here: no requests are logged", config.name)
             model = self._models.setdefault(config.name, _Model(config))
             model.config = config
             self._refresh(model)
@@ -321,9 +324,14 @@ def check(configs: list[Any]) -> None:
             text = f"Illegal to list model {name} multiple times in config list"
         elif not os.path.isabs(config.base_path):
             text = f"Expected model {name} to have an absolute path or URI; got base_path()={config.base_path}"
-        elif not config.model_platform:
+        elif config.model_type and config.model_platform:
+            text = "Illegal setting both ModelServerConfig::model_type (deprecated) "
+            text += "and ModelServerConfig::model_platform."
+        elif config.model_type > 1:  # TENSORFLOW, the older way to say it
+            text = f"ModelServerConfig::model_type choice {config.model_type} not supported."
+        elif not config.model_type and not config.model_platform:
             text = "Illegal setting neither ModelServerConfig::model_type nor ModelServerConfig::model_platform."
-        elif config.model_platform != "tensorflow":
+        elif config.model_platform not in ("", "tensorflow"):
             text = f"model {name} has platform {config.model_platform}; only tensorflow is served"
         else:
             continue

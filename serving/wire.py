@@ -28,12 +28,17 @@ _SCALARS = {
 }
 
 
+ENUMS = {"ModelType": ("MODEL_TYPE_UNSPECIFIED", "TENSORFLOW", "OTHER")}  # which people write by their names
+
+
 def _add_field(
     message: descriptor_pb2.DescriptorProto, kind: str, name: str, number: int, repeated: bool
 ) -> descriptor_pb2.FieldDescriptorProto:
     field = message.field.add(name=name, number=number, label=3 if repeated else 1)
     if kind in _SCALARS:
         field.type = _SCALARS[kind]
+    elif kind in ENUMS:
+        field.type, field.type_name = field.TYPE_ENUM, f".{PACKAGE}.{kind}"
     else:
         field.type, field.type_name = field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
     return field
@@ -57,6 +62,18 @@ def _message(name: str, fields: str = "") -> Any:
     POOL.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
+
+def _enums() -> None:
+    """Declares the enumerations; messages may be of these."""
+    for name, values in ENUMS.items():
+        file = descriptor_pb2.FileDescriptorProto(name=f"{PACKAGE}.{name}", package=PACKAGE, syntax="proto3")
+        made = file.enum_type.add(name=name)
+        for number, value in enumerate(values):
+            made.value.add(name=value, number=number)
+        POOL.AddSerializedFile(file.SerializeToString())
+
+
+_enums()
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
@@ -156,10 +173,23 @@ Latest = _message("Latest", "uint32 num_versions = 1")
 All = _message("All")
 Specific = _message("Specific", "repeated int64 versions = 1")
 VersionPolicy = _message("VersionPolicy", "Latest latest = 100; All all = 101; Specific specific = 102")
+LogCollectorConfig = _message("LogCollectorConfig", "string type = 1; string filename_prefix = 2")
+PerTaskSamplingConfig = _message(
+    "PerTaskSamplingConfig", "string dc = 1; int32 task_index = 2; double sampling_rate = 3"
+)
+SamplingConfig = _message(
+    "SamplingConfig",
+    "double sampling_rate = 1; int32 attributes = 2; repeated PerTaskSamplingConfig per_task_sampling_configs = 3",
+)
+LoggingConfig = _message(
+    "LoggingConfig",
+    """LogCollectorConfig log_collector_config = 1; SamplingConfig sampling_config = 2;
+    AnyMessage custom_logging_config = 3""",
+)
 ModelConfig = _message(
     "ModelConfig",
-    """string name = 1; string base_path = 2; string model_platform = 4; VersionPolicy model_version_policy = 7;
-    map<string, int64> version_labels = 8""",
+    """string name = 1; string base_path = 2; ModelType model_type = 3; string model_platform = 4;
+    LoggingConfig logging_config = 6; VersionPolicy model_version_policy = 7; map<string, int64> version_labels = 8""",
 )
 ModelConfigList = _message("ModelConfigList", "repeated ModelConfig config = 1")
 ModelServerConfig = _message(

@@ -30,11 +30,13 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from tensorflow_serving.config import model_server_config_pb2
 from toys import LOCAL, publish
 
 from serving import client as clients
 from serving import wire
 from serving.client import Client
+from serving.options import read_config
 from serving.server import Server, ServerError, follow, serve
 
 Code = grpc.StatusCode
@@ -605,11 +607,32 @@ def test_the_configuration_is_replaced(models, toys):
         assert (code, text) == (bad, "Expected model toy to have an absolute path or URI; got base_path()=rel/toy")
         code, text = refused(f"model_config_list {{ {entry(platform='')} }}")
         assert code is bad and text.startswith("Illegal setting neither ModelServerConfig::model_type")
+        code, text = refused(f"model_config_list {{ {entry(rest='model_type: TENSORFLOW')} }}")
+        assert code is bad and text.startswith("Illegal setting both ModelServerConfig::model_type (deprecated)")
+        code, text = refused(f"model_config_list {{ {entry(platform='', rest='model_type: OTHER')} }}")
+        assert (code, text) == (bad, "ModelServerConfig::model_type choice 2 not supported.")
         code, text = refused(f"model_config_list {{ {entry(rest=label % 55)} }}")
         assert code is Code.FAILED_PRECONDITION
         assert text == (
             "Request to assign label to version 55 of model toy, which is not currently available for inference"
         )
+
+
+def test_a_file_with_every_field_of_tensorflow_serving(toys, tmp_path, caplog):
+    """Its older files name a type, and it logs requests, which this server does not; it says so once."""
+    text = f"""model_config_list {{ config {{ name: "toy" base_path: "{toys}" model_type: TENSORFLOW
+      logging_config {{ log_collector_config {{ type: "file" filename_prefix: "/logs/toy" }}
+        sampling_config {{ sampling_rate: 0.5 attributes: 1
+          per_task_sampling_configs {{ dc: "a" task_index: 1 sampling_rate: 0.1 }} }} }} }} }}"""
+    (tmp_path / "models.config").write_text(text)
+    config = read_config(tmp_path / "models.config", wire.ModelServerConfig)
+    official = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert config.SerializeToString(deterministic=True) == official.SerializeToString(deterministic=True)
+    with Server(config, "127.0.0.1:0") as server:
+        assert server.models.available() == {"toy": [2]}
+        server.models.configure(list(config.model_config_list.config))
+    said = [record.message for record in caplog.records if "logging_config" in record.message]
+    assert said == ["toy: its logging_config has no effect here: no requests are logged"]
 
 
 def test_a_file_that_is_written_anew_takes_no_model_away(models, toys, tmp_path):
