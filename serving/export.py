@@ -42,7 +42,7 @@ from serving.models import VERSIONS, version_numbers
 from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable, StatusError
 from zoo import decoding, registry, runtime
 from zoo.charset import Charset
-from zoo.files import sha256
+from zoo.files import check_writable, sha256
 from zoo.language import WEIGHT
 from zoo.reading import DETECTOR, RECOGNIZER, spelt
 
@@ -100,7 +100,9 @@ def export(
     Raises:
         ExportError: the version exists, or what was written does not answer like the network when it is served.
         zoo.registry.UnknownName, zoo.weights.WeightsError: from loading.
+        OSError: the folder cannot be written.
     """
+    _check(folder)
     if not isinstance(network, keras.Model) and registry.card(network).task == "spotting":
         spotting = spotting_of(network, weights, reading)
         return make_spotter(spotting, _cards(network), folder, registry.card(network).name, version)
@@ -112,6 +114,11 @@ def export(
         _write_manifest(temporary, facts, plan.network.variables, verify(temporary, plan))
 
     return _make(Path(folder) / plan.name, version, fill)
+
+
+def _check(folder: str | os.PathLike) -> None:
+    """Passes if models could be written to the folder, before any is loaded."""
+    check_writable(Path(folder) / ".tmp")
 
 
 def _make(home: Path, version: int | None, fill: Callable[[Path], None]) -> Path:
@@ -212,6 +219,7 @@ def export_ocr(
             when it is served.
         FileNotFoundError, ValueError: there is no such language.
     """
+    _check(folder)
     reading = reading_of(detection, recognition, spelling)
     return make_ocr(reading, _cards(detection, recognition), folder, name, version)
 

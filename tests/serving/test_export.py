@@ -395,6 +395,14 @@ def test_a_spotter_is_exported_with_the_language_that_is_asked_for(monkeypatch, 
     assert "there is no language 'klingon'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("make", [exports.export_ocr, lambda folder: export("db_resnet50", folder=folder)])
+def test_a_folder_that_cannot_be_written_is_told_before_a_network_is_loaded(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "load", lambda *_, **__: pytest.fail("loaded"))
+    (tmp_path / "file").write_text("of another kind")
+    with pytest.raises(NotADirectoryError, match=r"file.* cannot be written .*Not a directory.*name a place that can"):
+        make(folder=tmp_path / "file")
+
+
 def test_a_version_that_no_server_takes_is_refused(small, tmp_path):
     with pytest.raises(ExportError, match=f"version {2**63}: servers take numbers below"):
         export(small, tmp_path, version=2**63)
