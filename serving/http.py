@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -151,6 +154,7 @@ class RestClient:
     def _ask(self, method: str, path: str, model: str, body: Any, seconds: float) -> Any:
         data = None if body is None else json.dumps(body).encode()
         connection = self._connect(seconds)
+        connection.response_class = partial(_Answer, end=time.monotonic() + seconds)  # type: ignore[assignment]
         try:
             connection.request(method, self._parts.path.rstrip("/") + path, data, {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -195,6 +199,35 @@ class RestClient:
 
     def _failure(self, model: str, code: grpc.StatusCode, details: str) -> ServingError:
         return client.failure(self.address, model, "REST", code, details)
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer all of which comes before a time."""
+
+    def __init__(self, sock: socket.socket, *args: Any, end: float, **kwargs: Any):
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Bytes(self.fp.detach(), sock, end))
+
+
+class _Bytes(io.RawIOBase):
+    """What a socket receives before a time: its own timeout begins anew with each byte."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, end: float):
+        self._raw, self._socket, self._end = raw, sock, end
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, room: Any) -> int | None:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left)
+        return self._raw.readinto(room)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _place(model: str, version: int | str | None) -> str:

@@ -322,6 +322,8 @@ def check(configs: list[Any]) -> None:
         name = config.name
         if names.count(name) > 1:
             text = f"Illegal to list model {name} multiple times in config list"
+        elif "://" in config.base_path:
+            text = f"model {name} lies at {config.base_path}; only folders of this machine are served"
         elif not os.path.isabs(config.base_path):
             text = f"Expected model {name} to have an absolute path or URI; got base_path()={config.base_path}"
         elif config.model_type and config.model_platform:

@@ -308,6 +308,17 @@ def test_a_missing_file_a_number_and_a_huge_picture(tmp_path, monkeypatch):
         only(np.zeros((8, 12), "uint8"))
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_large_tiff_is_under_our_bound_alone(monkeypatch, compression):
+    """Pillow asks for its own bound once more when it makes room for the pixels of a TIFF."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    file = io.BytesIO()
+    Image.new("L", (30, 20), 7).save(file, "TIFF", compression=compression)
+    (picture,) = image.pages(file.getvalue())
+    assert picture.pixels.shape == (20, 30, 3) and (picture.pixels == 7).all()
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
 def test_folders(tmp_path):
     with pytest.raises(ImageError, match="no page in this folder"):
         list(image.pages(tmp_path))

@@ -442,6 +442,8 @@ def test_wrong_readers_are_refused(connected):
         reading.reader("crnn_vgg16_bn")
     with pytest.raises(LookupError, match="db_resnet50"):
         reading.reader("db_resnet5")
+    with pytest.raises(ValueError, match="recognition=None: only a spotter reads without a recognizer"):
+        reading.reader(recognition=None)
     with pytest.raises(ValueError, match="min_confidence=65: it is from 0 to 1"):
         reading.reader(min_confidence=65)
     with pytest.raises(ValueError, match="dpi=0: a PDF is drawn at"):

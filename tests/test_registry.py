@@ -182,6 +182,26 @@ def test_without_a_framework_building_says_what_to_install(monkeypatch):
         zoo.build("crnn_mobilenet_v3_small")
 
 
+def test_a_framework_that_keras_is_told_to_use_and_lacks(monkeypatch):
+    def absent(module):
+        raise ModuleNotFoundError("No module named 'jax'", name="jax")
+
+    monkeypatch.setattr(registry.importlib, "import_module", absent)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'jax'.*KERAS_BACKEND=tensorflow would do"):
+        zoo.build("crnn_mobilenet_v3_small")
+
+
+def test_channels_first_are_refused_by_their_name():
+    """Layers take the order from Keras's settings, and the network is written for the other one."""
+    keras = pytest.importorskip("keras")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="'channels_first'; networks here take .*'channels_last'"):
+            zoo.build("crnn_mobilenet_v3_small")
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_public_names_are_there():
     for name in zoo.__all__:
         assert getattr(zoo, name).__name__ == name

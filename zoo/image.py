@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from zoo.geometry import RIM
 
@@ -278,7 +278,7 @@ _LIMIT = threading.Lock()
 
 @contextmanager
 def _own_limit():
-    """Pillow's bound on pixels, which is lower than ours and kept in a global, off for as long as a header is read."""
+    """Pillow's bound on pixels, lower than ours and kept in a global, off while a header is read or room is made."""
     with _LIMIT:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -354,6 +354,9 @@ def _decode(image: Image.Image, factor: int, own: bool) -> np.ndarray:
     width, height = image.size
     if factor > 1 and own:
         image.draft(None, (max(1, width // factor), max(1, height // factor)))  # JPEG: decodes fewer pixels
+    if image.format == "TIFF" and isinstance(image, ImageFile.ImageFile):
+        with _own_limit():
+            image.load_prepare()  # asks for the bound once more, and then no longer
     image.load()
     factor = max(1, factor // round(width / image.size[0]))  # what is left to do
     if image.mode in ("I", "F") or image.mode.startswith("I;"):

@@ -719,6 +719,8 @@ def reader(
             spotter(detection, runtime, **options), None, turns=turns_by(orientation, runtime), upright=upright,
             min_confidence=least, dpi=dpi,
         )  # fmt: skip
+    if recognition is None:
+        raise ValueError("recognition=None: only a spotter reads without a recognizer")
     own = {kind: _keywords(kind) for kind in (Detector, Recognizer)}
     if detection is not None:
         own[Detector] |= _of_decoding({**registry.card(detection).reading, **options})

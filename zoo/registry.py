@@ -166,10 +166,17 @@ def build(name: str | os.PathLike, **options) -> keras.Model:
 
     Raises:
         UnknownName, CardError: as for `card`.
-        ModuleNotFoundError: no framework is installed.
+        ModuleNotFoundError: no framework is installed, or not the one that Keras is told to use.
+        ValueError: Keras is told that channels come first, or an option makes no sense.
     """
     chosen = card(name)
-    return _builder(chosen)(**{"name": chosen.name, **chosen.options, **options})
+    builder = _builder(chosen)
+    import keras
+
+    if (order := keras.config.image_data_format()) != "channels_last":
+        hint = "keras.config.set_image_data_format('channels_last') would do"
+        raise ValueError(f"Keras's image_data_format is {order!r}; networks here take (B, H, W, 3): {hint}")
+    return builder(**{"name": chosen.name, **chosen.options, **options})
 
 
 def _builder(chosen: Card):
@@ -179,6 +186,8 @@ def _builder(chosen: Card):
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in FRAMEWORKS:
             hint = "install one with: pip install 'ocrzoo[tensorflow]'"
+            if error.name in ("jax", "torch"):
+                hint = f"KERAS_BACKEND or keras.json asks for it; KERAS_BACKEND=tensorflow would do, or {hint}"
             raise ModuleNotFoundError(f"a network needs a framework ({error}); {hint}", name=error.name) from error
         raise CardError(f"{chosen.name}: builder: there is no module {module!r} ({error})") from error
     except AttributeError:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -448,6 +449,27 @@ def test_the_timeout_over_rest_is_that_of_all_that_is_asked():
         assert RestClient(place, retries=0, timeout=5).predict("toy", [1.0])["x"].tolist() == [5]
         with pytest.raises(clients.DeadlineExceeded):
             RestClient(place, retries=0, timeout=0.5).predict("toy", [1.0])
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"])
+def test_an_answer_over_rest_that_never_ends(sent):
+    """Or after long, each pause being short: in the status line, a header, a body that ends with the connection."""
+
+    def drip() -> None:
+        connection = listening.accept()[0]
+        connection.recv(1 << 16)
+        with suppress(OSError), connection:
+            connection.sendall(sent)
+            for _ in range(150):  # of 3 seconds
+                connection.sendall(b" " if sent.endswith(b"\n") else b"H")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, daemon=True).start()
+        started = time.monotonic()
+        with pytest.raises(clients.DeadlineExceeded):
+            RestClient(f"http://127.0.0.1:{listening.getsockname()[1]}", retries=0).status("toy", timeout=0.3)
+        assert time.monotonic() - started < 2
 
 
 def test_pages_over_rest(server):

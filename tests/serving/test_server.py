@@ -605,6 +605,8 @@ def test_the_configuration_is_replaced(models, toys):
         assert (code, text) == (bad, "Illegal to list model toy multiple times in config list")
         code, text = refused(f"model_config_list {{ {entry(path='rel/toy')} }}")
         assert (code, text) == (bad, "Expected model toy to have an absolute path or URI; got base_path()=rel/toy")
+        code, text = refused(f"model_config_list {{ {entry(path='gs://bucket/toy')} }}")
+        assert (code, text) == (bad, "model toy lies at gs://bucket/toy; only folders of this machine are served")
         code, text = refused(f"model_config_list {{ {entry(platform='')} }}")
         assert code is bad and text.startswith("Illegal setting neither ModelServerConfig::model_type")
         code, text = refused(f"model_config_list {{ {entry(rest='model_type: TENSORFLOW')} }}")
