@@ -191,13 +191,14 @@ def test_a_framework_that_keras_is_told_to_use_and_lacks(monkeypatch):
         zoo.build("crnn_mobilenet_v3_small")
 
 
-def test_channels_first_are_refused_by_their_name():
+@pytest.mark.parametrize("name", ["crnn_mobilenet_v3_small", "db_mobilenet_v3_large", "unet_small", "lenet5"])
+def test_channels_first_are_refused_by_their_name(name):
     """Layers take the order from Keras's settings, and the network is written for the other one."""
     keras = pytest.importorskip("keras")
     keras.config.set_image_data_format("channels_first")
     try:
         with pytest.raises(ValueError, match="'channels_first'; networks here take .*'channels_last'"):
-            zoo.build("crnn_mobilenet_v3_small")
+            zoo.build(name)
     finally:
         keras.config.set_image_data_format("channels_last")
 

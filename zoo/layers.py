@@ -52,8 +52,11 @@ def normalize(image, mean: Colour, std: Colour, multiple: int = 1, name: str = "
 
     Raises:
         ValueError: a side is no multiple of `multiple`, the stride of the coarsest map that is enlarged and joined to
-            others; raised by the network, too, when it is given such an image.
+            others; raised by the network, too, when it is given such an image. Or Keras is to have channels first.
     """
+    if (order := keras.config.image_data_format()) != "channels_last":  # of which layers take their own
+        hint = "keras.config.set_image_data_format('channels_last') would do"
+        raise ValueError(f"Keras's image_data_format is {order!r}; networks here take (B, H, W, 3): {hint}")
     check_sides(image.shape, multiple)
     scale = [1 / (255 * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]

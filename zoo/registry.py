@@ -170,13 +170,7 @@ def build(name: str | os.PathLike, **options) -> keras.Model:
         ValueError: Keras is told that channels come first, or an option makes no sense.
     """
     chosen = card(name)
-    builder = _builder(chosen)
-    import keras
-
-    if (order := keras.config.image_data_format()) != "channels_last":
-        hint = "keras.config.set_image_data_format('channels_last') would do"
-        raise ValueError(f"Keras's image_data_format is {order!r}; networks here take (B, H, W, 3): {hint}")
-    return builder(**{"name": chosen.name, **chosen.options, **options})
+    return _builder(chosen)(**{"name": chosen.name, **chosen.options, **options})
 
 
 def _builder(chosen: Card):
