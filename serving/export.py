@@ -218,6 +218,7 @@ def export_ocr(
         ExportError: the version exists, the networks cannot be put together so, or what was written answers otherwise
             when it is served.
         FileNotFoundError, ValueError: there is no such language.
+        OSError: the folder cannot be written.
     """
     _check(folder)
     reading = reading_of(detection, recognition, spelling)

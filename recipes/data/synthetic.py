@@ -271,8 +271,8 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0, s
     coverage = cv2.resize(coverage, (width, target), interpolation=cv2.INTER_AREA)
     image = paint(neighbours(coverage, coverage.copy(), rng), rng, scene, 0.5 * difficulty)
     image = augment.degrade(image, rng, difficulty)
-    strip = Strip(image, text, centres * width / padded)
-    return thumbnail(strip, rng) if small else strip
+    centres = centres * width / padded
+    return thumbnail(image, text, centres, rng) if small else Strip(image, text, centres)
 
 
 def on_screen(text: str, rng: Rng, hand: float = 0.0, shown: str = "") -> Strip:
@@ -281,15 +281,14 @@ def on_screen(text: str, rng: Rng, hand: float = 0.0, shown: str = "") -> Strip:
     coverage, centres = inked(shown or text, rng, 0.6, hand, int(rng.integers(8, 17)))
     top, bottom, left, right = (int(border) for border in rng.integers(0, 4, 4))
     coverage = cv2.copyMakeBorder(coverage, top, bottom, left, right, cv2.BORDER_CONSTANT)
-    strip = Strip(paint(coverage, rng, False, 0.4), text, centres + left)
-    return thumbnail(strip, rng) if rng.random() < 0.5 else strip
+    image, centres = paint(coverage, rng, False, 0.4), centres + left
+    return thumbnail(image, text, centres, rng) if rng.random() < 0.5 else Strip(image, text, centres)
 
 
-def thumbnail(strip: Strip, rng: Rng) -> Strip:
-    """The strip as `augment.thumbnail` has it."""
-    image = augment.thumbnail(strip.image, rng)
-    centres = None if strip.centres is None else strip.centres * image.shape[1] / strip.image.shape[1]
-    return strip._replace(image=image, centres=centres)
+def thumbnail(image: np.ndarray, text: str, centres: np.ndarray, rng: Rng) -> Strip:
+    """A word's crop as `augment.thumbnail` has it, its centres moved along."""
+    low = augment.thumbnail(image, rng)
+    return Strip(low, text, centres * low.shape[1] / image.shape[1])
 
 
 def paint(coverage: np.ndarray, rng: Rng, scene: bool, coloured: float = 0.5) -> np.ndarray:
