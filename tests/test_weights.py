@@ -46,7 +46,8 @@ class Variable:
 
 
 def network(**values):
-    return SimpleNamespace(name="net", weights=[Variable(path, value) for path, value in values.items()])
+    variables = [Variable(path, value) for path, value in values.items()]
+    return SimpleNamespace(name="net", layers=[], weights=variables)
 
 
 def test_a_file_of_weights_may_be_read_by_whom_other_files_may(tmp_path):
@@ -137,6 +138,22 @@ def test_two_variables_of_one_path_are_refused(tmp_path):
     with pytest.raises(ValueError, match="share a name.*: a"):
         weights.save(net, tmp_path / "w.safetensors")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_network_that_keras_loaded_from_its_own_file_has_the_same_paths(tmp_path):
+    import keras
+
+    built = zoo.build("crnn_mobilenet_v3_small")  # has two bidirectional layers, of whose paths Keras drops the names
+    built.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    weights.save(built, tmp_path / "built.safetensors")
+    weights.save(loaded, tmp_path / "loaded.safetensors")
+    assert (tmp_path / "built.safetensors").read_bytes() == (tmp_path / "loaded.safetensors").read_bytes()
+    other = zoo.build("crnn_mobilenet_v3_small")
+    weights.assign(loaded, weights.read(tmp_path / "built.safetensors"))
+    weights.assign(other, weights.read(tmp_path / "loaded.safetensors"))
+    strip = np.full((1, 32, 64, 3), 200, "uint8")
+    assert np.array_equal(loaded(strip)["logits"], other(strip)["logits"])
 
 
 def test_a_file_that_is_no_weights_file_is_refused(tmp_path):

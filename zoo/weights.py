@@ -160,10 +160,18 @@ def _listed(what: str, keys: Iterable[str], detail) -> str:
 
 
 def _variables(network) -> dict[str, Any]:
-    """The network's variables by path, without the states of random generators."""
-    variables = {variable.path: variable for variable in network.weights}
-    if len(variables) < len(network.weights):
-        paths = [variable.path for variable in network.weights]
+    """The network's variables by path, without the states of random generators.
+
+    Keras leaves out the layer's name from some paths of a network that it loaded from a file, as those within a
+    `Bidirectional`: it is put before them, so that they are what the builder's network has.
+    """
+    owners = {id(variable): f"{layer.name}/" for layer in network.layers for variable in layer.weights}
+    paths = []
+    for variable in network.weights:
+        owner = owners.get(id(variable), "")
+        paths.append(variable.path if variable.path.startswith(owner) else owner + variable.path)
+    variables = dict(zip(paths, network.weights, strict=True))
+    if len(variables) < len(paths):
         twice = sorted({path for path in paths if paths.count(path) > 1})
         raise ValueError(f"two layers of {network.name!r} share a name; give each its own: {', '.join(twice)}")
     return variables
