@@ -3,6 +3,7 @@
 import http.server
 import io
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -125,6 +126,36 @@ def test_alpha_lies_over_white():
 def test_sixteen_bits(form):
     deep = np.array([[0, 257, 128 * 257, 65535]], "uint16")
     assert only(encode(deep, form)).pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def tiff(values: list[int], bits: int, largest: int = 0) -> bytes:
+    """A TIFF of one row of grey, of 12, 16 or 32 bits a pixel, which may say how large its values become."""
+    packed = "".join(f"{value:012b}" for value in values) if bits == 12 else ""
+    row = int(packed, 2).to_bytes(len(packed) // 8, "big") if packed else np.array(values, f"<u{bits // 8}").tobytes()
+    tags = {256: len(values), 257: 1, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(row)}
+    tags |= {281: largest} if largest else {}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(row)) + row + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "largest", "shown"),
+    [
+        ([0, 257, 128 * 257, 65535], 16, 0, [0, 1, 128, 255]),
+        ([0, 2056, 4095, 0], 12, 0, [0, 128, 255, 0]),  # which Pillow gives as 16 bits
+        ([0, 2056, 4095, 0], 16, 4095, [0, 128, 255, 0]),  # 12 bits in 16, as the file says
+        ([0, 2056, 4095, 5000], 16, 4095, [0, 128, 255, 255]),
+        ([0, 128, 255, 1], 32, 0, [0, 128, 255, 1]),
+        ([0, 128 * 257, 65535, 257], 32, 0, [0, 128, 255, 1]),
+    ],
+)
+def test_grey_of_more_bits_than_its_values_need(values, bits, largest, shown):
+    assert only(tiff(values, bits, largest)).pixels[0, :, 0].tolist() == shown
+
+
+def test_grey_of_32_bits_is_refused():
+    with pytest.raises(ImageError, match="whole numbers up to 70000; store it with 8 or 16 bits a pixel"):
+        only(tiff([0, 70000], 32))
 
 
 def test_cmyk():

@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from zoo.geometry import RIM
 
@@ -357,11 +357,12 @@ def _decode(image: Image.Image, factor: int, own: bool) -> np.ndarray:
     if image.format == "TIFF" and isinstance(image, ImageFile.ImageFile):
         with _own_limit():
             image.load_prepare()  # asks for the bound once more, and then no longer
+    white = _white(image)
     image.load()
     factor = max(1, factor // round(width / image.size[0]))  # what is left to do
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         image = ImageOps.exif_transpose(image)
-        return from_array(_shrink(_deep(np.asarray(image)), factor))
+        return from_array(_shrink(_deep(np.asarray(image), white), factor))
     if image.mode == "1":
         image = image.convert("L")
     elif image.has_transparency_data:
@@ -376,9 +377,33 @@ def _decode(image: Image.Image, factor: int, own: bool) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _deep(array: np.ndarray) -> np.ndarray:
-    """Grey of more than 8 bits as `from_array` takes it; Pillow's mode "I" holds 16-bit values in 32 bits."""
-    return array if array.dtype.kind == "f" else array.clip(0, 65535).astype("uint16")
+WHITE = 281  # of TIFF's tags: the largest value of a sample
+
+
+def _white(image: Image.Image) -> int:
+    """The value of white in grey of more than 8 bits, as far as a file tells: 12 bits lie in 16, too."""
+    tags = getattr(image, "tag_v2", {})
+    bits, largest = tags.get(ExifTags.Base.BitsPerSample, (16,)), tags.get(WHITE, (0,))
+    told = largest[0] if isinstance(largest, tuple) else largest
+    return int(told) if 255 < told < 65535 else 4095 if bits == (12,) else 65535
+
+
+def _deep(array: np.ndarray, white: int) -> np.ndarray:
+    """Grey of more than 8 bits as `from_array` takes it.
+
+    Pillow's mode "I" holds 32 bits, in which files have values of 8 or of 16: of 8 where none is above 255.
+
+    Raises:
+        ImageError: values of more than 16 bits.
+    """
+    if array.dtype.kind == "f":
+        return array
+    largest = int(array.max())
+    if array.dtype.itemsize > 2:
+        if largest > 65535:
+            raise ImageError(f"whole numbers up to {largest}; store it with 8 or 16 bits a pixel")
+        white = 255 if largest <= 255 else white
+    return (array.clip(0, white).astype("uint32") * 65535 // white).astype("uint16")
 
 
 def _shrink(array: np.ndarray, factor: int) -> np.ndarray:
