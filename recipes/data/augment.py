@@ -65,10 +65,20 @@ def thumbnail(image: np.ndarray, rng: Rng, smallest: int = 8, highest: int = 18)
 
 
 def light(image: np.ndarray, rng: Rng, darkest: float = 0.45) -> np.ndarray:
-    """Lit unevenly: a smooth field of brightness between `darkest` and 1.15 over the picture."""
+    """Lit unevenly: a smooth field of brightness between `darkest` and 1.15 over the picture.
+
+    One of eight has a shadow, too, whose edge runs through the picture, sharp or soft.
+    """
     field = rng.uniform(darkest, 1.15, (2, 2) if rng.random() < 0.7 else (3, 4)).astype(np.float32)
-    field = cv2.resize(field, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
-    return np.clip(image * field, 0, 255).astype(np.uint8)
+    field = cv2.resize(field, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    if rng.random() < 0.125:
+        height, width = field.shape
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        turn, through = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.9, 2) * (width, height)
+        beyond = (x - through[0]) * np.cos(turn) + (y - through[1]) * np.sin(turn)  # pixels past the edge
+        shade = np.clip(0.5 + beyond / (0.02 + rng.uniform(0, 0.2) ** 2) / min(height, width), 0, 1)
+        field *= 1 - rng.uniform(0.3, 0.7) * shade
+    return np.clip(image * field[..., None], 0, 255).astype(np.uint8)
 
 
 def tint(image: np.ndarray, rng: Rng) -> np.ndarray:

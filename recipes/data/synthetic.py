@@ -43,7 +43,8 @@ def mask(text: str, font: ImageFont.FreeTypeFont, rng: Rng) -> tuple[np.ndarray,
         coverage, left = fonts.drawn(font, text)
         ends = fonts.ends(font, text)
         return coverage, (ends[:-1] + ends[1:]) / 2 - left
-    spacing = int(rng.integers(-1, max(3, int(font.size) // 3)))
+    widest = int(font.size) if len(text) < 12 and rng.random() < 0.2 else int(font.size) // 3  # as on a front
+    spacing = int(rng.integers(-1, max(3, widest)))
     _, _, right, bottom = font.getbbox(text)
     canvas = np.zeros((int(bottom) + 4, int(right) + spacing * len(text) + 3 * int(font.size)), np.uint8)
     pen, centres = 0.0, []
@@ -150,7 +151,7 @@ def wave(coverage: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def background(size: tuple[int, int], colour: np.ndarray, rng: Rng) -> np.ndarray:
-    """A surface (H, W, 3) float32 around one colour: plain, shaded, blotched, or grained."""
+    """A surface (H, W, 3) float32 around one colour: plain, shaded, blotched, striped, or a wall of bricks."""
     height, width = size
     surface = np.empty((height, width, 3), np.float32)
     surface[:] = colour
@@ -162,7 +163,20 @@ def background(size: tuple[int, int], colour: np.ndarray, rng: Rng) -> np.ndarra
     elif kind < 0.6:
         stripes = np.sin(np.arange(width if kind < 0.55 else height) * rng.uniform(0.2, 2) + rng.uniform(0, 6))
         surface += (stripes[None, :, None] if kind < 0.55 else stripes[:, None, None]) * rng.uniform(3, 25)
+    elif kind < 0.66:
+        surface += bricks(size, rng)[..., None] * rng.uniform(5, 30) * rng.choice((-1, 1))
     return surface
+
+
+def bricks(size: tuple[int, int], rng: Rng) -> np.ndarray:
+    """The joints of a wall (H, W) float32: 1 where they are, and stones between that differ by up to a half."""
+    high = rng.uniform(0.15, 0.6) * size[0]
+    y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32) + rng.uniform(0, 99)
+    row = np.floor(y / high)
+    across = x / (high * rng.uniform(2, 4)) + row / 2
+    stones = rng.uniform(-0.5, 0.5, 257)[(7 * row + np.floor(across)).astype(int) % 257]
+    thin = max(1.0, 0.1 * high)
+    return np.where((y % high < thin) | (across % 1 < 0.04), 1.0, stones).astype(np.float32)
 
 
 def painted(rng: Rng) -> np.ndarray:
@@ -214,6 +228,19 @@ def neighbours(canvas: np.ndarray, text: np.ndarray, rng: Rng) -> np.ndarray:
     return canvas
 
 
+def beside(coverage: np.ndarray, centres: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """A word's coverage (H, W) and centres with a part of a letter of the next word, or of the last, at its edge."""
+    height, ink = len(coverage), np.flatnonzero(coverage.any(0))
+    if not len(ink):
+        return coverage, centres
+    gap, part = (max(1, int(share * height)) for share in rng.uniform((0.12, 0.04), (0.4, 0.25)))
+    space = np.zeros((height, gap), coverage.dtype)
+    if rng.random() < 0.6:
+        return np.concatenate([coverage, space, coverage[:, ink[0] : ink[0] + part]], 1), centres
+    before = coverage[:, max(0, ink[-1] + 1 - part) : ink[-1] + 1]
+    return np.concatenate([before, space, coverage], 1), centres + before.shape[1] + gap
+
+
 # What print has for the marks of a keyboard: within or after a word, and before it.
 TYPESET = {"'": ("’", "‘"), '"': ("”“", "“„"), "-": ("–—‐", "–—")}
 PRINTED = 0.4  # chance of each of these in a text
@@ -247,12 +274,14 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0, s
     coverage, centres = inked(shown or text, rng, 0.9 - 0.5 * difficulty, hand)
     if rng.random() < difficulty:
         coverage = pen_weight(coverage, rng)
-    if rng.random() < 0.06 * difficulty and len(text) > 2:
-        coverage = wave(coverage, rng)
     scene = rng.random() < 0.5 * difficulty
+    if rng.random() < (0.12 if scene else 0.03 * difficulty) and len(text) > 2:
+        coverage = wave(coverage, rng)
     if scene and rng.random() < 0.3:
         coverage = embolden(coverage, rng)
     angle, skew = (6.0, 0.12) if scene else (1.5, 0.02)
+    if scene and rng.random() < 0.3:  # seen from the side or from below
+        angle, skew = 12.0, 0.22
     if rng.random() < 0.7:
         homography, size = augment.perspective(coverage.shape, rng, angle, skew)
         middles = np.stack([centres, np.full(len(text), coverage.shape[0] / 2)], 1)
@@ -264,7 +293,10 @@ def draw_word(text: str, rng: Rng, difficulty: float = 1.0, hand: float = 0.0, s
     coverage = coverage[max(0, -top) : height - max(0, -bottom), max(0, -left) : width - max(0, -right)]
     borders = [max(0, int(border)) for border in (top, bottom, left, right)]
     coverage = cv2.copyMakeBorder(coverage, *borders, cv2.BORDER_CONSTANT)
-    centres, padded = centres + left, coverage.shape[1]
+    centres = centres + left
+    if rng.random() < 0.08 * difficulty:
+        coverage, centres = beside(coverage, centres, rng)
+    padded = coverage.shape[1]
     target = int(rng.integers(20, 49))
     aspect = np.exp(rng.uniform(np.log(0.45), np.log(1.35))) if scene else rng.uniform(0.75, 1.25)
     width = max(4, round(coverage.shape[1] * target / coverage.shape[0] * aspect))
@@ -292,10 +324,14 @@ def thumbnail(image: np.ndarray, text: str, centres: np.ndarray, rng: Rng) -> St
 
 
 def paint(coverage: np.ndarray, rng: Rng, scene: bool, coloured: float = 0.5) -> np.ndarray:
-    """Ink on paper (H, W, 3) uint8; in scenes now and then shaded, with a shadow, or with an outline."""
+    """Ink on paper (H, W, 3) uint8; in scenes now and then shaded, solid, with a shadow, or with an outline."""
     paper, ink = colours(rng, coloured)
     image = background(coverage.shape, paper, rng)
-    if scene and rng.random() < 0.3:
+    draw = rng.random()
+    if scene and draw < 0.2:
+        sides = ink * rng.uniform(0.2, 0.8) if rng.random() < 0.6 else rng.uniform(0, 255, 3)
+        blend(image, depth(coverage, rng), sides)
+    elif scene and draw < 0.44:
         edge = cv2.dilate(coverage, np.ones((3, 3), np.uint8))
         offset = rng.integers(-2, 3, 2)
         edge = np.roll(edge, offset, (0, 1)) if rng.random() < 0.6 else edge
@@ -306,6 +342,21 @@ def paint(coverage: np.ndarray, rng: Rng, scene: bool, coloured: float = 0.5) ->
         fill = ink + ramp + rng.standard_normal((*coverage.shape, 1)) * rng.uniform(0, 20)
     blend(image, coverage, fill)
     return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def depth(coverage: np.ndarray, rng: Rng) -> np.ndarray:
+    """The sides of letters that are solid, or their shadow on a wall: their coverage drawn on in one direction.
+
+    They go as far as a sixth of the height.
+    """
+    reach = rng.uniform(0.04, 0.17) * len(coverage)
+    turn = rng.uniform(0, 2 * np.pi)
+    size = 2 * int(np.ceil(reach)) + 1
+    kernel = np.zeros((size, size), np.uint8)
+    middle = size // 2  # where a letter's own pixel lies
+    end = middle + round(reach * np.cos(turn)), middle + round(reach * np.sin(turn))
+    cv2.line(kernel, (middle, middle), end, 1)
+    return cv2.dilate(coverage, kernel)
 
 
 def blend(image: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None:

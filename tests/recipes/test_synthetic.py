@@ -299,6 +299,7 @@ def test_small_print_has_its_letters_where_it_says(monkeypatch):
     monkeypatch.setattr(synthetic, "paint", lambda coverage, *_: np.repeat(255 - coverage[..., None], 3, 2))
     monkeypatch.setattr(augment, "degrade", lambda image, *_: image)
     monkeypatch.setattr(synthetic, "mask", lambda text, font, rng: drawn_apart(font))
+    monkeypatch.setattr(synthetic, "beside", lambda coverage, centres, _: (coverage, centres))  # has its own test
     heights = set()
     for seed in range(60):
         strip = synthetic.draw_word("IIII", np.random.default_rng(seed))
@@ -318,6 +319,65 @@ def drawn_apart(font):
     for index in range(4):
         coverage[:, em * index + em // 2 - 1 : em * index + em // 2 + 1] = 255
     return coverage, em * np.arange(4.0) + em // 2
+
+
+def test_a_word_beside_another_is_cut_and_moves_the_letters_along():
+    """Of strokes an em apart the one at the edge is told apart by a gap; the others stay at their centres."""
+    coverage, centres = np.zeros((20, 80), np.uint8), 20 * np.arange(4.0) + 10
+    coverage[:, 9::20] = coverage[:, 10::20] = 255
+    sides = set()
+    for seed in range(40):
+        found, moved = synthetic.beside(coverage, centres, np.random.default_rng(seed))
+        at = int(moved[0] - centres[0])  # pixels that came before
+        np.testing.assert_array_equal(found[:, at : at + 80], coverage)
+        np.testing.assert_array_equal(moved, centres + at)
+        added = np.concatenate([found[:, :at], found[:, at + 80 :]], 1)
+        gap = np.flatnonzero(~added.any(0))
+        assert 2 <= len(gap) <= 12 and 3 <= added.shape[1] <= 12  # 0.12 to 0.4 of the height apart, and at most 0.25
+        edge = found[:, 0] if at else found[:, -1]
+        assert edge.any() or added.shape[1] > 4  # ends within the other word, or after its stroke of two pixels
+        sides.add(at > 0)
+    assert sides == {True, False}
+    empty = np.zeros((20, 80), np.uint8)
+    assert synthetic.beside(empty, centres, np.random.default_rng(0)) == (empty, centres)
+
+
+def test_solid_letters_have_sides_in_one_direction():
+    coverage = np.zeros((60, 60), np.uint8)
+    coverage[30, 30] = 200
+    turns = []
+    for seed in range(40):
+        sides = synthetic.depth(coverage, np.random.default_rng(seed))
+        rows, columns = np.nonzero(sides)
+        assert sides[30, 30] == 200 and set(sides[rows, columns].tolist()) == {200}
+        far = np.argmax(np.hypot(rows - 30, columns - 30))
+        reach = np.hypot(rows[far] - 30, columns[far] - 30)
+        assert 2 <= round(reach) <= 0.17 * 60 + 1  # 0.04 to 0.17 of the height, to a pixel
+        away = np.abs((rows - 30) * (columns[far] - 30) - (columns - 30) * (rows[far] - 30)) / reach
+        assert away.max() <= 1  # on a line from the pixel itself
+        turns.append(np.arctan2(rows[far] - 30, columns[far] - 30))
+    assert {round(turn // (np.pi / 2)) % 4 for turn in turns} == {0, 1, 2, 3}
+
+
+def test_bricks_have_joints_in_rows_that_are_shifted():
+    wall = synthetic.bricks((200, 400), np.random.default_rng(0))
+    joints = wall == 1
+    full = np.flatnonzero(joints.all(1))
+    assert len(full) and np.abs(wall[~joints]).max() <= 0.5 and len(np.unique(wall[~joints])) > 5
+    courses = [course for course in np.split(np.arange(200), full) if len(course) > 20]
+    first, second = (np.flatnonzero(joints[course[-1]]) for course in courses[:2])
+    assert len(first) and len(second) and not np.intersect1d(first, second).size  # half a brick along
+
+
+def test_a_shadow_falls_now_and_then():
+    """Of a plain picture, lit smoothly or with an edge: neighbouring pixels differ by a tenth at an edge alone."""
+    plain = np.full((60, 200, 3), 200, np.uint8)
+    sharp = 0
+    for seed in range(400):
+        seen = augment.light(plain, np.random.default_rng(seed))[..., 0].astype(float) + 1
+        steps = max(np.abs(np.diff(np.log(seen), axis=axis)).max() for axis in (0, 1))
+        sharp += steps > 0.1
+    assert 0.05 * 400 < sharp < 0.15 * 400
 
 
 def test_writing_is_slanted_stretched_and_swayed():
