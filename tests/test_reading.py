@@ -444,14 +444,46 @@ def test_wrong_readers_are_refused(connected):
         reading.reader("db_resnet5")
     with pytest.raises(ValueError, match="recognition=None: only a spotter reads without a recognizer"):
         reading.reader(recognition=None)
-    with pytest.raises(ValueError, match="min_confidence=65: it is from 0 to 1"):
+    with pytest.raises(ValueError, match="min_confidence=65: it is a number from 0 to 1"):
         reading.reader(min_confidence=65)
     with pytest.raises(ValueError, match="dpi=0: a PDF is drawn at"):
         reading.reader(dpi=0)
-    for wrong in ({"temperature": 0.0}, {"widths": ()}):
-        with pytest.raises(ValueError, match="strips have widths, logits a positive one"):
-            reading.reader(None, **wrong)
     assert reading.reader(None, only="amount").recognizer.rule is not None  # a name alone
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("threshold", 2, "threshold=2: it is a number from 0 to 1"),
+        ("box_threshold", float("nan"), "box_threshold=nan: it is a number from 0 to 1"),
+        ("unclip", -1.5, "unclip=-1.5: it is a number of 0 or more"),
+        ("min_size", "big", "min_size='big': it is a number of 0 or more"),
+        ("size", 7, "size=7: it holds 2 whole numbers of pixels"),
+        ("size", (1024,), r"size=\(1024,\): it holds 2"),
+        ("size", (1024, 0), r"size=\(1024, 0\): it holds 2 whole numbers of pixels, each 1 or more"),
+        ("multiple", 0, "multiple=0: it is a whole number of pixels, 1 or more"),
+        ("small", -1, "small=-1"),
+        ("most", 0.5, "most=0.5: it is a number of 1 or more"),
+        ("widths", 64, "widths=64: it holds some whole numbers of pixels"),
+        ("widths", (), r"widths=\(\)"),
+        ("widths", "64", "widths='64'"),
+        ("height", 32.5, "height=32.5: it is a whole number of pixels"),
+        ("temperature", 0.0, "temperature=0: logits are divided by it"),
+        ("temperature", float("inf"), "temperature=inf"),
+        ("spelling_weight", float("nan"), "spelling_weight=nan: it is a number of 0 or more"),
+        ("beam", True, "beam=True: it is a number of 0 or more"),
+        ("again", 1.5, "again=1.5: it is a number from 0 to 1"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(connected, option, value, told):
+    with pytest.raises(ValueError, match=told):
+        reading.reader(**{option: value})
+
+
+@pytest.mark.parametrize("option", ["widths", "height", "spelling_weight", "again", "size", "threshold"])
+def test_so_does_a_spotter(connected, option):
+    with pytest.raises(ValueError, match=f"{option}=-1"):
+        reading.spotter("ocrnet_mobilenet_v3_large", **{option: -1})
 
 
 def test_a_temperature_makes_readings_less_sure_and_no_other():

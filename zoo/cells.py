@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo import decoding, geometry, image, registry
+from zoo import decoding, geometry, image, limits, registry
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -49,7 +49,7 @@ class CellFinder:
         **options: keyword arguments of `decode`.
 
     Raises:
-        ValueError: there is no such decoding.
+        ValueError: there is no such decoding, or a value is none that it may have.
         TypeError: it takes no such option.
     """
 
@@ -62,6 +62,8 @@ class CellFinder:
         decode: str | Callable = "zoo.decoding.cells:table",
         **options: Any,
     ):
+        limits.sides(2, size=size)
+        limits.pixels(multiple=multiple)
         self.run, self.multiple = run, multiple
         self.size = (int(size[0]), int(size[1]))
         self.decode = decoding.checked(decode, options, "cells")

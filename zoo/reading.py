@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from zoo import bands, decoding, geometry, image, joining, righting
+from zoo import bands, decoding, geometry, image, joining, limits, righting
 from zoo.alphabets import native
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint, fits
@@ -97,7 +97,7 @@ class Detector:
         **options: keyword arguments of `decode`.
 
     Raises:
-        ValueError: there is no such decoding.
+        ValueError: there is no such decoding, or a value is none that it may have.
         TypeError: it takes no such option.
     """
 
@@ -114,6 +114,10 @@ class Detector:
         decode: str | Callable = decoding.DEFAULT,
         **options: Any,
     ):
+        limits.sides(2, size=size)
+        limits.pixels(multiple=multiple)
+        limits.within(0, math.inf, small=small, room=room)
+        limits.within(1, math.inf, wanted=wanted, most=most)
         self.run = run
         self.size = (int(size[0]), int(size[1]))
         self.small, self.wanted, self.most = small, wanted, most
@@ -208,7 +212,7 @@ class Recognizer:
         again: score below which a crop is looked at once more, from a little closer, and read as is surer; 0 is never.
 
     Raises:
-        ValueError: another decoding, a beam without CTC, or no such constraint.
+        ValueError: another decoding, a beam without CTC, no such constraint, or a value is none that it may have.
         FileNotFoundError: there is no such language.
     """
 
@@ -230,8 +234,12 @@ class Recognizer:
     ):
         if only:
             beam, only = beam or SEARCHED, (only,) if isinstance(only, str) else only
-        if not widths or not temperature > 0:
-            raise ValueError(f"widths={widths}, temperature={temperature}: strips have widths, logits a positive one")
+        limits.sides(widths=widths)
+        limits.pixels(height=height)
+        limits.within(0, math.inf, beam=beam, least=least, temperature=temperature, spelling_weight=spelling_weight)
+        limits.within(0, 1, again=again)
+        if not temperature:
+            raise ValueError("temperature=0: logits are divided by it")
         if decoding not in ("ctc", "attention"):
             raise ValueError(f'logits are decoded by "ctc" or "attention", not {decoding!r}')
         if beam and decoding != "ctc":
@@ -393,6 +401,9 @@ class Spotter:
         spelling, spelling_weight: as of `Recognizer`.
         again: score below which a word is looked at once more, from a little closer, and read as is surer; 0 is never.
         **options: of `Detector`.
+
+    Raises:
+        ValueError: a value is none that it may have.
     """
 
     def __init__(
@@ -408,6 +419,10 @@ class Spotter:
         again: float = 0.0,
         **options: Any,
     ):
+        limits.sides(widths=widths)
+        limits.pixels(height=height)
+        limits.within(0, math.inf, spelling_weight=spelling_weight)
+        limits.within(0, 1, again=again)
         self.detector = Detector(locate, **options)
         self.read, self.again = read, again
         self.charset = charset if isinstance(charset, Charset) else Charset(charset)
@@ -707,8 +722,8 @@ def reader(
     from zoo import registry
     from zoo import runtime as runtimes
 
-    if min_confidence is not None and not 0 <= min_confidence <= 1:
-        raise ValueError(f"min_confidence={min_confidence}: it is from 0 to 1")
+    if min_confidence is not None:
+        limits.within(0, 1, min_confidence=min_confidence)
     if not 0 < dpi < np.inf:
         raise ValueError(f"dpi={dpi}: a PDF is drawn at so many dots per inch, more than 0")
     if detection is not None and registry.card(detection).task == "spotting":

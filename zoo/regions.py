@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo import decoding, geometry, image, registry
+from zoo import decoding, geometry, image, limits, registry
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -47,7 +47,7 @@ class Finder:
         **options: keyword arguments of `decode`.
 
     Raises:
-        ValueError: there is no such decoding.
+        ValueError: there is no such decoding, or a value is none that it may have.
         TypeError: it takes no such option.
     """
 
@@ -60,6 +60,7 @@ class Finder:
         decode: str | Callable = "zoo.decoding.turned:regions",
         **options: Any,
     ):
+        limits.sides(2, size=size)
         self.run, self.labels = run, tuple(labels)
         self.size = (int(size[0]), int(size[1]))
         self.decode = decoding.checked(decode, options, "regions")

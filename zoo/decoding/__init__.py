@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from zoo import limits
 
 DEFAULT = "zoo.decoding.regions:boxes"
 GIVEN = "stride"  # what no card says
@@ -39,22 +42,25 @@ def find(name: str = DEFAULT) -> Callable:
         raise ValueError(f"decode: there is no {name!r} ({error})") from None
 
 
-def checked(decode: str | Callable, given: Iterable[str], what: str) -> Callable:
+def checked(decode: str | Callable, given: Mapping[str, Any], what: str) -> Callable:
     """A decoding, or that of a dotted name, which is found to take the options that are given.
 
     Args:
         decode: the function or its name.
-        given: names of options.
+        given: options by name.
         what: is decoded, for the message.
 
     Raises:
-        ValueError: there is no such decoding.
+        ValueError: there is no such decoding, or an option is no number from 0 on, thresholds and overlaps up to 1.
         TypeError: it takes no such option.
     """
     function = decode if callable(decode) else find(decode)
     if unknown := set(given) - options(function):
         known = ", ".join(sorted(options(function)))
         raise TypeError(f"{what} are decoded without {', '.join(sorted(unknown))}; options are: {known}")
+    for name, value in given.items():
+        if value is not None:
+            limits.within(0, 1 if name.endswith(("threshold", "overlap", "suppression")) else math.inf, **{name: value})
     return function
 
 
