@@ -313,12 +313,12 @@ def test_small_print_has_its_letters_where_it_says(monkeypatch):
 
 
 def drawn_apart(font):
-    """Four strokes an em apart, and their middles."""
+    """Four strokes an em apart, with nothing before and after them, and their middles."""
     em = int(font.size)
-    coverage = np.zeros((em, 4 * em), np.uint8)
+    coverage = np.zeros((em, 3 * em + 2), np.uint8)
     for index in range(4):
-        coverage[:, em * index + em // 2 - 1 : em * index + em // 2 + 1] = 255
-    return coverage, em * np.arange(4.0) + em // 2
+        coverage[:, em * index : em * index + 2] = 255
+    return coverage, em * np.arange(4.0) + 1
 
 
 def test_a_word_beside_another_is_cut_and_moves_the_letters_along():
