@@ -1,6 +1,6 @@
 """From a model to one for other documents: a recipe that starts from it, and what it learnt and forgot.
 
-    zoo finetune crnn_mobilenet_v3_small --data MINE --run runs/mine --replay THEIRS
+    zoo finetune crnn_mobilenet_v3_small --data MINE --run runs/tuned --replay THEIRS
 
 The new model learns from `MINE/train` with a share of samples of what the old one knew: synthetic ones and those of the
 sets to replay. Its report compares both models on held-out samples of each.

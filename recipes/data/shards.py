@@ -1,7 +1,7 @@
 """Data sets packed into TFRecord shards: a few large files instead of many small ones, read at any place.
 
     zoo data pack DATA/mine --output PACKED/mine [--words]
-    zoo train recognition.crnn_mobilenet_v3_small --run runs/mine --set shards=PACKED/mine
+    zoo train recognition.crnn_mobilenet_v3_small --run runs/packed --set shards=PACKED/mine
 
 Beside each shard stands its index, 00000.json: a checksum, and of each record where it lies. shards.json comes last,
 and says that all are there. Sample n of a run is a function of n and the seed alone: an epoch is a permutation of all
