@@ -5,6 +5,7 @@ digits by their grey, step by step, as a CTC network would. What is between the 
 """
 
 import gc
+import pickle
 from dataclasses import replace
 from math import ceil
 
@@ -422,6 +423,17 @@ def test_a_reader_without_detector_and_with_a_server(connected):
     made = reading.reader(None, server="localhost:8500")
     assert made.detector is None
     assert connected == [("crnn_mobilenet_v3_small.european", "localhost:8500")]
+
+
+def test_a_reader_is_made_anew_where_it_is_sent(connected):
+    made = reading.reader(threshold=0.4, widths=(32, 64), dpi=100)
+    made.min_confidence = 0.3
+    sent = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(made))))
+    assert connected[0:2] == connected[2:4] == connected[4:6]
+    assert sent.detector.options["threshold"] == 0.4 and sent.recognizer.widths == (32, 64)
+    assert (sent.min_confidence, sent.dpi) == (0.3, 100)
+    with pytest.raises(TypeError, match="of networks of its own cannot be pickled; zoo.reader makes one by names"):
+        pickle.dumps(Reader(None, Recognizer(bars, DIGITS)))
 
 
 def test_words_on_pages_are_left_out_below_what_the_card_says(connected, monkeypatch):

@@ -46,4 +46,4 @@ def sides(count: int | None = None, **values: Any) -> None:
 
 
 def _counts(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0

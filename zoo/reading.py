@@ -531,6 +531,9 @@ def columns(quads: np.ndarray, height: int, most: int) -> np.ndarray:
 class Reader:
     """Documents from files.
 
+    One that `zoo.reader` made can be pickled, as work for other processes is: it is made anew there, by the same names
+    and options.
+
     Args:
         detector: from pixels to boxes and scores, or a spotter; None: each picture is one word or line.
         recognizer: from crops to readings; a spotter needs none.
@@ -558,6 +561,14 @@ class Reader:
         self.turns, self.upright = turns, upright
         self.min_confidence = min_confidence
         self.dpi = dpi
+        self.made: Callable[[], Reader] | None = None  # how `reader` made it
+
+    def __reduce__(self) -> tuple[Callable[[], Reader], tuple[()], dict[str, Any]]:
+        if self.made is None:
+            raise TypeError(
+                "a Reader of networks of its own cannot be pickled; zoo.reader makes one by names, which can"
+            )
+        return self.made, (), {"upright": self.upright, "min_confidence": self.min_confidence, "dpi": self.dpi}
 
     def read(self, source: Source) -> Document:
         """The document of all pages of a source, which `image.pages` describes.
@@ -719,6 +730,27 @@ def reader(
         ValueError: a card is of another task, there is no such runtime, or a value makes no sense.
         TypeError: an unknown option.
     """
+    made = partial(
+        reader, detection, recognition, runtime=runtime, server=server, orientation=orientation, upright=upright,
+        min_confidence=min_confidence, dpi=dpi, **options,
+    )  # fmt: skip
+    result = _reader(*made.args, **made.keywords)
+    result.made = made
+    return result
+
+
+def _reader(
+    detection: str | None,
+    recognition: str,
+    *,
+    runtime: str,
+    server: str | None,
+    orientation: str | None,
+    upright: bool,
+    min_confidence: float | None,
+    dpi: float,
+    **options: Any,
+) -> Reader:
     from zoo import registry
     from zoo import runtime as runtimes
 
