@@ -338,7 +338,6 @@ def prune(model: str, share: float, folder: Path, multiple: int = 8) -> Path:
     smaller, filters = narrow.cut(network, narrow.least(network, share, multiple))
     if not filters:
         raise ValueError(f"prune={share}: no channel of {card.name} can go; give a larger share")
-    folder.mkdir(parents=True, exist_ok=True)
     weights.save(smaller, folder / train.WEIGHTS, dtype="float32")
     registry.write_card(_card(card, smaller, filters, folder / train.WEIGHTS), path)
     return folder

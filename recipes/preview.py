@@ -21,7 +21,7 @@ from safetensors import safe_open
 from recipes import plots, train
 from recipes.detection.task import Task as Regions
 from recipes.recipe import Recipe
-from zoo.files import replacing
+from zoo.files import check_writable, replacing
 
 PICTURE, RATES = "first_batch.png", "rates.png"
 SHOWN = 24  # samples on the picture
@@ -42,6 +42,7 @@ def preview(recipe: Recipe, run: Path | None, picture: Path, data: Path | None =
         data: folder of the real data sets.
         devices: see `train.train`.
     """
+    check_writable(picture)
     parts = train.assemble(recipe, data, devices)
     yield train.plan(recipe, parts.network, parts.step.replicas)
     done = _done(run)
@@ -156,6 +157,7 @@ def find_rate(
     From step to step the rate grows by the same factor; the test ends when the smoothed loss is four times its least.
     The curve is written as a picture and, beside it, as a CSV file.
     """
+    check_writable(picture)
     growing = keras.optimizers.schedules.ExponentialDecay(lowest, steps, highest / lowest)
     parts = train.assemble(recipe, data, devices, growing)
     rates, losses = [], []

@@ -20,7 +20,7 @@ import zoo
 from recipes import optimizer, origin, recipe, train
 from recipes.recipe import Recipe
 from zoo import decoding, registry, runtime, weights
-from zoo.files import replacing, sha256
+from zoo.files import check_writable, replacing, sha256
 from zoo.registry import Card
 
 LOSS = 0.005  # of the validation score, that half precision may cost
@@ -70,12 +70,14 @@ def release(
     Raises:
         ReleaseError: the weights in the file score lower than those of the run, or the name is a path.
         UnknownName, CardError, WeightsError: the folder holds no finished validation, or other weights than it says.
+        OSError: the folder of the cards cannot be written.
     """
     run, folder = Path(run), folder or registry.CARDS
     trained, how = registry.card(run), stored_recipe(run)
     name = name or how.model
     if Path(name).name != name:
         raise ReleaseError(f"{name!r} is a path, as of a model that zoo compress wrote; give a name by --name")
+    check_writable(folder / f"{name}.toml")
     network = registry.load(run)
     image = picture(trained.task)
     exact = logits(network, image)
@@ -119,6 +121,7 @@ def write_onnx(name: str | Path) -> Card:
     if card.task == "spotting":
         raise ReleaseError(f"{name} is read by parts of its network, each by a file of its own")
     path = card.folder / f"{card.name}.onnx"
+    check_writable(path)
     runtime.export(registry.load(name), path, decoding.needed(card.reading), small=True)
     card = replace(card, weights={**card.weights, "onnx": sha256(path)})
     alone = card.folder / train.CARD

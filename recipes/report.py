@@ -32,7 +32,7 @@ from recipes.tables.task import Task as Cells
 from recipes.tables.task import matched
 from zoo import image as images
 from zoo import registry
-from zoo.files import replacing
+from zoo.files import check_writable, replacing
 from zoo.formats import painted
 from zoo.regions import Region
 
@@ -55,6 +55,7 @@ def write(run: Path, recipe: Recipe, task: Any, network: Any) -> Path:
         task: its task; of one that is none of the usual kinds the report has curves and scores alone.
         network: with the weights that are reported on.
     """
+    check_writable(run / REPORT)
     card = registry.card(run)
     while hasattr(task, "task"):  # a pupil's is wrapped
         task = task.task

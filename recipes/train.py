@@ -38,7 +38,7 @@ from recipes.recipe import Recipe
 from recipes.surgery import graft, grow
 from zoo import registry, weights
 from zoo.charset import Charset
-from zoo.files import replacing
+from zoo.files import check_writable, clear, replacing
 from zoo.layers import Normalize, check_sides
 from zoo.spotting.ocrnet import WORD
 
@@ -302,6 +302,9 @@ def train(
     checkpoint = Checkpoint(run / CHECKPOINT, step.network, optimizer)
     began, best = checkpoint.restore()
     done = began
+    if step.chief:
+        for name in (CHECKPOINT, WEIGHTS):
+            clear(run / name)
     _tell_lost(run, done)
     guard, thinned = Guard(), optimizers.sparse_at(recipe)
     started, before, drawn = time.monotonic(), _seconds(run), -math.inf
@@ -429,10 +432,12 @@ def tune(network: keras.Model, replicas: int) -> None:
 
 
 def _claim(run: Path, recipe: Recipe, data: Path | None) -> None:
-    """Raises `RunError` where recipe.json is there and says something else, or a file stands in the folder's place."""
+    """Raises `RunError` where recipe.json is there and says something else, or a file stands in the folder's place, and
+    `OSError` where nothing can be written there."""
     if run.is_file():
         raise RunError(f"{run} is a file; give a folder for --run")
     path = run / RECIPE
+    check_writable(path)
     if not path.is_file():
         return
     usual = json.loads(json.dumps(dataclasses.asdict(Recipe(model="", task=""))))
@@ -566,11 +571,14 @@ def _log_events(folder: Path, row: dict[str, Any]) -> None:
 
     kind = tf.compat.v1.SummaryMetadata(data_class=1)  # scalars
     kind.plugin_data.plugin_name = "scalars"
-    with _events(folder).as_default(int(row["step"])):
-        for key, value in row.items():
-            if key != "step":
-                tf.summary.write(key, tf.constant(float(value)), metadata=kind)
-        tf.summary.flush()
+    try:
+        with _events(folder).as_default(int(row["step"])):
+            for key, value in row.items():
+                if key != "step":
+                    tf.summary.write(key, tf.constant(float(value)), metadata=kind)
+            tf.summary.flush()
+    except tf.errors.OpError as error:  # TensorFlow's files know no OSError
+        raise OSError(f"{folder} cannot be written to: {error.message}") from error
 
 
 @functools.cache

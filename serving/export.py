@@ -53,6 +53,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "recognition": {"height": 32, "widths": [64, 128, 256, 512]},
     "classification": {"size": [32, 32], "picture": "character"},
 }
+HIDDEN = ".tmp-"  # what a folder's name begins with until it is published: no number, so no server takes it for one
+OLD = 24 * 3600  # seconds from which on nobody writes into such a folder any more
 TOLERANCE = 1e-3  # of the largest logit: the graph may sum in another order than the network
 MULTIPLE = 32  # of a page's height and width, where the network leaves them free
 
@@ -102,7 +104,7 @@ def export(
         zoo.registry.UnknownName, zoo.weights.WeightsError: from loading.
         OSError: the folder cannot be written.
     """
-    _check(folder)
+    _check(Path(folder) / (network if isinstance(network, keras.Model) else registry.card(network)).name, version)
     if not isinstance(network, keras.Model) and registry.card(network).task == "spotting":
         spotting = spotting_of(network, weights, reading)
         return make_spotter(spotting, _cards(network), folder, registry.card(network).name, version)
@@ -116,18 +118,20 @@ def export(
     return _make(Path(folder) / plan.name, version, fill)
 
 
-def _check(folder: str | os.PathLike) -> None:
-    """Passes if models could be written to the folder, before any is loaded."""
-    check_writable(Path(folder) / ".tmp")
-
-
-def _make(home: Path, version: int | None, fill: Callable[[Path], None]) -> Path:
-    """The folder of a model's new version, which `fill` has filled."""
+def _check(home: Path, version: int | None) -> None:
+    """Passes if this version of a model could be written to its folder, before it is loaded."""
     if version is not None and version >= VERSIONS:
         raise ExportError(f"version {version}: servers take numbers below {VERSIONS}")
     if version is not None and (home / str(version)).exists():
         raise ExportError(f"{home / str(version)} exists; give another version, or none to count up")
-    temporary = home / f".tmp-{secrets.token_hex(4)}"  # not a number, so that no server takes it for a version
+    check_writable(home / HIDDEN)
+
+
+def _make(home: Path, version: int | None, fill: Callable[[Path], None]) -> Path:
+    """The folder of a model's new version, which `fill` has filled."""
+    _check(home, version)
+    _sweep(home)
+    temporary = home / f"{HIDDEN}{secrets.token_hex(4)}"
     try:
         temporary.mkdir(parents=True)
         fill(temporary)
@@ -136,6 +140,14 @@ def _make(home: Path, version: int | None, fill: Callable[[Path], None]) -> Path
         shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):  # it has versions, as it should
             home.rmdir()
+
+
+def _sweep(home: Path) -> None:
+    """Removes what exports that were killed left in a model's folder; others may be writing there now."""
+    for left in home.glob(f"{HIDDEN}*"):
+        with suppress(OSError):  # of another that sweeps
+            if time.time() - left.stat().st_mtime > OLD:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] | None = None) -> Plan:
@@ -220,7 +232,7 @@ def export_ocr(
         FileNotFoundError, ValueError: there is no such language.
         OSError: the folder cannot be written.
     """
-    _check(folder)
+    _check(Path(folder) / name, version)
     reading = reading_of(detection, recognition, spelling)
     return make_ocr(reading, _cards(detection, recognition), folder, name, version)
 

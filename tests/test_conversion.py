@@ -295,6 +295,13 @@ def test_the_command_fails_clearly_and_leaves_nothing(state, tmp_path, capsys):
     assert not target.exists()
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_fetched(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(weights, "fetch", lambda *args, **options: pytest.fail("it was not told at once"))
+    (tmp_path / "file").touch()
+    assert cli.main(["convert", "doctr", NAME, "--output", str(tmp_path / "file" / "ours.safetensors")]) == 1
+    assert "ours.safetensors cannot be written" in capsys.readouterr().err
+
+
 def test_a_url_must_say_its_checksum(state, tmp_path, capsys):
     command = [
         "convert",

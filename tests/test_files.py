@@ -1,5 +1,6 @@
 """Files that are whole or not there, and places where none can be."""
 
+import contextlib
 import errno
 import os
 import threading
@@ -52,3 +53,35 @@ def test_a_file_that_cannot_be_written_leaves_no_folders(tmp_path):
     with files.replacing(tmp_path / "new" / "deep" / "file.txt") as path:
         path.write_text("all of it")
     assert (tmp_path / "new" / "deep" / "file.txt").read_text() == "all of it"
+
+
+def test_an_error_names_the_file_that_was_asked_for_and_not_its_stand_in(tmp_path):
+    place = tmp_path / "page.txt"
+    with pytest.raises(FileNotFoundError, match=f"No such file or directory: '{place}'$"), files.replacing(place):
+        pass  # nothing was written
+    with pytest.raises(OSError, match=f"No space left on device: '{place}'$"), files.replacing(place) as path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "source.txt", None, str(path))  # of shutil.copyfile
+    with pytest.raises(FileNotFoundError, match="'other.txt'$"), files.replacing(place) as path:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "other.txt")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".txt", "ä" * 125 + "b.txt", "a" * 255, "." + "a" * 254])
+def test_a_name_may_be_as_long_as_the_system_takes_it(tmp_path, name):
+    with files.replacing(tmp_path / name) as path:
+        path.write_text("all of it")
+        assert path.name != name and path.name.endswith((tmp_path / name).suffix)
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == "all of it"
+
+
+@pytest.mark.parametrize("name", ["page[1].txt", "page", "ä" * 125 + "b.txt"])
+def test_what_killed_processes_left_of_a_file_is_cleared_away_and_nothing_else(tmp_path, name):
+    kept = [".page[1].txt", ".page.00000000.json", ".page1.00000000.txt", ".other.00000000.txt", name]
+    for other in kept:
+        (tmp_path / other).touch()
+    with contextlib.suppress(FileNotFoundError), files.replacing(tmp_path / name) as path:
+        path.write_text("half")
+        path.rename(tmp_path / "aside")  # as a kill leaves it
+    (tmp_path / "aside").rename(path)
+    files.clear(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)

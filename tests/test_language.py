@@ -299,5 +299,7 @@ def test_a_language_of_ones_own_words_is_counted_and_asked(tmp_path, capsys):
     assert language(tmp_path / "large.npz").letters == "abt"  # words have no case here
     assert cli.main(["language", f"{words}:inf", "--output", str(made)]) == 1  # no number of times
     assert "words.txt:inf" in capsys.readouterr().err
+    assert cli.main(["language", str(tmp_path / "none.txt"), "--output", str(words / "mine.npz")]) == 1
+    assert "mine.npz cannot be written" in capsys.readouterr().err  # first
     assert cli.main(["language", str(tmp_path / "none.txt"), "--output", str(made)]) == 1
     assert "none.txt" in capsys.readouterr().err

@@ -91,6 +91,18 @@ def test_a_file_that_answers_otherwise_than_its_network_is_not_written(map_netwo
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"what was there before"]
 
 
+def test_a_full_place_for_temporary_files_is_told_and_nothing_written(map_network, tmp_path, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+
+    def full(*args, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "saved_model.pb; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match="cannot be written to: .*No space left on device; TMPDIR names another place"):
+        litert_file.write(map_network, tmp_path / "maps.tflite", [(64, 32)])
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_recurrent_networks_run_and_weights_are_in_the_file_once(recognizer, tmp_path):
     one, three, small = (tmp_path / f"{name}.tflite" for name in ("one", "three", "small"))

@@ -123,6 +123,25 @@ def test_the_second_start_imports_no_framework(run_folder, networks, tmp_path, m
     np.testing.assert_allclose(second["logits"], networks[1][0](batch)["logits"], rtol=1e-4, atol=1e-5)
 
 
+def test_a_cache_that_cannot_be_written_is_told_before_a_network_is_loaded(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("OCRZOO_CACHE", str(run_folder / "card.toml"))
+    monkeypatch.setattr(registry, "load", lambda name: pytest.fail("loaded"))
+    with pytest.raises(OSError, match=r"\.onnx cannot be written .* by OCRZOO_CACHE; the runtime tensorflow does"):
+        runtime.connect(run_folder)
+
+
+def test_what_a_killed_start_left_in_the_cache_is_cleared_away(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(runtime, "_write", lambda network, path: path.touch())
+    monkeypatch.setattr(runtime, "onnx_run", str)
+    path = runtime.onnx_path(registry.card(run_folder))
+    path.parent.mkdir(parents=True)
+    left = path.with_name(f".{path.stem}.0123abcd.onnx")
+    left.write_bytes(b"half")
+    assert runtime.connect(run_folder) == str(path)
+    assert path.is_file() and not left.exists()
+
+
 BARE = """
 import sys
 for name in ("tensorflow", "keras", "tf2onnx", "jax", "torch"):

@@ -811,9 +811,12 @@ def add_evaluate(subparsers) -> None:
 def evaluate(args: argparse.Namespace) -> int:
     with _hushed(args.traceback):
         from recipes import evaluate as scoring
+        from recipes import origin
 
     if args.predictions:
         check_writable(args.predictions)
+    for name in args.models if args.write else ():
+        check_writable(origin.card_path(registry.card(name)))
     options = {"limit": args.limit, "runtime": args.runtime, "progress": _progress}
     results: list[scoring.Result] = []
     try:
@@ -882,8 +885,10 @@ def add_calibrate(subparsers) -> None:
 
 def calibrate(args: argparse.Namespace) -> int:
     with _hushed(args.traceback):
-        from recipes import calibration
+        from recipes import calibration, origin
 
+    if args.write:
+        check_writable(origin.card_path(registry.card(args.model)))
     found = calibration.calibrate(args.model, args.data, runtime_name=args.runtime)
     for failure in found.failures:
         print(f"zoo calibrate: {failure}", file=sys.stderr)
@@ -927,6 +932,7 @@ def count_language(args: argparse.Namespace) -> None:
     with _hushed(args.traceback):
         from recipes import language
 
+    check_writable(args.output)
     weights: dict[str, float] = {}
     for given in args.words:
         name, _, times = given.rpartition(":")
@@ -1258,6 +1264,7 @@ def convert(args: argparse.Namespace) -> None:
     with _hushed(args.traceback):
         from zoo import conversion
 
+        check_writable(args.output)
         write = conversion.write if args.project == "doctr" else conversion.write_trunk
         write(args.name, _checkpoint(args), args.output, args.dtype)
     print(args.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+LONGEST = 255  # bytes of a file's name
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # no room on the disk, of the user, in the file
 
 
@@ -23,28 +25,44 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     or a device, which nothing must take the place of, it is the path itself.
 
     Raises:
-        OSError: with the name of the file also where the disk is full, of which the system says no name.
+        OSError: with the name of `path`, also where the disk is full, of which the system says no name.
     """
     path = Path(path)
     if _is_stream(path):
         yield path
         return
     made = [folder for folder in path.parents if not folder.exists()]
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(_hidden(path, secrets.token_hex(4)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
         made = []
     except OSError as error:
-        if error.errno in FULL and error.filename is None:
-            error.filename = str(path)
+        named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        if str(temporary) in named or (error.errno in FULL and not named):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
         for folder in made:
             with suppress(OSError):  # by now there is something else in it
                 folder.rmdir()
+
+
+def _hidden(path: Path, token: str) -> str:
+    """The name under which `path` is written, no longer than names may be."""
+    stem, room = os.fsencode(path.stem), LONGEST - len(os.fsencode(f"..{token}{path.suffix}"))
+    short = path.stem if len(stem) <= room else stem[:room].decode(errors="ignore")
+    return f".{short}.{token}{path.suffix}"
+
+
+def clear(path: str | os.PathLike) -> None:
+    """Removes what killed processes had begun to write in place of `path`. Nobody may be writing it now."""
+    path = Path(path)
+    start, end = _hidden(path, "\0" * 8).split("\0" * 8)
+    for left in path.parent.glob(f"{glob.escape(start)}{'[0-9a-f]' * 8}{glob.escape(end)}"):
+        left.unlink(missing_ok=True)
 
 
 def _is_stream(path: Path) -> bool:

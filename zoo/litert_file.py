@@ -50,6 +50,7 @@ def write(
     Raises:
         ValueError: no such method; "static" without pictures; or of a network with loops, as recurrent layers are.
         RuntimeError: LiteRT lacks what the network asks for, or a plain file answers otherwise than the network.
+        OSError: the file, or the folder for temporary files, cannot be written.
     """
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
@@ -108,7 +109,10 @@ def _converted(
     module.functions = dict(functions)  # kept alive while it is saved
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is to become a package of its own
-        tf.saved_model.save(module, folder, signatures=functions)
+        try:
+            tf.saved_model.save(module, folder, signatures=functions)
+        except tf.errors.OpError as error:  # TensorFlow's files know no OSError
+            raise OSError(f"{folder} cannot be written to: {error.message}; TMPDIR names another place") from error
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
         if method != "float":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

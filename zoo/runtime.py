@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo import decoding, registry, weights
-from zoo.files import locked
+from zoo.files import check_writable, clear, locked
 
 if TYPE_CHECKING:
     import keras
@@ -177,9 +177,14 @@ def _onnx(path: Path, name: str, network: Callable[[], keras.Model]) -> Call:
     """The `run` of a file in the cache, which is made of the network if it is not there."""
     if run := _cached(path):
         return run
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise type(error)(f"{error}, by OCRZOO_CACHE; the runtime tensorflow does without") from None
     with locked(path.with_name(f".{path.name}.lock")):  # another process may be making it
         if run := _cached(path):
             return run
+        clear(path)
         print(f"making {path} for {name}, once", file=sys.stderr)
         _write(network(), path)
     return onnx_run(path)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.files import has_digest, locked, replacing, sha256
+from zoo.files import clear, has_digest, locked, replacing, sha256
 
 if TYPE_CHECKING:
     from zoo.registry import Card
@@ -284,6 +284,7 @@ def _conversions(card: Card, project: str) -> list[Path]:
 
 def _convert(card: Card, project: str, source: Path) -> Path:
     draft = cache() / "weights" / f".{card.name}.{project}.safetensors"
+    clear(draft)
     importlib.import_module(CONVERSION).write(card.name, source, draft)
     name = f"{card.name}.{project}-{card.published[project]['sha256']}-{sha256(draft)[:16]}.safetensors"
     return draft.rename(draft.with_name(name))

@@ -149,7 +149,8 @@ def write_cased(folder: Path, output: Path, recognizer: Recognizer, pages: bool 
 
     _write_labels(output, whole() if pages else crops())
     if (folder / SOURCE).is_file():
-        shutil.copyfile(folder / SOURCE, output / SOURCE)
+        with replacing(output / SOURCE) as temporary:
+            shutil.copyfile(folder / SOURCE, temporary)
     return counts
 
 
@@ -178,9 +179,8 @@ def _write_labels(folder: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 def _save(folder: Path, name: str, pixels: np.ndarray) -> str:
     """Writes a picture; its path within the folder."""
-    path = folder / "images" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, quality=92)
+    with replacing(folder / "images" / name) as temporary:
+        Image.fromarray(pixels).save(temporary, quality=92)
     return f"images/{name}"
 
 

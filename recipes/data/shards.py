@@ -66,7 +66,6 @@ def pack(
         entries = [entry for entry in entries if not datasets.held_out(entry)]
     if not entries:
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
-    output.mkdir(parents=True, exist_ok=True)
     source = {
         "data": f"{folder.resolve().name}/{split}",
         "words": words,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tomllib
 from dataclasses import replace
 
@@ -118,3 +120,13 @@ def test_what_cannot_be_calibrated(tmp_path, words, monkeypatch):
     monkeypatch.setattr(datasets, "held_out", lambda entry: False)
     with pytest.raises(ValueError, match="no word of `train` is held out"):
         calibration.calibrate(str(words), [words])
+
+
+def test_a_card_that_cannot_be_written_is_told_first(words, monkeypatch, capsys):
+    def barred(dir):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", barred)
+    monkeypatch.setattr(calibration, "calibrate", lambda *args, **options: pytest.fail("it was not told at once"))
+    assert cli.main(["calibrate", str(words), "--data", str(words), "--write"]) == 1
+    assert "card.toml cannot be written" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gradients import gradient
 from keras import ops
+from safetensors import SafetensorError
 
 import zoo
 from recipes import compress, optimizer, rounding, step, train
@@ -359,6 +360,16 @@ def test_a_folder_that_cannot_be_written_is_told_before_channels_are_cut(tmp_pat
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be written"):
         compress.prune("crnn_mobilenet_v3_small", 0.3, tmp_path / "file" / "narrow")
+
+
+def test_a_full_disk_leaves_no_empty_folder(reader, tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(weights.WeightsError, match="narrow/weights.safetensors cannot be written"):
+        compress.prune(str(reader), 0.5, tmp_path / "narrow", multiple=2)
+    assert not (tmp_path / "narrow").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -356,6 +357,18 @@ def test_words_are_written_and_read_back(tmp_path, capsys):
     assert capsys.readouterr().out.split()[:2] == ["crops", "5"]
     assert cli.main([*command, str(tmp_path / "a")]) == 1
     assert "holds a data set already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["words", "pages"])
+def test_a_full_disk_leaves_no_half_picture(tmp_path, capsys, kind):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, usual[1]))  # no file may grow further, as on a full disk
+    try:
+        assert cli.main(["data", kind, "--count", "1", "--output", str(tmp_path / "a")]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert "File too large: " in (told := capsys.readouterr().err) and str(tmp_path / "a/images/000000.") in told
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_seed_below_zero_is_refused(tmp_path, capsys):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -322,3 +324,13 @@ def test_a_place_for_predictions_that_cannot_be_written_is_told_first(crops, tmp
     command = ["evaluate", "crnn_mobilenet_v3_small", "--data", str(crops)]
     assert cli.main([*command, "--predictions", str(tmp_path / "file" / "read.jsonl")]) == 1
     assert "read.jsonl cannot be written" in capsys.readouterr().err
+
+
+def test_a_card_that_cannot_be_written_is_told_first(crops, cards, monkeypatch, capsys):
+    def barred(dir):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", barred)
+    monkeypatch.setattr(evaluate, "evaluate", lambda *args, **options: pytest.fail("it was not told at once"))
+    assert cli.main(["evaluate", "crnn_vgg16_bn", "--data", str(crops), "--write"]) == 1
+    assert "crnn_vgg16_bn.toml cannot be written" in capsys.readouterr().err

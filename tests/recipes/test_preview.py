@@ -131,6 +131,14 @@ def test_a_dry_run_and_a_range_test_leave_no_run(tmp_path, capsys, monkeypatch):
     assert Image.open(tmp_path / "curve.png").width > 500
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--find-rate"])
+def test_a_picture_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, monkeypatch, option):
+    monkeypatch.setattr("recipes.train.assemble", lambda *args: pytest.fail("it was not told at once"))
+    (tmp_path / "file").touch()
+    assert cli.main(command(tmp_path / "run", option, "--out", str(tmp_path / "file" / "curve.png"))) == 1
+    assert "curve.png cannot be written" in capsys.readouterr().err
+
+
 def test_somewhere_to_write_is_asked_for(capsys):
     for options, message in (([], "give --run DIR\n"), (["--dry-run"], "give --run DIR, or --out FILE\n")):
         with pytest.raises(SystemExit) as stopped:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -124,6 +126,20 @@ def test_a_release_that_would_score_lower_is_refused_and_leaves_nothing(run, car
     err = capsys.readouterr().err
     assert "score 0.8000 instead of 0.9000" in err and "logits differ by up to" in err and "--dtype float32" in err
     assert {path.name: path.read_bytes() for path in cards.iterdir()} == before
+
+
+@pytest.mark.parametrize("options", [[], ["--onnx"]])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(run, cards, monkeypatch, capsys, options):
+    def full(dir):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    monkeypatch.setattr(registry, "load", lambda name: pytest.fail("it was not told at once"))
+    before = sorted(run.parent.rglob("*"))
+    assert cli.main(["release", str(run), *options]) == 1
+    name = "run.onnx" if options else "crnn_mobilenet_v3_small.toml"
+    assert f"{name} cannot be written" in capsys.readouterr().err
+    assert sorted(run.parent.rglob("*")) == before
 
 
 def test_another_name_and_no_run(run, cards, monkeypatch, capsys):

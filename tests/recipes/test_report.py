@@ -201,6 +201,13 @@ def test_a_folder_that_is_no_run_has_no_report(tmp_path, capsys):
     assert "holds no recipe.json" in capsys.readouterr().err
 
 
+def test_a_report_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "card", lambda name: pytest.fail("it was not told at once"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="report.html cannot be written"):
+        report.write(tmp_path / "file", None, None, None)
+
+
 @pytest.mark.parametrize(
     ("value", "cell"),
     [

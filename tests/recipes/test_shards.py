@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,18 @@ def test_what_a_killed_call_left_is_cleared_away(crops, tmp_path):
     leftover.write_bytes(b"half")
     shards.pack(crops, tmp_path / "packed")
     assert not leftover.exists()
+
+
+def test_a_full_disk_leaves_no_empty_folder(crops, tmp_path):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, usual[1]))  # no file may grow further, as on a full disk
+    try:
+        with pytest.raises(OSError, match="File too large: '.*/packed/00000.tfrecord'"):
+            shards.pack(crops, tmp_path / "new" / "packed")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not (tmp_path / "new").exists()
+    assert shards.pack(crops, tmp_path / "new" / "packed")["records"] == 5
 
 
 def test_nothing_that_can_be_packed_is_an_error(crops, tmp_path):

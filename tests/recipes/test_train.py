@@ -309,6 +309,13 @@ def test_a_file_is_no_folder_of_a_run(plain, tmp_path):
     assert (tmp_path / "run").read_text() == "mine"
 
 
+def test_a_place_that_cannot_be_written_is_told_before_a_network_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "assemble", lambda *args, **options: pytest.fail("made"))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"run/recipe.json cannot be written .*; name a place that can"):
+        train.train(SMALL, tmp_path / "file" / "run", verbose=False)
+
+
 def test_samples_that_strides_do_not_divide_are_told_before_the_first_step():
     options = {"features": "mobilenet_v3_test", "channels": 16}
     recipe = Recipe(model="db_mobilenet_v3_large", task="recipes.detection.task", options=options, size=(96, 100))
@@ -409,13 +416,33 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(plain, tmp_p
         with pytest.raises(weights.WeightsError, match=rf"{train.CHECKPOINT} cannot be written: .*File too large"):
             train.train(replace(SMALL, steps=4), tmp_path, verbose=False)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, usual[1]))
-        with pytest.raises(OSError, match="File too large: '.*/new/deep/recipe.json'"):
+        with pytest.raises(OSError, match=r"/new/deep/recipe.json cannot be written \(.*: File too large\)"):
             train.train(SMALL, tmp_path / "new" / "deep", verbose=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert not (tmp_path / "new").exists()
     train.train(replace(SMALL, steps=4), tmp_path, verbose=False)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_said_of_events_too(tmp_path):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, usual[1]))
+    try:
+        with pytest.raises(OSError, match=f"{tmp_path / 'events'} cannot be written to: .*File too large"):
+            train._log_events(tmp_path / "events", {"step": 1, "loss": 2.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_cleared_away(plain, tmp_path):
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+    left = [tmp_path / f".{name}.0123abcd.safetensors" for name in ("checkpoint", "weights")]
+    for path in left:
+        path.write_bytes(b"half")
+    train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
+    assert not any(path.exists() for path in left)
+    assert all((tmp_path / name).is_file() for name in (train.CHECKPOINT, train.WEIGHTS))
 
 
 def test_a_loss_that_is_no_number_ends_the_run(plain, tmp_path, monkeypatch):

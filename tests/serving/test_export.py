@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -150,6 +151,15 @@ def test_versions_count_up_and_nothing_else_is_left(small, tmp_path):
         export(small, tmp_path, version=7)
     assert (tmp_path / "small" / "7" / "saved_model.pb").stat().st_mtime_ns == before
     assert sorted(os.listdir(tmp_path / "small")) == ["7", "8"]
+
+
+def test_what_a_killed_export_left_goes_with_a_later_one(tmp_path):
+    killed, other = tmp_path / "small" / ".tmp-00000000", tmp_path / "small" / ".tmp-11111111"
+    for folder, age in ((killed, 2 * 24 * 3600), (other, 3600)):  # another export may be at work since an hour
+        (folder / "variables").mkdir(parents=True)
+        os.utime(folder, (time.time() - age,) * 2)
+    exports._make(tmp_path / "small", None, lambda folder: (folder / "saved_model.pb").touch())
+    assert sorted(os.listdir(tmp_path / "small")) == [other.name, "1"]
 
 
 def test_a_version_appears_whole(tmp_path, monkeypatch):
@@ -401,6 +411,14 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_network_is_loaded(make
     (tmp_path / "file").write_text("of another kind")
     with pytest.raises(NotADirectoryError, match=r"file.* cannot be written .*Not a directory.*name a place that can"):
         make(folder=tmp_path / "file")
+
+
+def test_a_version_that_is_there_is_told_before_a_network_is_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "load", lambda *_, **__: pytest.fail("loaded"))
+    for name in ("lenet5", "ocr"):
+        (tmp_path / name / "3").mkdir(parents=True)
+        assert cli.main(["export", name, "--version", "3", "--folder", str(tmp_path)]) == 1
+        assert f"{tmp_path / name / '3'} exists; give another version" in capsys.readouterr().err
 
 
 def test_a_version_that_no_server_takes_is_refused(small, tmp_path):
