@@ -14,14 +14,16 @@ from typing import Any
 
 import recipes
 
-COUNTED = "batch", "steps", "accumulate", "checkpoint_every", "validate_every", "longest", "widest", "windows"
+COUNTED = (
+    "batch", "steps", "accumulate", "checkpoint_every", "validate_every", "validation", "longest", "widest", "windows",
+)  # fmt: skip
 SHARES = (
     "real_share", "together", "hand", "floor", "smoothing", "ema", "teacher_share", "sparsity", "hidden", "confident",
     "layer_decay",
 )  # fmt: skip
 OTHERS = (
-    "few", "easy", "warmup", "validation", "patience", "unfreeze_every", "rate", "decay", "clip", "aligned", "alike",
-    "pull", "adapt_weight",
+    "few", "easy", "warmup", "patience", "unfreeze_every", "rate", "decay", "clip", "aligned", "alike", "pull",
+    "adapt_weight",
 )  # fmt: skip
 RANGES = (  # what fields may be
     dict.fromkeys(COUNTED, (1, math.inf))
@@ -64,7 +66,7 @@ class Recipe:
     warmup: int = 200  # steps to reach it
     floor: float = 0.02  # learning rate at the end, as a part of the peak; cosine in between
     decay: float = 1e-4  # weight decay of AdamW
-    clip: float = 5.0  # norm to which the gradient is clipped
+    clip: float = 5.0  # norm to which the gradient is clipped; 0 is none
     smoothing: float = 0.0  # probability that classes and characters of attention share, whatever is true
     ema: float = 0.999  # momentum of the average of the weights; 0 is none
     precision: str = "float32"  # of the layers; or mixed_float16, mixed_bfloat16; onednn_bfloat16 is for processors
@@ -99,12 +101,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
-            if not low <= (value := getattr(self, name)) <= high:  # nor is it a number otherwise
-                bounds = f"from {low} to {high}" if high < math.inf else f"{low} or more"
+            value = getattr(self, name)
+            if not low <= value <= high or value == math.inf:  # nor is it a number otherwise
+                bounds = f"from {low} to {high}" if high < math.inf else f"{low} or more, and finite"
                 raise ValueError(f"{name}={value}: it is {bounds}")
         for name in ("soften", "temperature"):
-            if not (value := getattr(self, name)) > 0:
-                raise ValueError(f"{name}={value}: it is above 0, as one divides by it")
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name}={value}: it is above 0, and finite, as one divides by it")
         for name in ("size", "patch"):
             if min(sides := getattr(self, name)) < 1:
                 raise ValueError(f"{name}={sides}: height and width are 1 or more")
@@ -146,7 +149,7 @@ def _value(key: str, text: str, kind: Any) -> Any:
             return json.loads(text)
         if origin is dict:
             pairs = (part.partition(":") for part in text.split(",") if part)
-            return {name: _plain(value) for name, _, value in pairs}
+            return {name: value if name == "charset" else _plain(value) for name, _, value in pairs}
         return kind(text)
     except ValueError:
         raise ValueError(f"--set {key}={text}: {key} is {kind if arguments else kind.__name__}") from None

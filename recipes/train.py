@@ -35,6 +35,7 @@ from recipes import step as steps
 from recipes.data import preprocessing
 from recipes.data.workers import Workers
 from recipes.recipe import Recipe
+from recipes.recognition import task as recognition
 from recipes.surgery import graft, grow
 from zoo import registry, weights
 from zoo.charset import Charset
@@ -152,12 +153,15 @@ def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
     """The task of a recipe: its `batch(step)`, `loss`, and `validate`.
 
     Raises:
-        RunError: the model is for another task, or there are shards, and the task takes none.
+        RunError: the model is for another task, the module makes none, or there are shards, and the task takes none.
     """
     learns = recipe.task.removeprefix("recipes.").partition(".")[0]
     if learns in registry.TASKS and card.task != learns:
         raise RunError(f"model={recipe.model} is for {card.task}; {recipe.task} trains models for {learns}")
-    task = importlib.import_module(recipe.task).make(recipe, card, data)
+    module = importlib.import_module(recipe.task)
+    if not hasattr(module, "make"):
+        raise RunError(f"task={recipe.task}: it makes no task; recipes.recognition.task would, say")
+    task = module.make(recipe, card, data)
     if recipe.shards and not hasattr(task, "packed"):
         raise RunError(f"shards={','.join(recipe.shards)}: {recipe.task} takes no shards; name data sets by real=")
     return task
@@ -200,8 +204,8 @@ def assemble(
     Raises:
         RunError: the batch cannot be shared by the devices, or leaves each a single picture where pictures are
             compared; the model is for another task, or takes no such options; the network's strides do not divide
-            the samples' size; the weights to start with cannot be had; or batches depend on what was learnt, so that no
-            other process can make them.
+            the samples' size, or give a recognizer other steps; the weights to start with cannot be had; or batches
+            depend on what was learnt, so that no other process can make them.
     """
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
@@ -214,6 +218,7 @@ def assemble(
         if card.options != usual.options:
             card = dataclasses.replace(card, gflops=0.0)  # not counted for these
         _measured(network, recipe.size)
+        _paced(network, task)
         makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:
             task.batch = preprocessing.through(task.batch, recipe.layers, recipe.seed)
@@ -252,6 +257,25 @@ def _measured(network: keras.Model, size: tuple[int, int]) -> None:
                 check_sides((None, *size), layer.multiple)
             except ValueError as error:
                 raise RunError(f"size={','.join(map(str, size))}: {error}") from None
+
+
+def _paced(network: keras.Model, task: Any) -> None:
+    """Nothing, where a recognizer by CTC gives a step for each `STRIDE` pixels of a strip, as its task takes for sure.
+
+    Raises:
+        RunError: it gives others, as with the backbone of a detector.
+    """
+    if not isinstance(task, recognition.Task) or task.decoding != "ctc":
+        return
+    width = task.width(task.recipe.widest)
+    steps = network.compute_output_spec(keras.KerasTensor((1, task.height, width, 3)))["logits"].shape[1]
+    if steps not in (None, width // recognition.STRIDE):  # None: no network says so before it runs
+        options = f"options={task.recipe.options}: " if task.recipe.options else ""
+        raise RunError(
+            f"{options}{network.name} reads a strip of {width} pixels in {steps} steps, not in "
+            f"{width // recognition.STRIDE}; a recognizer takes a backbone whose name ends in _r, such as "
+            "mobilenet_v3_small_r"
+        )
 
 
 def _compared(recipe: Recipe) -> str:

@@ -30,6 +30,8 @@ def test_an_alphabet_may_not_be_empty_or_hold_a_character_twice():
         Charset("")
     with pytest.raises(ValueError, match="'ac'"):
         Charset("abcac")
+    with pytest.raises(ValueError, match="an alphabet is a text, not 123"):
+        Charset(123)
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,12 @@ class Charset:
         characters: a key of `NAMED`, or the characters themselves.
 
     Raises:
-        ValueError: the characters are none, one stands twice, or they are a name but for a letter or two.
+        ValueError: the characters are none or no text, one stands twice, or they are a name but for a letter or two.
     """
 
     def __init__(self, characters: str):
+        if not isinstance(characters, str):  # of a card or of options that are JSON
+            raise ValueError(f"an alphabet is a text, not {characters!r}")
         self.characters = NAMED.get(characters, characters)
         if characters not in NAMED and (near := difflib.get_close_matches(characters.lower(), NAMED, 1, NEAR)):
             raise ValueError(

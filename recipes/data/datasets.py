@@ -110,7 +110,9 @@ class Entry:
         outlines = [(name, outline / page.scale) for name, outline in self.regions or ()]
         regions = tuple((name, points.clip(0, limit)) for name, points in outlines if not outside(points, limit))
         if len(kept) < len(scaled):
-            self._tell_outside(len(scaled) - len(kept))
+            self._tell_outside("words", len(scaled) - len(kept), len(scaled))
+        elif len(regions) < len(outlines):
+            self._tell_outside("regions", len(outlines) - len(regions), len(outlines))
         return page, replace(
             self,
             polygons=clipped[kept],
@@ -120,12 +122,12 @@ class Entry:
             pixels=page.pixels,
         )
 
-    def _tell_outside(self, count: int) -> None:
-        """Says of the first picture of a data set outside of which words lie how many these are."""
+    def _tell_outside(self, what: str, count: int, total: int) -> None:
+        """Says of the first picture of a data set outside of which words or regions lie how many these are."""
         if (place := self.folder or self.path.parent) not in _told_outside:
             _told_outside.add(place)
             print(
-                f"{place.name}: {count} of {len(self.polygons)} words of {self.path} lie outside of the picture; "
+                f"{place.name}: {count} of {total} {what} of {self.path} lie outside of the picture; "
                 f"all such are left out, `zoo data check {place}` lists them",
                 file=sys.stderr,
             )
@@ -255,19 +257,20 @@ def _points(value: Any) -> np.ndarray:
 def _ours(folder: Path, line: str, where: str) -> Entry:
     try:
         row = json.loads(line)
-        path, split = folder / row["image"], row.get("split", "train")
+        path, split = folder / row["image"], _text(row.get("split", "train"))
         if "text" in row:
             return Entry(path, _text(row["text"]).strip(), _polygons([]), split=split)
         if not row.keys() & {"words", "page_text", "regions"}:
             raise ValueError('a crop has a "text"; a page "words", "regions" or a "page_text"')
         words = row.get("words", [])
-        parts = [(_label(part["label"]), _outline(part)) for part in row.get("regions", words) if "label" in part]
+        labelled = row.get("regions", [word for word in words if "label" in word])
+        parts = [(_label(part["label"]), _outline(part)) for part in labelled]
         return Entry(
             path,
             None,
             _polygons(word["polygon"] for word in words),
             tuple(_text(word.get("text") or "") for word in words),
-            tuple(bool(word.get("illegible", False)) for word in words),
+            tuple(_flag(word.get("illegible") or False) for word in words),
             row.get("level", "word"),
             split,
             _text(row.get("page_text") or ""),
@@ -294,6 +297,12 @@ def _text(value: object) -> str:
     return value
 
 
+def _flag(value: object) -> bool:
+    if value not in (True, False):  # 1 and 0 among them; "false" is a text, and would be true
+        raise TypeError(f"illegible is true or false, not {value!r}")
+    return bool(value)
+
+
 def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Entry]:
     """docTR's labels.json: {name: text} for words, {name: {"polygons": [...]}} for pages; pictures in images/."""
     entries = []
@@ -303,9 +312,9 @@ def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Ent
             entries.append(Entry(path, label.strip(), _polygons([])))
             continue
         polygons: Any = label.get("polygons") if isinstance(label, dict) else None
-        if isinstance(polygons, dict):  # several classes of text
-            polygons = [polygon for group in polygons.values() for polygon in group]
         try:
+            if isinstance(polygons, dict):  # several classes of text
+                polygons = [polygon for group in polygons.values() for polygon in group]
             entries.append(Entry(path, None, _polygons(polygons), ("",) * len(polygons), (False,) * len(polygons)))
         except (ValueError, TypeError) as error:
             what = (
@@ -326,7 +335,7 @@ def _paddle(folder: Path, line: str, where: str) -> Entry:
     if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
         return Entry(folder / name, label.strip(), _polygons([]))  # a text, which may begin with a bracket
     try:
-        texts = tuple(word["transcription"] for word in words)
+        texts = tuple(_text(word["transcription"] or "") for word in words)
         polygons = _polygons(word["points"] for word in words)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of PaddleOCR ({type(error).__name__}: {error})") from error
@@ -405,7 +414,8 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarra
 
 def held_out(entry: Entry, share: float = 0.1) -> bool:
     """Whether the entry belongs to the part of `train` that chooses between checkpoints: by a hash of its file name."""
-    return hashlib.sha256(entry.path.name.encode()).digest()[0] < 256 * share
+    name = entry.path.name.encode("utf-8", "surrogatepass")  # of a name that is no text, which is told when it is read
+    return hashlib.sha256(name).digest()[0] < 256 * share
 
 
 def spread(entries: list[Any], count: int) -> list[Any]:
@@ -481,14 +491,29 @@ def with_places(split: tuple[Named, Named]) -> tuple[Named, Named]:
 
 
 def _of_use(split: tuple[Named, Named], useful: Callable[[Entry], bool], what: str) -> tuple[Named, Named]:
-    """The useful entries of both halves of `train_split`, of each set that has some; `what` pages should say."""
+    """The useful entries of both halves of `train_split`, of each set that has some; `what` pages should say.
+
+    Pages are read as a run comes to them, the held-out ones at a validation, so that missing ones are told here.
+    """
     known = [{name: [e for e in entries if useful(e)] for name, entries in half.items()} for half in split]
     for name, entries in split[0].items():
         if not any(half.get(name) for half in known):
             count = len(entries) + len(split[1].get(name, ()))
             raise ValueError(f"nothing of {name} can be learnt from: not one of its {count} pages says {what}")
     real, held = ({name: entries for name, entries in half.items() if entries} for half in known)
+    for name in real.keys() | held.keys():
+        _check_there(name, [*real.get(name, ()), *held.get(name, ())])
     return real, held
+
+
+def _check_there(name: str, entries: Sequence[Entry]) -> None:
+    """Raises `FileNotFoundError` where pages of a data set are not there; crops are read before a run begins."""
+    if missing := [entry for entry in entries if entry.text is None and not entry.path.exists()]:
+        first = missing[0]
+        raise FileNotFoundError(
+            f"{name}: {len(missing)} of {len(entries)} pages are missing, {str(first.path)!r} is one; "
+            f"`zoo data check {first.folder or first.path.parent}` lists them"
+        )
 
 
 def draw(sets: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> tuple[str, Any]:

@@ -253,3 +253,6 @@ def _complaints(entry: datasets.Entry) -> Iterator[str]:
             yield f"the polygon of {text!r} leaves the picture of {width} x {height}"
         if not unclear and not text.strip() and any(entry.texts):
             yield f"a label without text at {polygon[0].tolist()} is not marked as illegible"
+    for name, outline in entry.regions or () if not len(entry.polygons) else ():
+        if datasets.outside(outline, limit):
+            yield f"the region {name!r} lies outside of the picture of {width} x {height}"

@@ -45,6 +45,8 @@ class Task:
         self.decoding = str(card.reading.get("decoding", "ctc"))
         if recipe.together and " " not in self.charset.characters:
             raise ValueError(f"{recipe.together=} needs an alphabet with a space: --set options=charset:french_lines")
+        if recipe.widest < STEP:
+            raise ValueError(f"widest={recipe.widest}: strips are {STEP} pixels wide or more")
         split = datasets.train_split(data, recipe.real, recipe.few)
         self.real, self.held = self._told_words(split)
         self.spans = self._spans(split[0]) if recipe.together else {}
@@ -63,6 +65,7 @@ class Task:
         halves = [self._words(half) for half in split]
         for name in split[0]:
             self._tell(name, [*split[0][name], *split[1][name]], any(name in half for half in halves))
+            self._tell_crowded(name, [strip.text for half in halves for strip in half.get(name, ())])
         return halves
 
     def _words(self, sets: datasets.Named) -> dict[str, list[synthetic.Strip]]:
@@ -79,13 +82,14 @@ class Task:
         words = (" ".join(entry.texts).split() if entry.text is None else [entry.text] for entry in entries)
         texts = [text for text in itertools.chain(*words) if text]  # lines of pages are cut into words
         texts = [self.charset.typed(text) for text in texts]
+        long = sum(len(text) > self.longest for text in texts)
         unknown = [text for text in texts if self.charset.plain(text) != text]
         missing = repr("".join(sorted(set("".join(unknown)) - set(self.charset.characters))))
         if entries and not useful:
             why = [f"none of its {len(entries)} pictures has a text"] if not texts else []
             if unknown:
                 why.append(f"{len(unknown)} of {len(texts)} texts are not of the alphabet, which lacks {missing}")
-            if long := sum(len(text) > self.longest for text in texts):
+            if long:
                 why.append(f"{long} of {len(texts)} texts are longer than {self.longest} characters")
             told = ", ".join(why) or f"not one of its {len(texts)} texts is of use"
             raise ValueError(f"nothing of {name} can be learnt from: {told}")
@@ -94,6 +98,29 @@ class Task:
                 f"{name}: {len(unknown)} of {len(texts)} texts are left out, as the alphabet lacks {missing}",
                 file=sys.stderr,
             )
+        if long:
+            print(
+                f"{name}: {long} of {len(texts)} texts are left out, as they are longer than {self.longest} characters",
+                file=sys.stderr,
+            )
+
+    def _tell_crowded(self, name: str, texts: Sequence[str]) -> None:
+        """Says how many of a data set's texts CTC cannot write in the steps of the widest strip: they teach nothing.
+
+        Raises:
+            ValueError: these are all.
+        """
+        widest, steps = self.width(self.recipe.widest), self.width(self.recipe.widest) // STRIDE
+        needed = [len(text) + sum(a == b for a, b in itertools.pairwise(text)) for text in texts]  # a blank in between
+        crowded = sum(count > steps for count in needed) if self.decoding == "ctc" else 0
+        if not crowded:
+            return
+        told = f"{crowded} of {len(texts)} texts need more steps than the {steps} of strips {widest} pixels wide"
+        if len(self.widths) > 1:
+            told += f"; --set widest={-(-max(needed) * STRIDE // STEP) * STEP} has enough"
+        if crowded == len(texts):
+            raise ValueError(f"nothing of {name} can be learnt from: {told}")
+        print(f"{name}: {told}: they teach nothing", file=sys.stderr)
 
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[synthetic.Strip]:
         """The words of a data set's pictures that can be learnt from; of crops those of lines, too."""

@@ -138,7 +138,16 @@ def test_regions_are_polygons_or_boxes_of_four_numbers(tmp_path):
         ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": []}]}\n', "labels.jsonl:1.*three points or more"),
         ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": [1, 2, NaN, 4]}]}\n', "labels.jsonl:1.*within"),
         ("labels.jsonl", '{"image": "a.png", "words": [{"polygon": [1, 2, 3, 1e9]}]}\n', "labels.jsonl:1.*within"),
+        ("labels.jsonl", '{"image": "a.png", "text": "x", "split": null}\n', "labels.jsonl:1.*None is no text"),
+        ("labels.jsonl", '{"image": "a.png", "regions": [{"polygon": [1, 2, 3, 4]}]}\n', "labels.jsonl:1.*'label'"),
+        (
+            "labels.jsonl",
+            '{"image": "a.png", "words": [{"polygon": [1, 2, 3, 4], "illegible": "false"}]}\n',
+            "labels.jsonl:1.*illegible is true or false, not 'false'",
+        ),
+        ("labels.json", '{"a.png": {"polygons": {"words": null}}}\n', "labels.json: 'a.png' has neither"),
         ("gt.txt", "a.png word\n", "gt.txt:1.*a tab"),
+        ("gt.txt", 'a.png\t[{"transcription": 7, "points": [1, 2, 3, 4]}]\n', "gt.txt:1.*7 is no text"),
         ("gt.txt", 'a.png\tok\na.png\t[{"points": []}]\n', "gt.txt:2.*transcription"),
     ],
 )
@@ -149,6 +158,37 @@ def test_a_broken_label_is_told_with_file_and_line_or_left_out(tmp_path, name, t
     told: list[str] = []
     kept = datasets.read(tmp_path, complaints=told)
     assert len(told) == 1 and len(kept) == text.count("\n") - text.count("\n\n") * 2 - 1
+
+
+def test_a_word_of_paddle_without_a_text_is_illegible(tmp_path):
+    words = [{"transcription": text, "points": SQUARE} for text in ("Hi", None)]
+    picture(tmp_path / "a.png")
+    (tmp_path / "gt.txt").write_text(f"a.png\t{json.dumps(words)}\n")
+    (page,) = datasets.read(tmp_path)
+    assert page.texts == ("Hi", "") and pages.labelled(page).ignore.tolist() == [False, True]
+
+
+def test_a_name_that_is_no_text_is_told_as_one_that_is_not_there(tmp_path, capsys):
+    (tmp_path / "labels.jsonl").write_text('{"image": "\\ud800.png", "words": []}\n')
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 pages are missing, .*\\ud800.png"):
+        datasets.with_places(datasets.train_split(None, [str(tmp_path)]))
+
+
+@pytest.mark.parametrize(("of", "words"), [(datasets.with_places, "words"), (datasets.with_parts, "regions")])
+def test_missing_pictures_are_told_before_a_run_begins(tmp_path, of, words):
+    """Pages are read as a run comes to them, those held out after hours."""
+    learnt, held = (
+        next(f"{k}.png" for k in range(999) if datasets.held_out(datasets.Entry(Path(f"{k}.png"), None, [])) == part)
+        for part in (False, True)
+    )
+    (tmp_path / "labels.jsonl").write_text(lines(*({"image": name, words: []} for name in (learnt, held))))
+    picture(tmp_path / learnt)
+    split = datasets.train_split(None, [str(tmp_path)])
+    told = f"{tmp_path.name}: 1 of 2 pages are missing, '{tmp_path / held}' is one; `zoo data check {tmp_path}`"
+    with pytest.raises(FileNotFoundError, match=told):
+        of(split)
+    picture(tmp_path / held)
+    assert of(split) == split
 
 
 def test_a_folder_without_labels(tmp_path):
@@ -439,13 +479,16 @@ def test_words_that_leave_the_picture_end_at_its_edge(tmp_path, capsys):
     assert [err.count("lies outside"), err.count("leaves")] == [4, 2]
 
 
-def test_regions_that_leave_the_picture_end_at_its_edge(tmp_path):
+def test_regions_that_leave_the_picture_end_at_its_edge(tmp_path, capsys):
     picture(tmp_path / "a.png")
     parts = [{"polygon": box, "label": "table"} for box in ([30, 2, 50, 8], [50, 2, 60, 8])]
     (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "regions": parts}))
     page, shown = datasets.read(tmp_path)[0].seen()
     ((label, outline),) = datasets.regions(shown, page.pixels.shape[:2])
     assert label == "table" and outline.tolist() == [[30, 2], [40, 2], [40, 8], [30, 8]]
+    assert f"1 of 2 regions of {tmp_path / 'a.png'} lie outside of the picture" in capsys.readouterr().err
+    assert cli.main(["data", "check", str(tmp_path)]) == 1
+    assert "a.png: the region 'table' lies outside of the picture of 40 x 20" in capsys.readouterr().err
 
 
 def test_labels_of_a_picture_that_is_decoded_smaller_go_with_it(tmp_path, monkeypatch, capsys):

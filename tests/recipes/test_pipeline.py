@@ -167,6 +167,33 @@ def test_words_that_the_alphabet_cannot_write_are_told(tmp_path, reader, capsys)
         recognition.Attention(how, zoo.card("parseq"), None)
 
 
+def test_texts_that_the_steps_of_a_strip_cannot_hold_are_told(tmp_path, reader, capsys):
+    """CTC learns nothing from them, and counts them as 0: a falling loss would be no sign of anything."""
+    from PIL import Image
+
+    Image.new("RGB", (900, 20)).save(tmp_path / "0.png")
+    labels, how = tmp_path / "labels.jsonl", replace(reader().recipe, real=(str(tmp_path),), widest=64)
+    fits, crowded = "abcdefghijklmnop", "abcdefghijklmnoo"  # 16 steps; two that are alike have one between them
+    labels.write_text("\n".join(f'{{"image": "0.png", "text": "{text}"}}' for text in (fits, crowded)))
+    recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+    told = "1 of 2 texts need more steps than the 16 of strips 64 pixels wide; --set widest=96 has enough"
+    assert capsys.readouterr().err == f"{tmp_path.name}: {told}: they teach nothing\n"
+    recognition.Task(replace(how, widest=96), zoo.card("crnn_vgg16_bn"), None)
+    assert capsys.readouterr().err == ""
+    labels.write_text(f'{{"image": "0.png", "text": "{crowded}"}}')
+    with pytest.raises(ValueError, match=f"nothing of {tmp_path.name} can be learnt from: 1 of 1 texts .*widest=96"):
+        recognition.Task(how, zoo.card("crnn_vgg16_bn"), None)
+    labels.write_text("\n".join(f'{{"image": "0.png", "text": "{text}"}}' for text in ("one", "a" * 99)))
+    recognition.Attention(how, zoo.card("parseq"), None)  # which writes no more than it has places for
+    told = f"{tmp_path.name}: 1 of 2 texts are left out, as they are longer than 32 characters\n"
+    assert capsys.readouterr().err == told
+
+
+def test_strips_have_a_width(reader):
+    with pytest.raises(ValueError, match="widest=31: strips are 32 pixels wide or more"):
+        recognition.Task(replace(reader().recipe, widest=31), zoo.card("crnn_vgg16_bn"), None)
+
+
 def test_real_words_are_mixed_in_and_some_held_out(tmp_path, reader):
     from PIL import Image
 
@@ -198,6 +225,8 @@ def test_a_detector_does_not_learn_from_crops(tmp_path):
 
 def test_a_detector_does_not_take_pages_for_empty_whose_words_have_no_places(tmp_path):
     """Pages with a text alone, or regions, say nothing of places; those without words are empty."""
+    from PIL import Image
+
     texts, parts = '"page_text": "some words"', '"regions": [{"polygon": [0, 0, 9, 9], "label": "table"}]'
     labels, how = tmp_path / "labels.jsonl", replace(recipe.find("detection.db_mobilenet_v3_large"), real=())
     labels.write_text("\n".join(f'{{"image": "{k}.png", {what}}}' for k, what in enumerate((texts, parts))))
@@ -205,6 +234,8 @@ def test_a_detector_does_not_take_pages_for_empty_whose_words_have_no_places(tmp
         with pytest.raises(ValueError, match="nothing of .*: not one of its 2 pages says where its words are"):
             detection.Task(replace(how, **{field: (str(tmp_path),)}), zoo.card(how.model), None)
     labels.write_text(labels.read_text() + '\n{"image": "5.png", "words": []}\n{"image": "6.png", "regions": []}')
+    for name in ("5.png", "6.png"):
+        Image.new("RGB", (60, 20)).save(tmp_path / name)
     task = detection.Task(replace(how, real=(str(tmp_path),)), zoo.card(how.model), None)
     found = [entry for sets in (task.real, task.held) for entries in sets.values() for entry in entries]
     assert sorted(entry.path.name for entry in found) == ["5.png", "6.png"]

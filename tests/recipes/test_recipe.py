@@ -57,6 +57,7 @@ def test_values_are_read_as_the_type_of_their_field():
     )
     assert (changed.rate, changed.steps, changed.real, changed.size) == (5e-4, 10, ("a", "b"), (64, 96))
     assert changed.options == {"features": "test", "units": 8, "x": 0.5}
+    assert SMALL.override(["options=charset:123,units:8"]).options == {"charset": "123", "units": 8}
     assert (changed.start, changed.seed) == ("runs/x", 2)
     nested = {"features": {"class": "keras_hub.models:DenseNetBackbone", "growth_rate": 32}, "channels": 16}
     assert SMALL.override([f"options={json.dumps(nested)}"]).options == nested
@@ -96,6 +97,10 @@ def test_values_are_read_as_the_type_of_their_field():
         ("rate=nan", "rate=nan: it is 0 or more"),
         ("ema=2", "ema=2.0: it is from 0 to 1"),
         ("few=-1", "few=-1: it is 0 or more"),
+        ("validation=0", "validation=0: it is 1 or more"),
+        ("rate=inf", "rate=inf: it is 0 or more, and finite"),
+        ("pull=1e999", "pull=inf: it is 0 or more, and finite"),
+        ("soften=inf", "soften=inf: it is above 0, and finite"),
         ("seed=-1", "seed=-1: it is from 0 to 4294967295"),
         ("seed=4294967296", "seed=4294967296: it is from 0 to 4294967295"),
         ("bits=4", "bits=4: it is 0 or 8"),

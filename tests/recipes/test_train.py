@@ -338,6 +338,9 @@ def test_a_run_that_cannot_begin_claims_no_folder(plain, tmp_path):
         ({"model": "lenet5", "options": {}}, "lenet5 is for classification; recipes.recognition.task trains .*recogn"),
         ({"model": "unet_small", "task": "recipes.segmentation.task", "options": {}, "shards": ("packed",)},
          "shards=packed: recipes.segmentation.task takes no shards; name data sets by real="),
+        ({"options": {"features": "mobilenet_v3_test", "charset": "digits", "units": 8}},
+         "options=.*reads a strip of 64 pixels in 2 steps, not in 16; a recognizer takes a backbone whose name"),
+        ({"task": "recipes.losses"}, "task=recipes.losses: it makes no task; recipes.recognition.task would"),
     ],
 )  # fmt: skip
 def test_what_a_recipe_does_not_take_is_told_and_leaves_no_folder(tmp_path, changes, message):
