@@ -43,6 +43,21 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path):
     assert heard == ["a page"] and pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]
 
 
+def test_a_link_stays_one_and_what_it_names_is_replaced(tmp_path):
+    real, link = tmp_path / "elsewhere" / "data.bin", tmp_path / "page.txt"
+    link.symlink_to("elsewhere/data.bin")  # of what is not there yet
+    files.check_writable(link)
+    for text in ("first", "second"):
+        with files.replacing(link) as path:
+            assert path.parent == real.parent and path.suffix == ".txt"  # by which writers tell what to write
+            path.write_text(text)
+        assert link.is_symlink() and real.read_text() == text and os.listdir(real.parent) == ["data.bin"]
+    with pytest.raises(RuntimeError), files.replacing(link) as path:
+        path.write_text("third")
+        raise RuntimeError
+    assert link.is_symlink() and real.read_text() == "second"
+
+
 def test_a_file_that_cannot_be_written_leaves_no_folders(tmp_path):
     (tmp_path / "there").mkdir()
     for place in (tmp_path / "there" / "file.txt", tmp_path / "new" / "deep" / "file.txt"):

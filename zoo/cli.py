@@ -1125,6 +1125,7 @@ def _positive(text: str) -> int:
 
 def export(args: argparse.Namespace) -> None:
     from serving import export as exports
+    from zoo.weights import obtain
 
     chosen = {key: name for key, name in (("detection", args.det), ("recognition", args.rec)) if name}
     if chosen and "ocr" not in args.names:
@@ -1135,6 +1136,8 @@ def export(args: argparse.Namespace) -> None:
     for name in args.names:  # what is wrong with the last is told before the first is made
         if name != "ocr" and registry.card(name).task != "spotting" and spelling is not None:
             raise ValueError(f"--spelling is for models that read pages; {name} answers with logits")
+        if name != "ocr" and args.weights == "default" and len(args.names) > 1:
+            obtain(registry.card(name))
     for name in args.names:
         if name == "ocr":
             print(exports.export_ocr(**chosen, folder=args.folder, version=args.version, spelling=spelling))

@@ -22,7 +22,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A path to write to in the folder of `path`, with its suffix. It takes the place of `path` when the block ends.
 
     When the block raises, what was written is removed, folders made for it, too, and `path` stays as it was. Of a pipe
-    or a device, which nothing must take the place of, it is the path itself.
+    or a device, which nothing must take the place of, it is the path itself; a link stays, and what it names is
+    replaced.
 
     Raises:
         OSError: with the name of `path`, also where the disk is full, of which the system says no name.
@@ -31,12 +32,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     if _is_stream(path):
         yield path
         return
-    made = [folder for folder in path.parents if not folder.exists()]
-    temporary = path.with_name(_hidden(path, secrets.token_hex(4)))
+    place = _place(path)
+    made = [folder for folder in place.parents if not folder.exists()]
+    temporary = place.with_name(_hidden(path, secrets.token_hex(4)))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, place)
         made = []
     except OSError as error:
         named = [str(name) for name in (error.filename, error.filename2) if name is not None]
@@ -50,6 +52,11 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def _place(path: Path) -> Path:
+    """Where a file is that `path` names, by links or not."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def _hidden(path: Path, token: str) -> str:
     """The name under which `path` is written, no longer than names may be."""
     stem, room = os.fsencode(path.stem), LONGEST - len(os.fsencode(f"..{token}{path.suffix}"))
@@ -61,7 +68,7 @@ def clear(path: str | os.PathLike) -> None:
     """Removes what killed processes had begun to write in place of `path`. Nobody may be writing it now."""
     path = Path(path)
     start, end = _hidden(path, "\0" * 8).split("\0" * 8)
-    for left in path.parent.glob(f"{glob.escape(start)}{'[0-9a-f]' * 8}{glob.escape(end)}"):
+    for left in _place(path).parent.glob(f"{glob.escape(start)}{'[0-9a-f]' * 8}{glob.escape(end)}"):
         left.unlink(missing_ok=True)
 
 
@@ -80,7 +87,7 @@ def check_writable(path: str | os.PathLike) -> None:
         raise IsADirectoryError(f"{path} is a folder; name a file")
     if _is_stream(path):
         return
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    nearest = next(parent for parent in _place(path).absolute().parents if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest) as file:
             file.write(bytes(4096))  # a full disk takes names, and no bytes

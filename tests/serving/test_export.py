@@ -432,6 +432,8 @@ def test_an_unknown_name_is_told_before_others_are_exported(monkeypatch, capsys)
     monkeypatch.setattr(exports, "export_ocr", lambda *args, **options: pytest.fail("it was not told at once"))
     assert cli.main(["export", "ocr", "crnn_mobilenet_v3_small", "no_such_model"]) == 1
     assert "no model is named 'no_such_model'" in capsys.readouterr().err
+    assert cli.main(["export", "crnn_mobilenet_v3_small", "deeplabv3_resnet50"]) == 1
+    assert "no weights were released for deeplabv3_resnet50" in capsys.readouterr().err
     assert cli.main(["export", "ocr", "ocrnet_mobilenet_v3_large", "unet_small", "--spelling", "none"]) == 1
     assert "unet_small answers with logits" in capsys.readouterr().err
 
