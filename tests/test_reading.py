@@ -476,6 +476,7 @@ def test_wrong_readers_are_refused(connected):
         ("multiple", 0, "multiple=0: it is a whole number of pixels, 1 or more"),
         ("small", -1, "small=-1"),
         ("most", 0.5, "most=0.5: it is a number of 1 or more"),
+        ("wanted", 0, "wanted=0: it is a number of 1 or more"),
         ("widths", 64, "widths=64: it holds some whole numbers of pixels"),
         ("widths", (), r"widths=\(\)"),
         ("widths", "64", "widths='64'"),
@@ -493,9 +494,9 @@ def test_values_that_make_no_sense_are_refused(connected, option, value, told):
 
 
 @pytest.mark.parametrize("option", ["widths", "height", "spelling_weight", "again", "size", "threshold"])
-def test_so_does_a_spotter(connected, option):
+def test_a_spotter_refuses_them_too(option):
     with pytest.raises(ValueError, match=f"{option}=-1"):
-        reading.spotter("ocrnet_mobilenet_v3_large", **{option: -1})
+        reading.spotter_of(registry.card("ocrnet_mobilenet_v3_large"), (dark, bars), **{option: -1})
 
 
 def test_a_temperature_makes_readings_less_sure_and_no_other():

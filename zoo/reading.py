@@ -117,7 +117,8 @@ class Detector:
         limits.sides(2, size=size)
         limits.pixels(multiple=multiple)
         limits.within(0, math.inf, small=small, room=room)
-        limits.within(1, math.inf, wanted=wanted, most=most)
+        if small:
+            limits.within(1, math.inf, wanted=wanted, most=most)
         self.run = run
         self.size = (int(size[0]), int(size[1]))
         self.small, self.wanted, self.most = small, wanted, most
