@@ -153,7 +153,8 @@ def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
     """The task of a recipe: its `batch(step)`, `loss`, and `validate`.
 
     Raises:
-        RunError: the model is for another task, the module makes none, or there are shards, and the task takes none.
+        RunError: the model is for another task or of another kind, the module makes none, or there are shards, and the
+            task takes none.
     """
     learns = recipe.task.removeprefix("recipes.").partition(".")[0]
     if learns in registry.TASKS and card.task != learns:
@@ -161,6 +162,9 @@ def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
     module = importlib.import_module(recipe.task)
     if not hasattr(module, "make"):
         raise RunError(f"task={recipe.task}: it makes no task; recipes.recognition.task would, say")
+    own = registry.card(module.RECIPE.model) if hasattr(module, "RECIPE") else card  # of one kind of network alone
+    if own.builder != card.builder:
+        raise RunError(f"model={recipe.model} gives other outputs than {own.name}, for which {recipe.task} is")
     task = module.make(recipe, card, data)
     if recipe.shards and not hasattr(task, "packed"):
         raise RunError(f"shards={','.join(recipe.shards)}: {recipe.task} takes no shards; name data sets by real=")

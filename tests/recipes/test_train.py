@@ -341,6 +341,8 @@ def test_a_run_that_cannot_begin_claims_no_folder(plain, tmp_path):
         ({"options": {"features": "mobilenet_v3_test", "charset": "digits", "units": 8}},
          "options=.*reads a strip of 64 pixels in 2 steps, not in 16; a recognizer takes a backbone whose name"),
         ({"task": "recipes.losses"}, "task=recipes.losses: it makes no task; recipes.recognition.task would"),
+        ({"model": "db_mobilenet_v3_large", "task": "recipes.detection.east_resnet50", "options": {}},
+         "model=db_mobilenet_v3_large gives other outputs than east_resnet50, for which recipes.detection.east_resnet"),
     ],
 )  # fmt: skip
 def test_what_a_recipe_does_not_take_is_told_and_leaves_no_folder(tmp_path, changes, message):
