@@ -357,10 +357,10 @@ def _decode(image: Image.Image, factor: int, own: bool) -> np.ndarray:
     if image.format == "TIFF" and isinstance(image, ImageFile.ImageFile):
         with _own_limit():
             image.load_prepare()  # asks for the bound once more, and then no longer
-    white = _white(image)
     image.load()
     factor = max(1, factor // round(width / image.size[0]))  # what is left to do
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        white = _white(image)  # what is turned has no tags
         image = ImageOps.exif_transpose(image)
         return from_array(_shrink(_deep(np.asarray(image), white), factor))
     if image.mode == "1":
@@ -398,8 +398,8 @@ def _deep(array: np.ndarray, white: int) -> np.ndarray:
     """
     if array.dtype.kind == "f":
         return array
-    largest = int(array.max())
     if array.dtype.itemsize > 2:
+        largest = int(array.max())
         if largest > 65535:
             raise ImageError(f"whole numbers up to {largest}; store it with 8 or 16 bits a pixel")
         white = 255 if largest <= 255 else white
