@@ -543,6 +543,7 @@ class Reader:
             see `zoo.righting`.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
+        made: what makes the reader anew where it is unpickled; without it there is no pickling.
     """
 
     def __init__(
@@ -554,6 +555,7 @@ class Reader:
         upright: bool = False,
         min_confidence: float = 0.0,
         dpi: float = 200,
+        made: Callable[[], Reader] | None = None,
     ):
         if recognizer is None and not isinstance(detector, Spotter):
             raise TypeError("a reader without a recognizer needs a spotter")
@@ -562,7 +564,7 @@ class Reader:
         self.turns, self.upright = turns, upright
         self.min_confidence = min_confidence
         self.dpi = dpi
-        self.made: Callable[[], Reader] | None = None  # how `reader` made it
+        self.made = made
 
     def __reduce__(self) -> tuple[Callable[[], Reader], tuple[()], dict[str, Any]]:
         if self.made is None:
@@ -731,30 +733,13 @@ def reader(
         ValueError: a card is of another task, there is no such runtime, or a value makes no sense.
         TypeError: an unknown option.
     """
+    from zoo import registry
+    from zoo import runtime as runtimes
+
     made = partial(
         reader, detection, recognition, runtime=runtime, server=server, orientation=orientation, upright=upright,
         min_confidence=min_confidence, dpi=dpi, **options,
     )  # fmt: skip
-    result = _reader(*made.args, **made.keywords)
-    result.made = made
-    return result
-
-
-def _reader(
-    detection: str | None,
-    recognition: str,
-    *,
-    runtime: str,
-    server: str | None,
-    orientation: str | None,
-    upright: bool,
-    min_confidence: float | None,
-    dpi: float,
-    **options: Any,
-) -> Reader:
-    from zoo import registry
-    from zoo import runtime as runtimes
-
     if min_confidence is not None:
         limits.within(0, 1, min_confidence=min_confidence)
     if not 0 < dpi < np.inf:
@@ -765,7 +750,7 @@ def _reader(
         least = usual_confidence(detection) if min_confidence is None else min_confidence
         return Reader(
             spotter(detection, runtime, **options), None, turns=turns_by(orientation, runtime), upright=upright,
-            min_confidence=least, dpi=dpi,
+            min_confidence=least, dpi=dpi, made=made,
         )  # fmt: skip
     if recognition is None:
         raise ValueError("recognition=None: only a spotter reads without a recognizer")
@@ -789,7 +774,7 @@ def _reader(
     if min_confidence is None:
         min_confidence = usual_confidence(recognition) if detector else 0.0
     turns = turns_by(orientation, runtime, server)
-    return Reader(detector, recognizer, turns=turns, upright=upright, min_confidence=min_confidence, dpi=dpi)
+    return Reader(detector, recognizer, turns=turns, upright=upright, min_confidence=min_confidence, dpi=dpi, made=made)
 
 
 def recognizer_of(card: registry.Card, run: Run, **values: Any) -> Recognizer:
