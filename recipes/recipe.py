@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import recipes
+from zoo import limits
 
 COUNTED = (
     "batch", "steps", "accumulate", "checkpoint_every", "validate_every", "validation", "longest", "widest", "windows",
@@ -101,16 +102,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high or value == math.inf:  # nor is it a number otherwise
-                bounds = f"from {low} to {high}" if high < math.inf else f"{low} or more, and finite"
-                raise ValueError(f"{name}={value}: it is {bounds}")
+            limits.within(low, high, **{name: getattr(self, name)})
         for name in ("soften", "temperature"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise ValueError(f"{name}={value}: it is above 0, and finite, as one divides by it")
-        for name in ("size", "patch"):
-            if min(sides := getattr(self, name)) < 1:
-                raise ValueError(f"{name}={sides}: height and width are 1 or more")
+        limits.sides(2, size=self.size, patch=self.patch)
         if self.bits not in (0, 8):
             raise ValueError(f"bits={self.bits}: it is 0 or 8")
         if self.validate_every % self.checkpoint_every:

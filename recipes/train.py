@@ -35,7 +35,6 @@ from recipes import step as steps
 from recipes.data import preprocessing
 from recipes.data.workers import Workers
 from recipes.recipe import Recipe
-from recipes.recognition import task as recognition
 from recipes.surgery import graft, grow
 from zoo import registry, weights
 from zoo.charset import Charset
@@ -208,8 +207,9 @@ def assemble(
     Raises:
         RunError: the batch cannot be shared by the devices, or leaves each a single picture where pictures are
             compared; the model is for another task, or takes no such options; the network's strides do not divide
-            the samples' size, or give a recognizer other steps; the weights to start with cannot be had; or batches
-            depend on what was learnt, so that no other process can make them.
+            the samples' size; the weights to start with cannot be had; or batches depend on what was learnt, so that no
+            other process can make them.
+        ValueError: the task cannot teach what the recipe says, or not this network.
     """
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
@@ -222,7 +222,8 @@ def assemble(
         if card.options != usual.options:
             card = dataclasses.replace(card, gflops=0.0)  # not counted for these
         _measured(network, recipe.size)
-        _paced(network, task)
+        if hasattr(task, "check"):
+            task.check(network)
         makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:
             task.batch = preprocessing.through(task.batch, recipe.layers, recipe.seed)
@@ -261,25 +262,6 @@ def _measured(network: keras.Model, size: tuple[int, int]) -> None:
                 check_sides((None, *size), layer.multiple)
             except ValueError as error:
                 raise RunError(f"size={','.join(map(str, size))}: {error}") from None
-
-
-def _paced(network: keras.Model, task: Any) -> None:
-    """Nothing, where a recognizer by CTC gives a step for each `STRIDE` pixels of a strip, as its task takes for sure.
-
-    Raises:
-        RunError: it gives others, as with the backbone of a detector.
-    """
-    if not isinstance(task, recognition.Task) or task.decoding != "ctc":
-        return
-    width = task.width(task.recipe.widest)
-    steps = network.compute_output_spec(keras.KerasTensor((1, task.height, width, 3)))["logits"].shape[1]
-    if steps not in (None, width // recognition.STRIDE):  # None: no network says so before it runs
-        options = f"options={task.recipe.options}: " if task.recipe.options else ""
-        raise RunError(
-            f"{options}{network.name} reads a strip of {width} pixels in {steps} steps, not in "
-            f"{width // recognition.STRIDE}; a recognizer takes a backbone whose name ends in _r, such as "
-            "mobilenet_v3_small_r"
-        )
 
 
 def _compared(recipe: Recipe) -> str:

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import cache
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+STATES: dict[str, dict] = {}  # of the modules' generators, as they were before any test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test draws the same numbers and weights, whatever ran before it and on whichever worker."""
+    module = getattr(item, "module", None)
+    for name, value in vars(module).items() if module else ():
+        if isinstance(value, np.random.Generator):
+            state = STATES.setdefault(f"{module.__name__}.{name}", deepcopy(value.bit_generator.state))
+            value.bit_generator.state = deepcopy(state)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""What values for reading may be: one out of its range is told by its name before it makes nonsense of a page."""
+"""What values for reading and of recipes may be: one out of its range is told by its name before it does harm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def within(low: float, high: float, **values: Any) -> None:
     for name, value in values.items():
         number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
         if not number or not low <= value <= high:
-            upper = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
+            upper = f"from {low:.10g} to {high:.10g}" if math.isfinite(high) else f"of {low:.10g} or more"
             raise ValueError(f"{name}={value!r}: it is a number {upper}")
 
 

@@ -99,7 +99,8 @@ def phrases(texts: Iterable[str], length: int = PHRASE) -> set[tuple[str, ...]]:
 
 def shared_phrases(entries: Iterable[datasets.Entry]) -> set[tuple[str, ...]]:
     """Phrases of labelled pages and lines that stand in a source of synthetic text, as one of its entries."""
-    sources = [*corpus.BUSINESS, *corpus.COMMON, *(word for words in corpus.dictionaries() for word in words)]
+    lists = corpus.dictionaries() + corpus.spellers()
+    sources = [*corpus.BUSINESS, *corpus.COMMON, *corpus.FURTHER, *(word for words in lists for word in words)]
     known = phrases(source for source in sources if " " in source)
     texts = [" ".join(entry.texts) or entry.page_text or entry.text or "" for entry in entries]
     return known & phrases(texts) if known else set()

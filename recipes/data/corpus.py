@@ -1,7 +1,8 @@
 """What synthetic documents say: words, numbers, dates, amounts, and names, drawn with a seeded generator.
 
-Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wngerman, …) where they
-are installed, from the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
+Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wngerman, …) and from the
+dictionaries of spell checkers under `/usr/share/hunspell` (hunspell-lv, hunspell-ro, …) where they are installed, from
+the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,9 @@ import numpy as np
 from zoo import charset
 
 DICTIONARIES = Path("/usr/share/dict")
+SPELLERS = Path("/usr/share/hunspell")
 LARGEST = 400_000  # words of a list that are kept, evenly spaced: all forms of a language are millions
+STEMS = 80_000  # words of a speller's dictionary that are kept
 
 
 def _words(text: str) -> list[str]:
@@ -51,7 +55,8 @@ der die das ein eine und in zu den dem des ist nicht er sie es wir ich auf mit v
 el la los las un una y a o de del en es no se su que por con lo al más como pero sus le ya si sin
 il lo la i gli le un una di da in con su per tra fra e o che non si è sono del della dei nel al alla ha
 """)
-# As usual in Portuguese, Dutch, Swedish, Danish, Polish, Czech, Hungarian, Romanian, Finnish, Croatian.
+# As usual in Portuguese, Dutch, Swedish, Danish, Polish, Czech, Hungarian, Romanian, Finnish, Croatian, Latvian,
+# Lithuanian, Estonian, Slovak, Slovenian, Icelandic.
 FURTHER = _words("""
 não são está também já até às uma ção você à pelo mas os as com mais à é foi ser seu então só nós avó três mês país água
 het een van niet zijn wordt naar geen hun deze één vóór heeft meer bij ook uit daar haar onze zoals geërfd ideeën
@@ -66,6 +71,7 @@ ja on että ei oli myös vain sekä hän jo kun niin ovat yhtä päivä vuotta t
 """)
 OFTEN = 0.3  # of the words of prose
 ABROAD = 0.3  # of these, in the further languages
+SPELT = 0.35  # of the other words, from spellers' dictionaries: of languages without a list, most of them
 
 BARE = 4  # times as often as with each of its marks a letter has none, in a word that gets some
 UNITS = _words(
@@ -77,6 +83,8 @@ UNBUILT = {
     "a": "æ", "d": "đð", "l": "ł", "o": "øœ", "s": "ß", "p": "þ",
     "A": "Æ", "D": "ĐÐ", "L": "Ł", "O": "ØŒ", "P": "Þ",
 }  # fmt: skip
+
+LETTERS = frozenset(string.ascii_letters + charset.MARKED + charset.MARKED.upper() + "-'")
 
 ONSETS = _words(
     "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc sh sl sp st str t th tr v w y z"
@@ -105,6 +113,22 @@ def _lines(path: Path) -> tuple[str, ...]:
 
 
 @functools.cache
+def spellers() -> tuple[tuple[str, ...], ...]:
+    """The words of the installed spellers' dictionaries in Latin script, without their endings, a list a language."""
+    paths = sorted(SPELLERS.glob("*.dic")) if SPELLERS.is_dir() else []
+    languages = {path.stem[:2]: path for path in paths if not path.is_symlink()}
+    return tuple(words for words in map(_stems, languages.values()) if len(words) > 100)
+
+
+def _stems(path: Path) -> tuple[str, ...]:
+    rules = path.with_suffix(".aff")
+    settings = re.search(rb"^SET[ \t]+(\S+)", rules.read_bytes() if rules.is_file() else b"", re.MULTILINE)
+    lines = path.read_bytes().decode(settings[1].decode() if settings else "iso8859-1", "replace").splitlines()[1:]
+    stems = (re.split(r"[/\s]", line, maxsplit=1)[0] for line in lines[:: -(-len(lines) // STEMS) or 1])
+    return tuple(stem for stem in stems if 1 < len(stem) < 24 and LETTERS.issuperset(stem))
+
+
+@functools.cache
 def variants() -> dict[str, str]:
     """The letters with marks of `charset.MARKED` by the letter that each is built on."""
     built: dict[str, str] = {}
@@ -127,11 +151,11 @@ def marked(rng: np.random.Generator) -> str:
 
 
 def entry(rng: np.random.Generator) -> str:
-    """A common word, or one of the installed lists, of two the shorter: print uses short words more."""
+    """A common word, or one of the installed lists and dictionaries, of two the shorter: print uses short ones more."""
     common = pick(rng, FURTHER if rng.random() < ABROAD else COMMON) if rng.random() < OFTEN else ""
     if common and not common.endswith("'"):
         return common
-    words = pick(rng, dictionaries())
+    words = pick(rng, spellers() if spellers() and rng.random() < SPELT else dictionaries())
     return common + min(pick(rng, words), pick(rng, words), key=len)
 
 

@@ -122,6 +122,25 @@ class Task:
             raise ValueError(f"nothing of {name} can be learnt from: {told}")
         print(f"{name}: {told}: they teach nothing", file=sys.stderr)
 
+    def check(self, network) -> None:
+        """Nothing, where a network that CTC teaches gives a step for each `STRIDE` pixels of a strip.
+
+        Raises:
+            ValueError: it gives others, as with the backbone of a detector.
+        """
+        if self.decoding != "ctc":
+            return
+        import keras
+
+        width = self.width(self.recipe.widest)
+        steps = network.compute_output_spec(keras.KerasTensor((1, self.height, width, 3)))["logits"].shape[1]
+        if steps not in (None, width // STRIDE):  # None: no network says so before it runs
+            options = f"options={self.recipe.options}: " if self.recipe.options else ""
+            raise ValueError(
+                f"{options}{network.name} reads a strip of {width} pixels in {steps} steps, not in {width // STRIDE}; "
+                "a recognizer takes a backbone whose name ends in _r, such as mobilenet_v3_small_r"
+            )
+
     def samples(self, name: str, entries: Iterable[datasets.Entry]) -> list[synthetic.Strip]:
         """The words of a data set's pictures that can be learnt from; of crops those of lines, too."""
         return self._strips(name, (found for entry in entries for found in datasets.crops(entry)))

@@ -45,8 +45,29 @@ def test_words_are_of_the_alphabet_and_visible(name):
     assert len(texts) > 60
 
 
+def test_words_of_spellers_dictionaries(monkeypatch, tmp_path):
+    """Of each language its own share of the words, without what a speller is told of them."""
+    stems = [f"{front}õ{back}" for front in "bcdfghjklm" for back in "bcdfghjklmn"]
+    (tmp_path / "et_EE.aff").write_bytes(b"# SET UTF-8\nTRY abc\nSET ISO8859-15\nSFX a Y 1\n")
+    lines = [str(len(stems)), *(f"{stem}/Zal" for stem in stems), "4x4", "слово po:noun", "a"]
+    (tmp_path / "et_EE.dic").write_bytes("\n".join(lines).encode("iso8859-15", "replace"))
+    (tmp_path / "lv_LV.aff").write_text("SET UTF-8\n")
+    (tmp_path / "lv_LV.dic").write_text("\n".join(["99", *(f"{stem}ī\tpo:x" for stem in stems), "слово", "ābols 2"]))
+    (tmp_path / "lv_XX.dic").symlink_to("lv_LV.dic")
+    (tmp_path / "ru_RU.dic").write_bytes("\n".join(["200", *("слово" + stem for stem in stems)]).encode())
+    monkeypatch.setattr(corpus, "SPELLERS", tmp_path)
+    estonian, latvian = corpus.spellers.__wrapped__()
+    assert estonian == tuple(stems) and latvian == (*(f"{stem}ī" for stem in stems), "ābols")
+    monkeypatch.setattr(corpus, "spellers", lambda: (estonian, latvian))
+    monkeypatch.setattr(corpus, "dictionaries", lambda: (("oxygen",),))
+    drawn = [corpus.entry(np.random.default_rng(seed)) for seed in range(4000)]
+    share = sum(word in latvian for word in drawn) / 4000
+    assert share == pytest.approx((1 - corpus.OFTEN) * corpus.SPELT / 2, abs=0.03)
+
+
 def test_common_words_are_as_usual_as_prose_has_them(monkeypatch):
     monkeypatch.setattr(corpus, "dictionaries", lambda: (("oxygen",),))
+    monkeypatch.setattr(corpus, "spellers", tuple)
     drawn = collections.Counter(corpus.entry(np.random.default_rng(seed)) for seed in range(4000))
     assert drawn["oxygen"] / 4000 == pytest.approx(1 - corpus.OFTEN, abs=0.03)
     assert drawn["à"] and drawn["I"]  # of one letter, which lists of words are not asked for
