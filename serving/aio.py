@@ -111,12 +111,25 @@ class AsyncClient:
         """Yields an answer for each page, in their order: as `serving.bulk.stream`."""
         state = bulk.Window(window)
 
+        async def patiently(page: Any) -> dict[str, np.ndarray]:
+            end = time.monotonic() + (self.timeout if timeout is None else timeout)
+            while True:
+                left = max(0.001, end - time.monotonic())
+                try:
+                    outputs = await self.predict(
+                        model, [page], signature=signature, timeout=left, overloaded=state.overloaded
+                    )
+                except ServingError as failure:
+                    if not state.patient(failure, end):
+                        raise
+                    await asyncio.sleep(bulk.PAUSE)
+                else:
+                    state.answered = True
+                    return outputs
+
         async def ask(number: int, page: Any) -> bulk.Answer:
             try:
-                outputs = await self.predict(
-                    model, [page], signature=signature, timeout=timeout, overloaded=state.overloaded
-                )
-                return convert(number, page, outputs)
+                return convert(number, page, await patiently(page))
             except (ServingError, OSError, ValueError) as error:
                 return bulk.Answer(number, page, error=error)
 

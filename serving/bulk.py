@@ -6,7 +6,8 @@
 
 The window is the back-pressure: no more pages are taken than are in it, so that memory stays the same for ten pages or
 ten million. It is halved when the server says that it has too much to do, and grows by one page for each round that
-goes well.
+goes well. A server that has answered and then goes away, as when it starts anew, is waited for as long as a page may
+take.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import Any
 import grpc
 import numpy as np
 
-from serving.client import Client, DeadlineExceeded, Overloaded, ServingError
+from serving.client import RETRIED, Client, DeadlineExceeded, Overloaded, ServingError
 
 MODEL, SIGNATURE = "ocr", "read"  # of `zoo export ocr`
+PAUSE = 0.2  # seconds before a server is asked again
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ class Window:
 
     Args:
         most: pages.
+
+    Attributes:
+        answered: the server has answered a page, and no page has waited for it in vain since.
     """
 
     def __init__(self, most: int):
@@ -103,6 +108,7 @@ class Window:
         self._limit = float(most)
         self._lock = threading.Lock()
         self._halved = 0.0
+        self.answered = False
 
     @property
     def limit(self) -> int:
@@ -117,6 +123,15 @@ class Window:
         with self._lock:
             if time.monotonic() - self._halved > 0.1:
                 self._limit, self._halved = max(1.0, self._limit / 2), time.monotonic()
+
+    def patient(self, failure: Exception, end: float) -> bool:
+        """Whether a page that may take until `end` is asked for again, after a pause."""
+        if not isinstance(failure, RETRIED if self.answered else Overloaded):
+            return False
+        if time.monotonic() + PAUSE < end:
+            return True
+        self.answered = self.answered and isinstance(failure, Overloaded)  # the other pages do not wait as long
+        return False
 
 
 def stream(
@@ -188,17 +203,23 @@ def stream(
 def _patiently(
     client: Client, page: Any, model: str, signature: str, timeout: float | None, deadline: float | None, state: Window
 ) -> dict[str, np.ndarray]:
-    """The outputs for a page; a server that has too much to do is asked again until the page's time is over."""
+    """The outputs for a page, which waits for a server that has too much to do, or that starts anew."""
     end = time.monotonic() + (client.timeout if timeout is None else timeout)
     if deadline is not None:
         end = min(end, deadline)
     while True:
-        left = end - time.monotonic()
         try:
-            return client.predict(
-                model, [page], signature=signature, timeout=max(0.001, left), overloaded=state.overloaded
+            outputs = client.predict(
+                model,
+                [page],
+                signature=signature,
+                timeout=max(0.001, end - time.monotonic()),
+                overloaded=state.overloaded,
             )
-        except Overloaded:
-            if time.monotonic() + 0.2 >= end:
+        except ServingError as failure:
+            if not state.patient(failure, end):
                 raise
-            time.sleep(0.2)
+            time.sleep(PAUSE)
+        else:
+            state.answered = True
+            return outputs

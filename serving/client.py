@@ -120,6 +120,7 @@ _BY_CODE: dict[grpc.StatusCode, type[ServingError]] = {
     _Code.DEADLINE_EXCEEDED: DeadlineExceeded,
     _Code.RESOURCE_EXHAUSTED: Overloaded,
     _Code.UNAVAILABLE: ConnectionLost,
+    _Code.CANCELLED: ConnectionLost,  # by a server that ends: nothing here cancels a call
 }
 # The first whose word stands in the text, in lower case, of an UNAVAILABLE or RESOURCE_EXHAUSTED.
 _BY_TEXT: list[tuple[str, type[ServingError]]] = [
@@ -148,6 +149,8 @@ def classify(code: grpc.StatusCode, details: str) -> type[ServingError]:
         for word, kind in _BY_TEXT:
             if word in details.lower():
                 return kind
+    if code == _Code.CANCELLED and "channel closed" in details.lower():  # by whoever uses the client
+        return ServingError
     return _BY_CODE.get(code, InternalError)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -151,6 +152,56 @@ def test_a_server_with_too_much_to_do_loses_no_page():
     answers = list(stream(busy, map(np.int64, range(60)), window=8, convert=total))
     assert [answer.error for answer in answers] == [None] * 60
     assert [value_of(answer) for answer in answers] == list(range(60)) and busy.refused
+
+
+def anew(toys, port: int) -> Server:
+    time.sleep(0.6)
+    return Server({"toy": toys}, f"127.0.0.1:{port}").start()
+
+
+@pytest.mark.parametrize("asyncio_", [False, True])
+def test_a_server_that_starts_anew_loses_no_page(toys, asyncio_):
+    """Later than a client's own attempts last: pages that are under way wait for it."""
+    running = [Server({"toy": toys}, "127.0.0.1:0").start()]
+    address, later, answers = f"127.0.0.1:{running[0].port}", ThreadPoolExecutor(1), []
+
+    def pages():
+        yield from map(picture, range(3))
+        while len(answers) < 2:  # the window is 2, so that none waits for a third
+            time.sleep(0.01)
+        running.pop().stop()
+        running.append(later.submit(anew, toys, int(address.rpartition(":")[2])))
+        yield from map(picture, range(3, 6))
+
+    async def use():
+        async with AsyncClient(address, options=LOCAL, retries=0) as client:
+            async for answer in client.stream(pages(), window=2, timeout=30, **PICTURE):
+                answers.append(answer)
+
+    if asyncio_:
+        asyncio.run(use())
+    else:
+        with Client(address, options=LOCAL, retries=0) as client:
+            for answer in stream(client, pages(), window=2, timeout=30, **PICTURE):
+                answers.append(answer)
+    running.pop().result().stop()
+    assert [answer.error for answer in answers] == [None] * 6
+    assert [value_of(answer) for answer in answers] == list(range(6))
+
+
+def test_a_server_that_does_not_come_back_is_waited_for_once(toys):
+    def pages():
+        yield picture(1)
+        server.stop()
+        yield from map(picture, range(4))
+
+    server = Server({"toy": toys}, "127.0.0.1:0").start()
+    with Client(f"127.0.0.1:{server.port}", options=LOCAL, retries=0) as client:
+        first, *others = stream(client, pages(), window=1, timeout=1.0, **PICTURE)
+        started = time.monotonic()
+        (nobody,) = stream(client, [picture(1)], timeout=30, **PICTURE)  # who never answered is not waited for
+    assert first.error is None and time.monotonic() - started < 10
+    assert all(isinstance(answer.error, clients.Unavailable) for answer in [*others, nobody])
 
 
 def test_the_window_is_halved_and_grows_again():

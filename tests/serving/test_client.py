@@ -127,6 +127,8 @@ def test_large_messages_pass(fake):
         ("FAILED_PRECONDITION", 'Serving signature key "s" not found.', "InvalidRequest"),
         ("NOT_FOUND", "Servable not found for request: Latest(m)", "NotFound"),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", "DeadlineExceeded"),
+        ("CANCELLED", "CANCELLED", "ConnectionLost"),  # of a server that ends
+        ("CANCELLED", "Channel closed!", "ServingError"),
         ("INTERNAL", "", "InternalError"),
         ("UNKNOWN", "Exception calling application", "InternalError"),
     ],
