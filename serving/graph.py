@@ -154,7 +154,7 @@ def located(find: Network, values: Mapping[str, Any], data: tf.Tensor) -> dict[s
     """The places of words on pages, by what finds them and a card's values for reading; see `looked`."""
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        page = graph_strips.decode(data[number])
+        page = graph_strips.page(data[number])
         polygons, scores = _boxes(find, values, page)
         return tf.shape(scores), tf.shape(page)[None, :2], polygons, scores
 
@@ -249,7 +249,7 @@ def _pages(reading: Reading, data: tf.Tensor) -> tuple[Words, Strips]:
     """What the detector finds on the pages, and the strips of it."""
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        page = graph_strips.decode(data[number])
+        page = graph_strips.page(data[number])
         polygons, scores = _boxes(_find(reading), reading.detection, page)
         polygons, scores, halves = graph_joining.candidates(polygons, scores, reading.charset.characters)
         items, strips, owners, starts, wanted = _page_strips(reading, page, polygons, halves)

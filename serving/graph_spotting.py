@@ -107,7 +107,7 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
         return *lengths, polygons, scores, halves, items, *_sure(spotting, shared, turned, length)
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        page = graph_strips.decode(data[number])
+        page = graph_strips.page(data[number])
         counts, of_looks, polygons, scores, halves, items, *steps = graph.looked(
             spotting.find, spotting.reading, page, see, of_seen, seen
         )

@@ -1,6 +1,6 @@
 """Pictures to pages, and places on pages to strips, by TensorFlow's own operations: what `zoo.image` does.
 
-encoded () string ─► decode ─► page (H, W, 3) uint8 ─► letterbox ─► detector
+encoded () string ─► decode ─► page (H, W, 3) uint8, on paper ─► letterbox ─► detector
                                     └─► crop ─► strip, or windows of one too wide ─► recognizer
 """
 
@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from zoo.image import DARK, FLAT, GREYS
+
 HEAD = 65_536  # bytes in which the orientation is sought: it stands in the first segments
 ORIENTATION = 0x0112
-GREYS = np.repeat(np.arange(256, dtype="uint8")[:, None], 3, 1)
+COLOURS = np.repeat(np.arange(256, dtype="uint8")[:, None], 3, 1)  # of a BMP that lists none
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
@@ -35,12 +37,23 @@ def decode(encoded: tf.Tensor, turned: bool = True) -> tf.Tensor:
     return tf.ensure_shape(flat, (None, None, 3))
 
 
+def page(encoded: tf.Tensor) -> tf.Tensor:
+    """(H, W, 3) uint8: a whole page, as `zoo.image.on_paper` has it."""
+    pixels = decode(encoded)
+    grey = tf.reduce_sum(tf.cast(pixels[::4, ::4], tf.int32), -1) // (3 * 256 // GREYS)
+    counts = tf.math.bincount(tf.reshape(grey, [-1]), minlength=GREYS, maxlength=GREYS)
+    most = tf.argmax(counts, output_type=tf.int32)
+    alike = tf.reduce_sum(counts[tf.maximum(0, most - 1) : most + 2])
+    dark = (most < DARK) & (tf.cast(alike, tf.float64) >= FLAT * tf.cast(tf.size(grey), tf.float64))
+    return tf.cond(dark, lambda: 255 - pixels, lambda: pixels)
+
+
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(encoded, channels=0, expand_animations=False)  # (H, W, 1 to 4)
     count = tf.shape(image)[2]
     # Other formats have no alpha; the fourth channel of a BMP is unused, and often zero.
     clear = tf.logical_and(tf.strings.substr(encoded, 0, 4) == b"\x89PNG", count % 2 == 0)
-    table = tf.cond(tf.strings.substr(encoded, 0, 2) == b"BM", lambda: _palette(encoded), lambda: GREYS)
+    table = tf.cond(tf.strings.substr(encoded, 0, 2) == b"BM", lambda: _palette(encoded), lambda: COLOURS)
     colour = tf.cond(count < 3, lambda: tf.gather(table, tf.cast(image[..., 0], tf.int32)), lambda: image[..., :3])
     return tf.cond(clear, lambda: _over_white(colour, image[..., -1:]), lambda: colour)
 
@@ -53,7 +66,7 @@ def _palette(encoded: tf.Tensor) -> tf.Tensor:
     length = tf.clip_by_value((places[0] - start) // 4, 0, 256) * 4
     listed = tf.reshape(tf.io.decode_raw(tf.strings.substr(encoded, start, length), tf.uint8), [-1, 4])[:, 2::-1]
     table = tf.concat([listed, tf.zeros([256, 3], tf.uint8)], 0)[:256]
-    return tf.cond(length > 0, lambda: table, lambda: tf.constant(GREYS))
+    return tf.cond(length > 0, lambda: table, lambda: tf.constant(COLOURS))
 
 
 def _over_white(colour: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:

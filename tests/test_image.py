@@ -510,6 +510,44 @@ def test_a_page_of_100_megapixels_takes_little_memory(tmp_path, form):
     assert megabytes < 900
 
 
+# ---------------------------------------------------------------- dark pages
+
+
+def dark_page(flat: float, level: int = 20) -> np.ndarray:
+    """10 by 10 of the pixels that are looked at, of which a part has one level, and the others are brighter."""
+    page = np.full((40, 40, 3), 250, "uint8")
+    page[: round(flat * 40)] = level
+    return page
+
+
+def test_a_flat_dark_page_is_inverted():
+    page = dark_page(0.8)
+    page[8:24] += 8  # a level of brightness more
+    np.testing.assert_array_equal(image.on_paper(page), 255 - page)
+    np.testing.assert_array_equal(image.on_paper(image.on_paper(page)), 255 - page)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        dark_page(0.7),
+        dark_page(0.9, 96),  # as bright as grey
+        255 - dark_page(0.9),
+        np.random.default_rng(1).integers(0, 90, (60, 60, 1), "uint8").repeat(3, 2),  # a photograph of the night
+        np.full((1, 1, 3), 255, "uint8"),
+    ],
+)
+def test_other_pages_stay_as_they_are(page):
+    assert image.on_paper(page) is page
+
+
+def test_brightness_is_that_of_all_colours():
+    """Blue of 255 alone is a mean of 85; of yellow it is 170."""
+    blue = np.zeros((8, 8, 3), "uint8")
+    blue[..., 2] = 255
+    assert image.on_paper(blue)[0, 0].tolist() == [255, 255, 0] and image.on_paper(255 - blue)[0, 0, 2] == 0
+
+
 # ---------------------------------------------------------------- letterbox
 
 

@@ -95,6 +95,16 @@ def test_a_page_is_read_in_order_and_in_place():
         assert 0.99 < word.detection <= 1
 
 
+def test_a_dark_page_is_read_as_on_paper():
+    page = blank_page(300, 500)
+    write(page, "314", 50, 40)
+    light, dark_one = make_reader(512).read(page), make_reader(512).read(255 - page)
+    assert light.text == dark_one.text == "314"
+    np.testing.assert_array_equal(light[0].words[0].polygon, dark_one[0].words[0].polygon)
+    boxes, _ = make_reader(512).detector(255 - page)
+    np.testing.assert_array_equal(boxes, make_reader(512).detector(page)[0])
+
+
 def test_polygons_are_in_page_pixels_whatever_the_size(monkeypatch):
     page = blank_page(700, 1600)
     place = write(page, "1234", 600, 300)

@@ -134,7 +134,11 @@ class Detector:
         return np.concatenate(boxes), np.concatenate(scores)
 
     def looks(self, pixels: np.ndarray) -> Iterator[Look]:
-        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts."""
+        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts.
+
+        A dark one is seen as on paper: see `image.on_paper`.
+        """
+        pixels = image.on_paper(pixels)
         axis = int(pixels.shape[1] > pixels.shape[0])
         for part in bands.parts(pixels.shape[:2]):
             corner = np.roll(np.array([0, part.start], "float32"), axis)  # across, down
@@ -603,8 +607,9 @@ class Reader:
     def page(self, picture: Picture, start: float | None = None) -> Page:
         """The page of a picture; its seconds count from `start` on `time.perf_counter`, or from the call."""
         start = time.perf_counter() if start is None else start
-        turns = self.turns(picture.pixels) if self.turns else 0
-        boxes, scores, readings = self._turned(picture.pixels, turns)
+        pixels = picture.pixels if self.detector is None else image.on_paper(picture.pixels)
+        turns = self.turns(pixels) if self.turns else 0
+        boxes, scores, readings = self._turned(pixels, turns)
         boxes, scores, readings = joining.parted(boxes, scores, readings)
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())

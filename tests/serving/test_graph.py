@@ -130,6 +130,18 @@ def test_a_bmp_has_the_colours_of_its_palette(picture, colours):
         np.testing.assert_array_equal(decode(file.getvalue()), np.asarray(given.convert("RGB")))
 
 
+def test_flat_dark_pages_are_inverted_as_by_the_reader(picture):
+    decode = tf.function(graph_strips.page, input_signature=[tf.TensorSpec([], tf.string)])
+    rng, inverted = np.random.default_rng(9), 0
+    for share in np.linspace(0.6, 0.9, 31):
+        pixels = np.where(rng.random((64, 48, 1)) < share, rng.integers(10, 100, 3), 230).astype("uint8")
+        expected = image.on_paper(pixels)
+        np.testing.assert_array_equal(decode(encoded(pixels)), expected)
+        inverted += int((expected != pixels).any())
+    assert 5 < inverted < 26
+    np.testing.assert_array_equal(decode(encoded(picture)), picture)
+
+
 @pytest.mark.parametrize("size", [(256, 256), (64, 96)])
 def test_pages_are_letterboxed(picture, size):
     expected, scale = image.letterbox(picture, size, 32)
@@ -321,14 +333,15 @@ def served(networks, tmp_path_factory):
 
 @pytest.mark.slow
 def test_pages_are_read_as_by_the_reader(served, reader):
-    pages = [page(), np.full((50, 60, 3), 255, "uint8"), page()[:, :100], np.rot90(page())]
+    pages = [page(), np.full((50, 60, 3), 255, "uint8"), page()[:, :100], np.rot90(page()), 255 - page()]
     answer = served.predict("ocr", [encoded(pixels) for pixels in pages])
     assert answer["sizes"].tolist() == [list(pixels.shape[:2]) for pixels in pages]
     assert answer["counts"][1] == 0
     most = answer["counts"].max()
-    assert answer["texts"].shape == answer["lines"].shape == (4, most) and answer["polygons"].shape == (4, most, 4, 2)
-    for number in (0, 2, 3):
+    assert answer["texts"].shape == answer["lines"].shape == (5, most) and answer["polygons"].shape == (5, most, 4, 2)
+    for number in (0, 2, 3, 4):
         check(answer, number, reader.read(pages[number])[0])
+    assert words(answer, 4) and [text for text, _ in words(answer, 4)] == [text for text, _ in words(answer, 0)]
     empty = answer["texts"][2, answer["counts"][2] :]
     assert set(empty.tolist()) <= {b""}
 

@@ -80,12 +80,13 @@ def test_pages_are_read_as_by_the_spotter(served, reader):
     """Level, turned, and slanted pages, and one without words, together."""
     matrix = cv2.getRotationMatrix2D((160, 120), 9, 1)
     slanted = cv2.warpAffine(page(), matrix, (320, 240), borderValue=(255, 255, 255))
-    pages = [page(), np.full((50, 60, 3), 255, "uint8"), slanted, np.rot90(page()).copy()]
+    pages = [page(), np.full((50, 60, 3), 255, "uint8"), slanted, np.rot90(page()).copy(), 255 - page()]
     answer = served.predict("spot", [encoded(pixels) for pixels in pages])
     assert answer["sizes"].tolist() == [list(pixels.shape[:2]) for pixels in pages]
     assert answer["counts"][1] == 0
-    level, slanted, turned = (reader.read(pages[number])[0] for number in (0, 2, 3))
-    for number, upright in ((0, level), (3, turned)):  # OpenCV rounds places to 1/32 of a pixel
+    level, slanted, turned, dark = (reader.read(pages[number])[0] for number in (0, 2, 3, 4))
+    assert dark.text == level.text
+    for number, upright in ((0, level), (3, turned), (4, dark)):  # OpenCV rounds places to 1/32 of a pixel
         assert answer["counts"][number] == len(upright.words) > 10 and misread(answer, number, upright) < 0.05
     assert len({word.text for word in level.words}) > 5
     # Angles are found to an eighth of a degree: what nonsense says of views depends on that here and there.
