@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from zoo.image import DARK, FLAT, GREYS
+from zoo.image import BLANK, DARK, EDGE, FLAT, GREYS, PALE
 
 HEAD = 65_536  # bytes in which the orientation is sought: it stands in the first segments
 ORIENTATION = 0x0112
@@ -40,12 +40,25 @@ def decode(encoded: tf.Tensor, turned: bool = True) -> tf.Tensor:
 def page(encoded: tf.Tensor) -> tf.Tensor:
     """(H, W, 3) uint8: a whole page, as `zoo.image.on_paper` has it."""
     pixels = decode(encoded)
-    grey = tf.reduce_sum(tf.cast(pixels[::4, ::4], tf.int32), -1) // (3 * 256 // GREYS)
-    counts = tf.math.bincount(tf.reshape(grey, [-1]), minlength=GREYS, maxlength=GREYS)
+    counts = _levels(pixels)
+    parts = tf.reduce_sum(counts) * tf.constant([1, EDGE - 1], tf.int64)
+    low, high = tf.unstack(tf.searchsorted(tf.cumsum(counts) * EDGE, parts))
+    pale = (high - low > BLANK) & (high - low < PALE)
+    pixels = tf.cond(pale, lambda: _stretched(pixels, tf.cast(low, tf.uint8), tf.cast(high, tf.uint8)), lambda: pixels)
+    counts = tf.reduce_sum(tf.reshape(_levels(pixels), [GREYS, -1]), 1)
     most = tf.argmax(counts, output_type=tf.int32)
-    alike = tf.reduce_sum(counts[tf.maximum(0, most - 1) : most + 2])
-    dark = (most < DARK) & (tf.cast(alike, tf.float64) >= FLAT * tf.cast(tf.size(grey), tf.float64))
+    alike, total = tf.reduce_sum(counts[tf.maximum(0, most - 1) : most + 2]), tf.reduce_sum(counts)
+    dark = (most < DARK) & (tf.cast(alike, tf.float64) >= FLAT * tf.cast(total, tf.float64))
     return tf.cond(dark, lambda: 255 - pixels, lambda: pixels)
+
+
+def _levels(pixels: tf.Tensor) -> tf.Tensor:
+    grey = tf.reshape(tf.reduce_sum(tf.cast(pixels[::4, ::4], tf.int32), -1) // 3, [-1])
+    return tf.math.bincount(grey, minlength=256, maxlength=256, dtype=tf.int64)
+
+
+def _stretched(pixels: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+    return 255 - (high - tf.clip_by_value(pixels, low, high)) * (255 // (high - low))
 
 
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:

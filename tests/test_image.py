@@ -541,6 +541,42 @@ def test_other_pages_stay_as_they_are(page):
     assert image.on_paper(page) is page
 
 
+def test_a_pale_page_is_stretched():
+    """Of 1600 pixels as many are seen as 100: one of them may be darker, by one more the black is another."""
+    page = np.full((40, 40, 3), 200, "uint8")
+    page[:8] = 160  # print
+    page[9] = 190
+    page[:1, :1] = 0  # a speck that is seen, and is one of 100: the darkest of 200 is half of it
+    assert image.on_paper(page) is page
+    page[:1, :1] = 160
+    found = image.on_paper(page)
+    assert found[0, 0].tolist() == [15, 15, 15] and found[30, 0].tolist() == [255, 255, 255]
+    assert found[9, 3].tolist() == [195, 195, 195]  # 6 = 255 // 40 times 10 below white
+    assert image.on_paper(found) is found
+
+
+def test_what_is_darker_or_brighter_than_nearly_all_does_not_count():
+    page = np.full((80, 80, 3), 200, "uint8")  # 400 that are seen
+    page[:16] = 160
+    page[:4, :4], page[:4, 4:8] = 0, 255  # one each, of which two are allowed
+    found = image.on_paper(page)
+    assert found[0, 0, 0] == found[0, 12, 0] == 15 and found[0, 4, 0] == found[70, 0, 0] == 255
+
+
+@pytest.mark.parametrize("contrast", [4, 16, 64, 120])
+def test_blank_paper_and_plain_print_are_not_stretched(contrast):
+    page = np.full((40, 40, 3), 200, "uint8")
+    page[:8] = 200 - contrast
+    assert image.on_paper(page) is page
+
+
+def test_dim_print_on_a_dark_screen():
+    page = np.full((40, 40, 3), 30, "uint8")
+    page[:8] = 60
+    found = image.on_paper(page)
+    assert found[0, 0, 0] == 0 and found[30, 0, 0] == 255 - 15  # 8 = 255 // 30 times 30 are 240
+
+
 def test_brightness_is_that_of_all_colours():
     """Blue of 255 alone is a mean of 85; of yellow it is 170."""
     blue = np.zeros((8, 8, 3), "uint8")

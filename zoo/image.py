@@ -30,7 +30,9 @@ MAX_PIXELS = 300_000_000  # a picture with more is refused
 REDUCE_ABOVE = 32_000_000  # a picture with more is decoded at a half, a quarter … of its sides; A4 at 600 dpi has 35
 MAX_BYTES = 200_000_000  # of a download
 
-GREYS, DARK = 32, 12  # levels of brightness, and those of them that are dark
+EDGE = 200  # of so many pixels one may be darker, or brighter, than a page's black and white
+BLANK, PALE = 16, 64  # levels of 256 between these, above which there is print, and below which it is pale
+GREYS, DARK = 32, 12  # coarse levels, and those of them that are dark
 FLAT = 0.75  # of a flat page's pixels at least are of one level, or of one beside it
 TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
@@ -464,16 +466,25 @@ def _array_picture(array: np.ndarray) -> Picture:
 
 
 def on_paper(pixels: np.ndarray) -> np.ndarray:
-    """The page (H, W, 3) uint8 with dark print on light: inverted where it is flat and dark, as dark screens are.
+    """The page (H, W, 3) uint8 as black print on white paper, of which networks have seen most.
 
-    What is found on such pages is placed worse than on paper, of which detectors have seen more. Photographs of the
-    night are not as flat, and stay as they are.
+    What is pale gets a whole number of times its contrast, as many as it may: its brightest pixels but one of 200 are
+    white then. What is flat and dark then, as dark screens are, is inverted; photographs of the night are not as flat.
     """
-    grey = pixels[::4, ::4].sum(-1, dtype="int32") // (3 * 256 // GREYS)
-    counts = np.bincount(grey.ravel(), minlength=GREYS)
+    counts = _levels(pixels)
+    low, high = (int(np.searchsorted(counts.cumsum() * EDGE, counts.sum() * part)) for part in (1, EDGE - 1))
+    if BLANK < high - low < PALE:
+        pixels = 255 - (high - pixels.clip(low, high)) * np.uint8(255 // (high - low))
+        counts = _levels(pixels)
+    counts = counts.reshape(GREYS, -1).sum(1)
     most = int(counts.argmax())
     alike = counts[max(0, most - 1) : most + 2].sum()
-    return 255 - pixels if most < DARK and alike >= FLAT * grey.size else pixels
+    return 255 - pixels if most < DARK and alike >= FLAT * counts.sum() else pixels
+
+
+def _levels(pixels: np.ndarray) -> np.ndarray:
+    """(256,) int: how many of every fourth pixel, down and across, are so bright, on the mean of their colours."""
+    return np.bincount((pixels[::4, ::4].sum(-1, dtype="int32") // 3).ravel(), minlength=256)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

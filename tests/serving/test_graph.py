@@ -130,7 +130,7 @@ def test_a_bmp_has_the_colours_of_its_palette(picture, colours):
         np.testing.assert_array_equal(decode(file.getvalue()), np.asarray(given.convert("RGB")))
 
 
-def test_flat_dark_pages_are_inverted_as_by_the_reader(picture):
+def test_dark_and_pale_pages_are_brought_to_paper_as_by_the_reader(picture):
     decode = tf.function(graph_strips.page, input_signature=[tf.TensorSpec([], tf.string)])
     rng, inverted = np.random.default_rng(9), 0
     for share in np.linspace(0.6, 0.9, 31):
@@ -139,6 +139,9 @@ def test_flat_dark_pages_are_inverted_as_by_the_reader(picture):
         np.testing.assert_array_equal(decode(encoded(pixels)), expected)
         inverted += int((expected != pixels).any())
     assert 5 < inverted < 26
+    for contrast in range(10, 80, 3):
+        pixels = (120 + contrast * rng.random((64, 48, 3))).astype("uint8")
+        np.testing.assert_array_equal(decode(encoded(pixels)), image.on_paper(pixels))
     np.testing.assert_array_equal(decode(encoded(picture)), picture)
 
 
