@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from zoo.image import BLANK, DARK, EDGE, FLAT, GREYS, PALE
+from zoo.image import BLANK, DARK, EDGE, GREYS, PALE, UNLIKE
 
 HEAD = 65_536  # bytes in which the orientation is sought: it stands in the first segments
 ORIENTATION = 0x0112
@@ -47,8 +47,9 @@ def page(encoded: tf.Tensor) -> tf.Tensor:
     pixels = tf.cond(pale, lambda: _stretched(pixels, tf.cast(low, tf.uint8), tf.cast(high, tf.uint8)), lambda: pixels)
     counts = tf.reduce_sum(tf.reshape(_levels(pixels), [GREYS, -1]), 1)
     most = tf.argmax(counts, output_type=tf.int32)
-    alike, total = tf.reduce_sum(counts[tf.maximum(0, most - 1) : most + 2]), tf.reduce_sum(counts)
-    dark = (most < DARK) & (tf.cast(alike, tf.float64) >= FLAT * tf.cast(total, tf.float64))
+    darker, brighter = tf.reduce_sum(counts[: tf.maximum(0, most - 1)]), tf.reduce_sum(counts[most + 2 :])
+    unlike, every = (tf.cast(count, tf.float64) for count in (darker + brighter, tf.reduce_sum(counts)))
+    dark = (most < DARK) & (unlike <= UNLIKE * every) & (brighter > darker)
     return tf.cond(dark, lambda: 255 - pixels, lambda: pixels)
 
 

@@ -535,6 +535,7 @@ def test_a_flat_dark_page_is_inverted():
         255 - dark_page(0.9),
         np.random.default_rng(1).integers(0, 90, (60, 60, 1), "uint8").repeat(3, 2),  # a photograph of the night
         np.full((1, 1, 3), 255, "uint8"),
+        np.full((40, 40, 3), [[0] * 3] * 6 + [[75] * 3] * 34, "uint8"),  # white paper in little light
     ],
 )
 def test_other_pages_stay_as_they_are(page):
@@ -581,7 +582,10 @@ def test_brightness_is_that_of_all_colours():
     """Blue of 255 alone is a mean of 85; of yellow it is 170."""
     blue = np.zeros((8, 8, 3), "uint8")
     blue[..., 2] = 255
-    assert image.on_paper(blue)[0, 0].tolist() == [255, 255, 0] and image.on_paper(255 - blue)[0, 0, 2] == 0
+    blue[0, 0] = 255  # print: one of the four pixels that are seen
+    assert image.on_paper(blue)[1, 1].tolist() == [255, 255, 0] and image.on_paper(blue)[0, 0].tolist() == [0, 0, 0]
+    yellow = 255 - blue
+    assert image.on_paper(yellow) is yellow
 
 
 # ---------------------------------------------------------------- letterbox

@@ -33,7 +33,7 @@ MAX_BYTES = 200_000_000  # of a download
 EDGE = 200  # of so many pixels one may be darker, or brighter, than a page's black and white
 BLANK, PALE = 16, 64  # levels of 256 between these, above which there is print, and below which it is pale
 GREYS, DARK = 32, 12  # coarse levels, and those of them that are dark
-FLAT = 0.75  # of a flat page's pixels at least are of one level, or of one beside it
+UNLIKE = 0.25  # of a flat page's pixels at most are of other levels than one and those beside it
 TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
@@ -469,7 +469,8 @@ def on_paper(pixels: np.ndarray) -> np.ndarray:
     """The page (H, W, 3) uint8 as black print on white paper, of which networks have seen most.
 
     What is pale gets a whole number of times its contrast, as many as it may: its brightest pixels but one of 200 are
-    white then. What is flat and dark then, as dark screens are, is inverted; photographs of the night are not as flat.
+    white then. What is flat and dark then, with brighter print, as dark screens are, is inverted; photographs of the
+    night are not as flat.
     """
     counts = _levels(pixels)
     low, high = (int(np.searchsorted(counts.cumsum() * EDGE, counts.sum() * part)) for part in (1, EDGE - 1))
@@ -478,8 +479,9 @@ def on_paper(pixels: np.ndarray) -> np.ndarray:
         counts = _levels(pixels)
     counts = counts.reshape(GREYS, -1).sum(1)
     most = int(counts.argmax())
-    alike = counts[max(0, most - 1) : most + 2].sum()
-    return 255 - pixels if most < DARK and alike >= FLAT * counts.sum() else pixels
+    darker, brighter = counts[: max(0, most - 1)].sum(), counts[most + 2 :].sum()
+    flat = darker + brighter <= UNLIKE * counts.sum()
+    return 255 - pixels if most < DARK and flat and brighter > darker else pixels
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:
