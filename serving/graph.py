@@ -24,6 +24,7 @@ import keras
 import tensorflow as tf
 
 from serving import graph_alphabets, graph_bands, graph_joining, graph_language, graph_regions, graph_strips, graph_text
+from serving.graph_loop import joined
 from serving.graph_strips import Places
 from zoo.bands import MOST
 from zoo.charset import Charset
@@ -208,16 +209,15 @@ def laid_out(
     Args:
         letters: of the recognizer's alphabet; where a space is one, boxes of several words are taken apart.
     """
-    chosen, turns = _best(found, scores, lengths)
+    best, turns = _best(found, scores, lengths)
     polygons = tf.gather(rolled(found.polygons), turns, batch_dims=1)
-    texts, scores = tf.gather(texts, chosen), tf.gather(scores, chosen)
+    texts, scores = tf.gather(texts, best), tf.gather(scores, best)
 
     total = tf.size(found.counts)
     pages = tf.repeat(tf.range(total), found.counts)
-    some = (tf.strings.length(texts) > 0) & graph_joining.kept(texts, scores, found.halves)
-    pages, polygons, texts, scores, sure = (
-        tf.boolean_mask(values, some) for values in (pages, polygons, texts, scores, found.scores)
-    )
+    *words, chosen = graph_joining.joined(polygons, texts, scores, found.scores, found.halves)
+    some = (tf.strings.length(texts) > 0) & chosen
+    pages, polygons, texts, scores, sure = (tf.boolean_mask(values, some) for values in (pages, *words))
     if " " in letters:
         polygons, texts, scores, sure, owners = graph_joining.parted(letters, (polygons, texts, scores, sure))
         pages = tf.gather(pages, owners)
@@ -428,28 +428,6 @@ def _page_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor, halves:
 
 def _strip_shape(reading: Reading) -> list[int | None]:
     return [None, reading.height, reading.widths[-1], 3]
-
-
-def joined(
-    count: tf.Tensor,
-    step: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
-    kinds: tuple,
-    shapes: tuple,
-    parallel: int = 10,
-) -> list[tf.Tensor]:
-    """What `step` gives for each number below `count`, one after the other along the first axis."""
-
-    def put(number: tf.Tensor, *arrays: tf.TensorArray) -> tuple:
-        values = step(number)
-        return number + 1, *(array.write(number, value) for array, value in zip(arrays, values, strict=True))
-
-    def start(kind: Any, shape: list) -> tf.TensorArray:
-        return tf.TensorArray(kind, count, infer_shape=False, element_shape=shape)
-
-    arrays = tuple(start(kind, shape) for kind, shape in zip(kinds, shapes, strict=True))
-    state = (tf.constant(0), *arrays)
-    _, *done = tf.while_loop(lambda number, *_: number < count, put, state, parallel_iterations=parallel)
-    return [tf.ensure_shape(array.concat(), shape) for array, shape in zip(done, shapes, strict=True)]
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from zoo.joining import OVERLAP, PARALLEL, SURE, UPON, advance
+from zoo.joining import LONGEST, OVERLAP, PARALLEL, SURE, UPON, advance
 
 
 def candidates(boxes: tf.Tensor, scores: tf.Tensor, letters: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -34,14 +34,60 @@ def with_pairs(boxes: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
     return tf.concat([boxes, around(first, second)], 0)
 
 
-def kept(texts: tf.Tensor, scores: tf.Tensor, halves: tf.Tensor) -> tf.Tensor:
-    """(N + P,) bool: which of the candidates are words, by the texts and scores of all."""
+def joined(
+    polygons: tf.Tensor, texts: tf.Tensor, scores: tf.Tensor, sure: tf.Tensor, halves: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The candidates, those that go on in a third piece together with it, and (N + P,) bool: which of them are words.
+
+    Args:
+        polygons, texts, scores, sure: (N + P, 4, 2), (N + P,) each; `sure` of the detector.
+        halves: (N + P, 2).
+    """
+    chosen, onward = kept(texts, scores, halves)
+    words = tf.where(onward >= 0)
+    first, second = words[:, 0], tf.boolean_mask(onward, onward >= 0)
+    begun, rest = tf.gather(texts, first), tf.gather(texts, second)
+    common = overlap(begun, rest)
+    further = tf.strings.substr(rest, common, tf.strings.length(rest, unit="UTF8_CHAR") - common, unit="UTF8_CHAR")
+    whole = tf.strings.join([begun, further])
+    polygons = tf.tensor_scatter_nd_update(
+        polygons, words, around(tf.gather(polygons, first), tf.gather(polygons, second))
+    )
+    scores, sure = (
+        tf.tensor_scatter_nd_update(x, words, tf.minimum(tf.gather(x, first), tf.gather(x, second)))
+        for x in (scores, sure)
+    )
+    return polygons, tf.tensor_scatter_nd_update(texts, words, whole), scores, sure, chosen
+
+
+def kept(texts: tf.Tensor, scores: tf.Tensor, halves: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(N + P,) bool: which of the candidates are words; and (N + P,) int32: the pair by which one goes on, or -1."""
     whole = (halves[:, 0] >= 0) & (scores >= SURE)
     whole &= (tf.strings.length(texts) > 0) & ~tf.strings.regex_full_match(texts, "(?s).* .*")
     ends = _among(tf.boolean_mask(halves[:, 1], whole), tf.shape(texts))
-    whole &= ~tf.gather(ends, tf.maximum(halves[:, 0], 0))  # a third piece stays by itself
-    pieces = _among(tf.reshape(tf.boolean_mask(halves, whole), [-1]), tf.shape(texts))
-    return (halves[:, 0] < 0) & ~pieces | whole
+    words = whole & ~tf.gather(ends, tf.maximum(halves[:, 0], 0))
+    none = tf.fill(tf.shape(texts), -1)
+    pairs = tf.cast(tf.where(whole), tf.int32)
+    begun_by = tf.tensor_scatter_nd_update(none, tf.gather(halves[:, 0], pairs), pairs[:, 0])
+    onward = tf.where(words, tf.gather(begun_by, tf.maximum(halves[:, 1], 0)), none)
+    further = tf.cast(tf.where(onward >= 0), tf.int32)
+    places = tf.gather(onward, further[:, 0])
+    common = overlap(tf.gather(texts, further[:, 0]), tf.gather(texts, places))
+    onward = tf.tensor_scatter_nd_update(onward, further, tf.where(common > 0, places, -1))
+    joint = words | _among(tf.boolean_mask(onward, onward >= 0), tf.shape(texts))
+    pieces = _among(tf.reshape(tf.boolean_mask(halves, joint), [-1]), tf.shape(texts))
+    return (halves[:, 0] < 0) & ~pieces | words, onward
+
+
+def overlap(texts: tf.Tensor, rests: tf.Tensor) -> tf.Tensor:
+    """(N,) int32: characters with which a text ends, and the rest of it begins."""
+    counts = tf.range(1, LONGEST + 1)[None] + tf.zeros_like(tf.strings.length(texts))[:, None]  # (N, LONGEST)
+    long = tf.strings.length(texts, unit="UTF8_CHAR")[:, None] - counts
+    fits = (long >= 0) & (tf.strings.length(rests, unit="UTF8_CHAR")[:, None] >= counts)
+    ends, begins = (tf.repeat(x[:, None], LONGEST, 1) for x in (texts, rests))
+    ends = tf.strings.substr(ends, tf.maximum(long, 0), counts, unit="UTF8_CHAR")
+    begins = tf.strings.substr(begins, tf.zeros_like(counts), counts, unit="UTF8_CHAR")
+    return tf.reduce_max(tf.where(fits & (ends == begins), counts, 0), 1)
 
 
 def _among(places: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:

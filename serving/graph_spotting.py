@@ -21,6 +21,7 @@ import keras
 import tensorflow as tf
 
 from serving import graph, graph_alphabets, graph_joining, graph_language, graph_strips, graph_text
+from serving.graph_loop import joined
 from zoo.charset import Charset
 from zoo.geometry import RIM
 
@@ -119,7 +120,7 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     of_seen = (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32, tf.int32, *of_steps)
     seen: tuple[list[int | None], ...] = ([None], [None], [None, 4, 2], [None], [None, 2], [None, 2], *steps)
     kinds, shapes = (*of_seen[:2], tf.int32, *of_seen[2:]), (*seen[:2], [None, 2], *seen[2:])
-    counts, of_pages, sizes, polygons, scores, halves, items, *fields = graph.joined(
+    counts, of_pages, sizes, polygons, scores, halves, items, *fields = joined(
         tf.size(data), step, kinds, shapes, parallel=1
     )
     halves, items = graph.renumbered(halves, items, counts, of_pages)

@@ -6,13 +6,16 @@ encoded () string ─► decode ─► page (H, W, 3) uint8, on paper ─► let
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from zoo.image import BLANK, DARK, EDGE, GREYS, PALE, UNLIKE
+from serving.graph_loop import joined
+from zoo.image import BLANK, DARK, EDGE, FAR, GREYS, PALE, SPECKS, UNLIKE
 
+BAND = 256  # rows from which specks are taken at once
 HEAD = 65_536  # bytes in which the orientation is sought: it stands in the first segments
 ORIENTATION = 0x0112
 COLOURS = np.repeat(np.arange(256, dtype="uint8")[:, None], 3, 1)  # of a BMP that lists none
@@ -40,6 +43,13 @@ def decode(encoded: tf.Tensor, turned: bool = True) -> tf.Tensor:
 def page(encoded: tf.Tensor) -> tf.Tensor:
     """(H, W, 3) uint8: a whole page, as `zoo.image.on_paper` has it."""
     pixels = decode(encoded)
+    seen = tf.range(tf.shape(pixels)[0]) // 16 % 4 == 0
+    _, far = _beside_the_ring(tf.boolean_mask(pixels, seen)[..., 1:2])
+    count, every = tf.cast(tf.math.count_nonzero(far), tf.float64), tf.cast(tf.size(far), tf.float64)
+    return tf.cond(count >= SPECKS * every, lambda: _without_specks(pixels), lambda: _black_on_white(pixels))
+
+
+def _black_on_white(pixels: tf.Tensor) -> tf.Tensor:
     counts = _levels(pixels)
     parts = tf.reduce_sum(counts) * tf.constant([1, EDGE - 1], tf.int64)
     low, high = tf.unstack(tf.searchsorted(tf.cumsum(counts) * EDGE, parts))
@@ -51,6 +61,37 @@ def page(encoded: tf.Tensor) -> tf.Tensor:
     unlike, every = (tf.cast(count, tf.float64) for count in (darker + brighter, tf.reduce_sum(counts)))
     dark = (most < DARK) & (unlike <= UNLIKE * every) & (brighter > darker)
     return tf.cond(dark, lambda: 255 - pixels, lambda: pixels)
+
+
+def _without_specks(pixels: tf.Tensor) -> tf.Tensor:
+    height = tf.shape(pixels)[0]
+
+    def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        start = number * BAND
+        above, below = tf.maximum(start - 1, 0), tf.minimum(start + BAND + 1, height)  # a row more on each side
+        band = pixels[above:below]
+        near, far = _beside_the_ring(band)
+        return (tf.where(far, near, band)[start - above : start - above + BAND],)
+
+    (clean,) = joined(-(-height // BAND), step, (tf.uint8,), ([None, None, 3],), parallel=1)
+    return clean
+
+
+def _beside_the_ring(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Each pixel no darker and no brighter than those around it; and Bool: which are far beyond these."""
+    darkest, brightest = (_of_the_ring(pixels, better) for better in (tf.minimum, tf.maximum))
+    near = tf.clip_by_value(pixels, darkest, brightest)
+    return near, tf.where(near > pixels, near - pixels, pixels - near) > FAR
+
+
+def _of_the_ring(pixels: tf.Tensor, better: Callable) -> tf.Tensor:
+    """The darkest, or the brightest, of the eight pixels around each; beyond the page it goes on as at its edge."""
+    height, width = tf.unstack(tf.shape(pixels)[:2])
+    padded = tf.pad(pixels, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    left, right = padded[:, :width], padded[:, 2 : width + 2]
+    sides = better(left, right)
+    rows = better(sides, padded[:, 1 : width + 1])
+    return better(sides[1 : height + 1], better(rows[:height], rows[2 : height + 2]))
 
 
 def _levels(pixels: tf.Tensor) -> tf.Tensor:

@@ -533,7 +533,11 @@ def test_a_flat_dark_page_is_inverted():
         dark_page(0.7),
         dark_page(0.9, 96),  # as bright as grey
         255 - dark_page(0.9),
-        np.random.default_rng(1).integers(0, 90, (60, 60, 1), "uint8").repeat(3, 2),  # a photograph of the night
+        np.random.default_rng(1)
+        .integers(0, 90, (30, 30, 1), "uint8")
+        .repeat(3, 2)
+        .repeat(2, 0)
+        .repeat(2, 1),  # by night
         np.full((1, 1, 3), 255, "uint8"),
         np.full((40, 40, 3), [[0] * 3] * 6 + [[75] * 3] * 34, "uint8"),  # white paper in little light
     ],
@@ -578,12 +582,27 @@ def test_dim_print_on_a_dark_screen():
     assert found[0, 0, 0] == 0 and found[30, 0, 0] == 255 - 15  # 8 = 255 // 30 times 30 are 240
 
 
+def test_specks_are_taken_away_where_there_are_many():
+    page = np.full((70, 50, 3), 220, "uint8")
+    page[4:7, 5:45], page[9, 5:45] = 30, 30  # print, as thin as a speck is wide
+    page[12, 5] = 0  # one speck of 1100 pixels that are looked at, of rows 0 to 15 and from 64 on
+    page[20:60:4, 10:40:4] = 0  # in other rows they are not counted
+    assert image.on_paper(page) is page
+    page[67, 25], page[5, 20, 1] = (220, 0, 220), 255
+    page[0, 30] = 100  # at the edge: beyond it goes on as there
+    page[14, 10] = 220 - image.FAR  # too faint
+    expected = page.copy()
+    expected[12, 5] = expected[67, 25] = expected[20:60:4, 10:40:4] = 220
+    expected[5, 20] = 30
+    np.testing.assert_array_equal(image.on_paper(page), expected)
+
+
 def test_brightness_is_that_of_all_colours():
     """Blue of 255 alone is a mean of 85; of yellow it is 170."""
     blue = np.zeros((8, 8, 3), "uint8")
     blue[..., 2] = 255
-    blue[0, 0] = 255  # print: one of the four pixels that are seen
-    assert image.on_paper(blue)[1, 1].tolist() == [255, 255, 0] and image.on_paper(blue)[0, 0].tolist() == [0, 0, 0]
+    blue[:2, :2] = 255  # print: one of the four pixels that are seen
+    assert image.on_paper(blue)[4, 4].tolist() == [255, 255, 0] and image.on_paper(blue)[0, 0].tolist() == [0, 0, 0]
     yellow = 255 - blue
     assert image.on_paper(yellow) is yellow
 

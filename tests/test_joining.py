@@ -7,7 +7,7 @@ import pytest
 
 from zoo import joining
 from zoo.charset import Charset, Reading
-from zoo.joining import around, candidates, kept, neighbours
+from zoo.joining import around, candidates, joined, kept, neighbours, overlap
 from zoo.reading import Reader
 
 
@@ -74,7 +74,7 @@ def test_what_is_read_of_a_page():
 def test_of_nothing_there_is_nothing_to_read():
     every, scores, halves = candidates(np.zeros((0, 4, 2), "float32"), np.zeros(0, "float32"))
     assert every.shape == (0, 4, 2) and scores.shape == (0,) and halves.shape == (0, 2)
-    assert kept([], halves).tolist() == []
+    assert joined(every, scores, [], halves)[2] == []
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,49 @@ def test_of_nothing_there_is_nothing_to_read():
 def test_two_pieces_are_a_word_if_that_is_surely_read_without_a_space(whole, expected):
     halves = np.array([[-1, -1], [-1, -1], [-1, -1], [0, 2]])
     read = [reading("Descr", 0.99), reading("due"), reading("iption", 0.99), whole]
-    assert kept(read, halves).tolist() == expected
+    assert kept(read, halves)[0].tolist() == expected
 
 
-def test_a_third_piece_stays():
+def test_a_third_piece_stays_where_what_is_read_does_not_go_on():
     """0 and 1 are a word, so that 1 and 2 are not; 2 and 3 are none, and 3 and 4 may be."""
     halves = np.array([[-1, -1]] * 5 + [[0, 1], [1, 2], [2, 3], [3, 4]])
-    read = [*map(reading, "14159"), reading("14"), reading("41"), reading("1 5"), reading("59")]
-    assert np.flatnonzero(kept(read, halves)).tolist() == [2, 5, 8]
+    read = [*map(reading, "14159"), reading("14"), reading("71"), reading("1 5"), reading("59")]
+    chosen, onward = kept(read, halves)
+    assert np.flatnonzero(chosen).tolist() == [2, 5, 8] and (onward == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "pairs", "expected"),
+    [
+        (["Descr", "ipt", "Ton"], ["Descript", "iption"], ["Description"]),
+        (["20", "I.", "61"], ["20.", ".61"], ["20.61"]),
+        (["a", "b", "c"], ["ab", "bc"], ["abc"]),
+        (["a", "b", "c"], ["ab", "b c"], ["ab", "c"]),
+        (["a", "b", "c", "d"], ["ab", "bc", "cd"], ["abc", "d"]),  # a fourth piece stays
+        (["a", "b", "c", "d"], ["ab", "b c", "cd"], ["ab", "cd"]),
+    ],
+)
+def test_a_word_of_three_pieces(pieces, pairs, expected):
+    boxes = np.array([box(40 * i, 40 * i + 44) for i in range(len(pieces))], "float32")
+    every, scores, halves = candidates(boxes, np.linspace(0.9, 0.6, len(pieces)).astype("float32"))
+    assert halves[len(boxes) :].tolist() == [[i, i + 1] for i in range(len(pairs))]
+    read = [reading(text) for text in pieces] + [reading(text, 0.99 - 0.02 * i) for i, text in enumerate(pairs)]
+    found, sure, words = joined(every, scores, read, halves)
+    by_place = sorted(zip(found[:, 0, 0], words, sure, found, strict=True), key=lambda word: word[0])
+    assert [word.text for _, word, _, _ in by_place] == expected
+    if len(expected[0]) > max(map(len, pairs)):
+        _, word, score, polygon = by_place[0]
+        np.testing.assert_allclose(polygon, box(0, 124), atol=1e-4)
+        assert score == pytest.approx(min(scores[:3])) and word.score == pytest.approx(0.97)
+        assert len(word.characters) == len(word.text) and word.characters[-1] == pytest.approx(0.97)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "count"),
+    [("3.6X2", "6X2.7", 3), ("ab", "cd", 0), ("aa", "aaa", 2), ("ab", "ab", 2), ("x", "", 0), ("…é", "ée", 1)],
+)
+def test_what_two_readings_have_in_common(text, rest, count):
+    assert overlap(text, rest) == count
 
 
 class Said:

@@ -30,6 +30,9 @@ MAX_PIXELS = 300_000_000  # a picture with more is refused
 REDUCE_ABOVE = 32_000_000  # a picture with more is decoded at a half, a quarter … of its sides; A4 at 600 dpi has 35
 MAX_BYTES = 200_000_000  # of a download
 
+RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], "uint8")  # the pixels around one
+FAR = 64  # levels beyond all pixels around it from which one is a speck
+SPECKS = 0.0015  # of a page's pixels, from which they are taken away
 EDGE = 200  # of so many pixels one may be darker, or brighter, than a page's black and white
 BLANK, PALE = 16, 64  # levels of 256 between these, above which there is print, and below which it is pale
 GREYS, DARK = 32, 12  # coarse levels, and those of them that are dark
@@ -466,12 +469,18 @@ def _array_picture(array: np.ndarray) -> Picture:
 
 
 def on_paper(pixels: np.ndarray) -> np.ndarray:
-    """The page (H, W, 3) uint8 as black print on white paper, of which networks have seen most.
+    """The page (H, W, 3) uint8 as black print on clean white paper, of which networks have seen most.
 
-    What is pale gets a whole number of times its contrast, as many as it may: its brightest pixels but one of 200 are
-    white then. What is flat and dark then, with brighter print, as dark screens are, is inverted; photographs of the
-    night are not as flat.
+    Where many single pixels are far darker, or far brighter, than the eight around them, as on facsimiles, these become
+    like the nearest of the eight. Of other pages, what is pale gets a whole number of times its contrast, as many as it
+    may: its brightest pixels but one of 200 are white then. What is flat and dark then, with brighter print, as screens
+    are, is inverted; photographs of the night are not as flat.
     """
+    seen = np.arange(len(pixels)) // 16 % 4 == 0
+    _, far = _beside_the_ring(np.ascontiguousarray(pixels[seen, :, 1]))
+    if np.count_nonzero(far) >= SPECKS * far.size:
+        near, far = _beside_the_ring(pixels)
+        return np.where(far, near, pixels)
     counts = _levels(pixels)
     low, high = (int(np.searchsorted(counts.cumsum() * EDGE, counts.sum() * part)) for part in (1, EDGE - 1))
     if BLANK < high - low < PALE:
@@ -482,6 +491,13 @@ def on_paper(pixels: np.ndarray) -> np.ndarray:
     darker, brighter = counts[: max(0, most - 1)].sum(), counts[most + 2 :].sum()
     flat = darker + brighter <= UNLIKE * counts.sum()
     return 255 - pixels if most < DARK and flat and brighter > darker else pixels
+
+
+def _beside_the_ring(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each pixel no darker and no brighter than those around it; and Bool: which are far beyond these."""
+    darkest, brightest = (f(pixels, RING, borderType=cv2.BORDER_REPLICATE) for f in (cv2.erode, cv2.dilate))
+    near = cv2.max(cv2.min(pixels, brightest), darkest)
+    return near, cv2.absdiff(near, pixels) > FAR
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ OVERLAP = 0.02  # above which boxes run into each other, parts of the greater he
 UPON = 1.0  # from which they lie upon each other, and neither goes on
 PARALLEL = 0.97  # least cosine between the directions of their texts
 SURE = 0.8  # least score of a whole word, that it stands for its pieces
+LONGEST = 32  # characters of a piece that two readings may have in common
 ROWS = 128  # boxes that are compared with all at once
 
 NARROW, WIDE = frozenset("iljI1.,:;'!|`()[]{}ftr-\"/\\ "), frozenset("mwMW@%&ŒÆœæ—")  # characters beside others
@@ -46,18 +47,53 @@ def candidates(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.concatenate([boxes, whole]), scores, halves
 
 
-def kept(readings: Sequence[Reading], halves: np.ndarray) -> np.ndarray:
-    """(N + P,) bool: which of the candidates are words of the page, by what was read of each.
+def joined(
+    boxes: np.ndarray, scores: np.ndarray, readings: Sequence[Reading], halves: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+    """The words of a page, by what was read of each of its candidates: boxes (M, 4, 2), scores (M,), readings.
 
-    Two pieces are one word if together they are surely read without a space. A third piece stays by itself.
+    Two pieces are one word if together they are surely read without a space. A third one is a part of it if the second
+    and it are, too, and what is read of these begins as the word ends: of "Descr", "ipt", "ion" there are "Descript"
+    and "iption". A fourth piece stays by itself.
+
+    Args:
+        boxes, scores, halves: of the candidates, as `candidates` has them.
+        readings: of each.
     """
+    chosen, onward = kept(readings, halves)
+    boxes, scores, words = boxes.copy(), scores.copy(), list(readings)
+    for place in np.flatnonzero(onward >= 0).tolist():
+        begun, rest = readings[place], readings[onward[place]]
+        common = overlap(begun.text, rest.text)
+        characters = begun.characters + rest.characters[common:]
+        words[place] = Reading(begun.text + rest.text[common:], min(begun.score, rest.score), characters)
+        boxes[place] = around(boxes[place][None], boxes[onward[place]][None])[0]
+        scores[place] = min(scores[place], scores[onward[place]])
+    places = np.flatnonzero(chosen)
+    return boxes[places], scores[places], [words[place] for place in places]
+
+
+def kept(readings: Sequence[Reading], halves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N + P,) bool: which of the candidates are words; and (N + P,) int: the pair by which a word goes on, or -1."""
     whole = halves[:, 0] >= 0
     whole &= np.array([bool(r.text) and " " not in r.text and r.score >= SURE for r in readings], bool)
-    first, second = halves[whole].T
-    whole[whole] = ~np.isin(first, second)
+    begun_by = np.full(len(halves), -1)
+    begun_by[halves[whole, 0]] = np.flatnonzero(whole)
+    words = whole & ~np.isin(halves[:, 0], halves[whole, 1])
+    onward = np.where(words, begun_by[halves[:, 1]], -1)
+    for word in np.flatnonzero(onward >= 0).tolist():
+        if not overlap(readings[word].text, readings[onward[word]].text):
+            onward[word] = -1
     result = halves[:, 0] < 0
-    result[halves[whole].ravel()] = False
-    return result | whole
+    result[halves[words].ravel()] = False
+    result[halves[onward[onward >= 0]].ravel()] = False
+    return result | words, onward
+
+
+def overlap(text: str, rest: str) -> int:
+    """Characters with which a text ends, and the rest of it begins, at most `LONGEST`."""
+    most = min(len(text), len(rest), LONGEST)
+    return next((count for count in range(most, 0, -1) if text.endswith(rest[:count])), 0)
 
 
 def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -678,8 +678,7 @@ def words(
         readings, tall: as `uprighted` takes them.
     """
     boxes, readings = uprighted(boxes, readings, tall)
-    kept = np.flatnonzero(joining.kept(readings, halves))
-    return boxes[kept], scores[kept], [readings[i] for i in kept]
+    return joining.joined(boxes, scores, readings, halves)
 
 
 def uprighted(boxes: np.ndarray, readings: list[Reading], tall: Sequence[int]) -> tuple[np.ndarray, list[Reading]]:

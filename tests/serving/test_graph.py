@@ -135,15 +135,22 @@ def test_dark_and_pale_pages_are_brought_to_paper_as_by_the_reader(picture):
     rng, inverted = np.random.default_rng(9), 0
     for share in np.linspace(0.6, 0.9, 31):
         paper = rng.integers(10, 100, 3)
-        pixels = np.where(rng.random((64, 48, 1)) < share, paper, rng.choice([0, 230])).astype("uint8")
+        pixels = np.where(rng.random((32, 24, 1)) < share, paper, rng.choice([0, 230])).astype("uint8")
+        pixels = pixels.repeat(2, 0).repeat(2, 1)  # no specks
         expected = image.on_paper(pixels)
         np.testing.assert_array_equal(decode(encoded(pixels)), expected)
         inverted += int((expected != pixels).any())
     assert 3 < inverted < 20
     for contrast in range(10, 80, 3):
-        pixels = (120 + contrast * rng.random((64, 48, 3))).astype("uint8")
+        pixels = (120 + contrast * rng.random((64, 48, 3))).astype("uint8").repeat(2, 0)
         np.testing.assert_array_equal(decode(encoded(pixels)), image.on_paper(pixels))
     np.testing.assert_array_equal(decode(encoded(picture)), picture)
+    for share in (0.0003, 0.0005, 0.003, 0.01, 0.2):
+        pixels = picture.repeat(6, 0)  # 540 rows: in bands
+        pixels[rng.random(pixels.shape) < share] = 0
+        pixels[rng.random(pixels.shape[:2]) < share] = 255
+        np.testing.assert_array_equal(decode(encoded(pixels)), image.on_paper(pixels))
+        assert (image.on_paper(pixels) != pixels).any() == (share > 0.002)
 
 
 @pytest.mark.parametrize("size", [(256, 256), (64, 96)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving import graph_joining
 from zoo import joining
@@ -36,14 +38,29 @@ def test_candidates_and_those_kept_are_those_of_numpy(seed):
     np.testing.assert_array_equal(found[1], of_detector)
     np.testing.assert_array_equal(found[2], halves)
 
-    texts = [str(rng.choice(["", "ab", "a b", "é"], p=[0.1, 0.5, 0.2, 0.2])) for _ in every]
+    texts = [str(rng.choice(["", "ab", "a b", "éa", "baéa"], p=[0.1, 0.3, 0.2, 0.2, 0.2])) for _ in every]
     scores = rng.uniform(0.6, 1, len(every)).astype("float32")
     read = [Reading(text, float(score), (1.0,) * len(text)) for text, score in zip(texts, scores, strict=True)]
-    expected = joining.kept(read, halves)
+    expected, onward = joining.kept(read, halves)
     kept = graph_joining.kept(tf.constant(texts), tf.constant(scores), tf.constant(halves, tf.int32))
-    np.testing.assert_array_equal(kept, expected)
+    np.testing.assert_array_equal(kept[0], expected)
+    np.testing.assert_array_equal(kept[1], onward)
     whole = expected[len(boxes) :]
-    assert 5 < whole.sum() < len(whole) - 5 and len(boxes) - expected[: len(boxes)].sum() == 2 * whole.sum()
+    assert 5 < whole.sum() < len(whole) - 5 and (onward >= 0).any()
+    polygons, of_detector, words = joining.joined(every, of_detector, read, halves)
+    *fields, chosen = graph_joining.joined(*found[:1], tf.constant(texts), tf.constant(scores), found[1], found[2])
+    fields = [tf.boolean_mask(values, chosen).numpy() for values in fields]
+    np.testing.assert_allclose(fields[0], polygons, atol=1e-3)
+    assert [text.decode() for text in fields[1]] == [word.text for word in words]
+    np.testing.assert_allclose(fields[2], [word.score for word in words], rtol=1e-6)
+    np.testing.assert_array_equal(fields[3], of_detector)
+
+
+@given(st.lists(st.tuples(st.text("aé-", max_size=6), st.text("aé-", max_size=6)), max_size=5))
+def test_what_texts_have_in_common_is_that_of_numpy(pairs):
+    texts, rests = ([pair[side] for pair in pairs] for side in (0, 1))
+    found = graph_joining.overlap(tf.constant(texts, tf.string), tf.constant(rests, tf.string))
+    assert found.numpy().tolist() == [joining.overlap(*pair) for pair in pairs]
 
 
 def test_without_a_space_there_are_no_pairs():
@@ -56,7 +73,7 @@ def test_without_a_space_there_are_no_pairs():
 def test_no_words_and_one(count):
     boxes, _, halves = graph_joining.candidates(tf.zeros([count, 4, 2]), tf.ones([count]), " ")
     kept = graph_joining.kept(tf.constant(["a"] * count, tf.string), tf.ones([count]), halves)
-    assert boxes.shape == (count, 4, 2) and kept.numpy().tolist() == [True] * count
+    assert boxes.shape == (count, 4, 2) and kept[0].numpy().tolist() == [True] * count
 
 
 @pytest.mark.parametrize("seed", range(4))

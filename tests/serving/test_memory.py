@@ -78,7 +78,7 @@ def test_one_value_that_stands_for_many_weighs_as_many():
     assert memory.weight(request, request.inputs) == request.ByteSize()
 
 
-@pytest.mark.parametrize(("mode", "each"), [("L", 6), ("RGB", 6), ("LA", 28), ("RGBA", 28), ("P", 28)])
+@pytest.mark.parametrize(("mode", "each"), [("L", 8), ("RGB", 8), ("LA", 28), ("RGBA", 28), ("P", 28)])
 def test_alpha_weighs_more(mode, each):
     file = io.BytesIO()
     Image.new(mode, (10, 20)).save(file, "PNG")
@@ -156,7 +156,7 @@ def grey(side: int) -> bytes:
 def test_a_picture_that_would_not_fit_is_refused_and_not_tried_again(server, client):
     large = grey(2000)
     assert len(large) < 2**14
-    with pytest.raises(clients.TooLarge, match="this request needs 240.* bytes, its pictures decoded") as caught:
+    with pytest.raises(clients.TooLarge, match="this request needs 320.* bytes, its pictures decoded") as caught:
         client.predict("toy", [large], signature="picture")
     assert caught.value.code is Code.RESOURCE_EXHAUSTED
     assert server.metrics.requests["toy", "RESOURCE_EXHAUSTED"] == 1  # asked once
