@@ -30,7 +30,7 @@ def _git(*command: str) -> str:
 
 
 def device() -> str:
-    """What networks are trained on in this process: the GPUs of TensorFlow, or the processor's cores."""
+    """What networks are trained on in this process: the accelerators of Keras' framework, or the processor's cores."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -39,6 +39,12 @@ def device() -> str:
         gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
         if gpus:
             return f"{len(gpus)} x {gpus[0].get('device_name', 'GPU')}"
+    if keras.backend.backend() == "jax":
+        import jax
+
+        kinds = [device.device_kind for device in jax.local_devices() if device.platform != "cpu"]
+        if kinds:
+            return f"{len(kinds)} x {kinds[0]}"
     return f"{runtime.cores()} cores of {_processor()}"
 
 

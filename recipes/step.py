@@ -62,16 +62,22 @@ def devices(names: Sequence[str] = ()):
         names: of devices, as "GPU:0"; all of one machine.
 
     Raises:
-        ValueError: this machine has no such device.
+        ValueError: this machine has no such device, or TF_CONFIG names several workers on JAX.
     """
+    workers = len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ()))
     if keras.backend.backend() == "jax":
+        if workers > 1:
+            raise ValueError(
+                f"TF_CONFIG names {workers} workers, and JAX trains on one machine: take KERAS_BACKEND=tensorflow, or "
+                "TF_CONFIG out"
+            )
         import jax
 
         known = {f"{device.platform.upper()}:{device.id}": device for device in jax.local_devices()}
         return [known[name] for name in _named(names, known) or known]
     import tensorflow as tf
 
-    if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ())) > 1:
+    if workers > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if names:
         chosen = _named(names, [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()])

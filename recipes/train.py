@@ -432,9 +432,13 @@ def freeze(network: keras.Model, patterns: Sequence[str]) -> None:
 
 
 def tune(network: keras.Model, replicas: int) -> None:
-    """Lets batch normalizations see the whole batch of several devices, or run as one operation on one."""
+    """Lets batch normalizations see the whole batch of several devices, or run as one operation on one.
+
+    On JAX they see all of it as it is: one array, which the devices share.
+    """
     if replicas == 1:
         fused.fuse(network)
+    if replicas == 1 or keras.backend.backend() == "jax":
         return
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -44,6 +44,7 @@ from zoo import decoding, registry, runtime
 from zoo.charset import Charset
 from zoo.files import check_writable, sha256
 from zoo.language import WEIGHT
+from zoo.layers import Normalize
 from zoo.reading import DETECTOR, RECOGNIZER, spelt
 
 PIXELS = "pixels"  # the signature of images that are already prepared
@@ -416,17 +417,36 @@ def _signatures(plan: Plan) -> dict[str, Any]:
     _, height, width, _ = plan.network.inputs[0].shape
     prepare, shape = preparation(plan), [None, height or plan.reading.get("height"), width, 3]
     network, kind = graph.once(plan.network, shape), plan.network.inputs[0].dtype
+    multiple = max((layer.multiple for layer in plan.network.layers if isinstance(layer, Normalize)), default=1)
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
     def pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return network(tf.cast(image, kind))
+        return network(tf.cast(_of_sides(_some(image), multiple), kind))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        prepared = prepare(image_bytes)
+        prepared = prepare(_some(image_bytes))
         return {**network(tf.cast(prepared.pop("image"), kind)), **prepared}
 
     return {DEFAULT_SIGNATURE: encoded, PIXELS: pixels}
+
+
+def _some(pictures: tf.Tensor) -> tf.Tensor:
+    """Pictures; without any, a run ends and says so: operations would tell of shapes within the network."""
+    told = tf.debugging.Assert(tf.shape(pictures)[0] > 0, ["a batch of no pictures: give one or more"])
+    with tf.control_dependencies([told]):
+        return tf.identity(pictures)
+
+
+def _of_sides(image: tf.Tensor, multiple: int) -> tf.Tensor:
+    """Pictures whose sides are multiples of a number; a run of others ends and says so."""
+    sides = tf.shape(image)[1:3]
+    even = tf.reduce_all((sides > 0) & (sides % multiple == 0))
+    told = tf.debugging.Assert(
+        even, ["an image of", sides, f"pixels has a side that is 0 or no multiple of {multiple}"]
+    )
+    with tf.control_dependencies([told]):
+        return tf.identity(image)
 
 
 def _run(network: keras.Model, image: tf.Tensor) -> dict[str, tf.Tensor]:

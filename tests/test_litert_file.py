@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from zoo import litert_file, registry, runtime
+from zoo.sampling import RegionAlign
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="files are made of TensorFlow's graphs")
 
@@ -41,6 +42,13 @@ def test_the_smallest_size_that_holds_a_picture_is_taken():
         litert_file.holding((32, 129), sizes)
 
 
+def test_a_network_on_another_framework_has_no_file(map_network, monkeypatch, tmp_path):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="made of TensorFlow's graphs: KERAS_BACKEND=tensorflow, not jax"):
+        litert_file.write(map_network, tmp_path / "maps.tflite", [(64, 32)])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_answers_as_the_network_for_each_of_its_sizes(map_network, tmp_path):
     path = tmp_path / "maps.tflite"
     litert_file.write(map_network, path, [(64, 32), (32, 64), (32, 64)])
@@ -48,6 +56,22 @@ def test_a_file_answers_as_the_network_for_each_of_its_sizes(map_network, tmp_pa
     for shape in ((2, 64, 32, 3), (1, 32, 64, 3)):
         batch = pictures(*shape)
         np.testing.assert_allclose(run(batch)["logits"], map_network.predict_on_batch(batch)["logits"], atol=1e-5)
+
+
+def test_regions_of_a_map_are_brought_to_one_size_in_a_file(tmp_path):
+    """As Faster R-CNN does; LiteRT's quick kernels take no mean of seven axes."""
+    keras.utils.set_random_seed(2)
+    image = keras.Input((32, 32, 3), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    corners = keras.layers.Dense(8, "sigmoid")(keras.layers.GlobalAveragePooling2D()(x))
+    boxes = keras.layers.Reshape((2, 4))(corners) * np.array([8, 8, 32, 32], "float32")
+    level = keras.layers.AveragePooling2D(4)(x)
+    network = keras.Model(image, {"logits": RegionAlign(3, usual=64.0)([boxes, level])})
+    batch = pictures(2, 32, 32, 3)
+    litert_file.write(network, tmp_path / "regions.tflite", [(32, 32)])
+    found = litert_file.run(tmp_path / "regions.tflite")(batch)["logits"]
+    assert found.shape == (2, 2, 3, 3, 3) and np.ptp(found) > 0.01
+    np.testing.assert_allclose(found, network.predict_on_batch(batch)["logits"], atol=1e-5)
 
 
 def test_a_smaller_picture_is_seen_among_zeros_and_its_part_of_the_map_is_given(map_network, tmp_path):

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -310,11 +311,23 @@ def test_other_weights_have_another_file(run_folder):
 
 def test_auto_runs_in_process_where_nothing_can_be_converted(run_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(runtime, "_can_convert", lambda: False)
+    monkeypatch.setattr(runtime, "_converters", lambda: False)
     run = runtime.connect(run_folder)
     assert run(pixels(1, 32, 64, 3))["logits"].shape == (1, 16, 11)
     assert not (tmp_path / "cache").exists()
     with pytest.raises(ModuleNotFoundError, match="TensorFlow and tf2onnx"):
+        runtime.connect(run_folder, "onnxruntime")
+    assert list((tmp_path / "cache" / "onnx").glob("*.onnx")) == []
+
+
+def test_auto_runs_in_process_where_keras_runs_on_another_framework(run_folder, monkeypatch, tmp_path):
+    """Files are made of TensorFlow's graphs: networks on JAX have none, also where TensorFlow is installed."""
+    monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    run = runtime.connect(run_folder)
+    assert run(pixels(1, 32, 64, 3))["logits"].shape == (1, 16, 11)
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(ValueError, match="made of TensorFlow's graphs: KERAS_BACKEND=tensorflow, not jax"):
         runtime.connect(run_folder, "onnxruntime")
     assert list((tmp_path / "cache" / "onnx").glob("*.onnx")) == []
 

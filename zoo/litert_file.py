@@ -49,6 +49,7 @@ def write(
 
     Raises:
         ValueError: no such method; "static" without pictures; or of a network with loops, as recurrent layers are.
+            Or Keras runs on another framework.
         RuntimeError: LiteRT lacks what the network asks for, or a plain file answers otherwise than the network.
         OSError: the file, or the folder for temporary files, cannot be written.
     """
@@ -84,7 +85,7 @@ def write_parts(
         method: "float" or "dynamic", as of `write`.
 
     Raises:
-        ValueError: no such method; or "static", since what reads has loops.
+        ValueError: no such method; or "static", since what reads has loops. Or Keras runs on another framework.
         RuntimeError: LiteRT lacks what the network asks for.
     """
     if method not in METHODS:
@@ -239,7 +240,7 @@ def _picture(size: Size) -> tuple[tuple[int, ...], Any]:
 def _frozen(network: keras.Model, inputs: Mapping[str, tuple[tuple[int, ...], Any]]) -> Any:
     """The concrete function of a network for inputs of shapes and types; its weights are constants, in loops, too."""
     if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
+        raise ValueError(
             f"LiteRT files are made of TensorFlow's graphs: KERAS_BACKEND=tensorflow, not {keras.backend.backend()}"
         )
     kept = [variable.numpy() for variable in network.trainable_variables]

@@ -231,13 +231,16 @@ def export(network: keras.Model, path: str | os.PathLike, outputs: Sequence[str]
 
     Raises:
         ModuleNotFoundError: no converter is installed.
+        ValueError: Keras runs on another framework.
     """
     _write(inference(network, outputs), path, small)
 
 
 def _write(network: keras.Model, path: str | os.PathLike, small: bool = False) -> None:
-    if not _can_convert():
+    if not _converters():
         raise ModuleNotFoundError(f"an ONNX file is made with TensorFlow and tf2onnx; {NEEDS_FRAMEWORK}")
+    if (framework := _framework()) != "tensorflow":
+        raise ValueError(f"ONNX files are made of TensorFlow's graphs: KERAS_BACKEND=tensorflow, not {framework}")
     from zoo import onnx_file
 
     onnx_file.write(network, path, small)
@@ -292,7 +295,18 @@ def cores() -> int:
 
 
 def _can_convert() -> bool:
+    """Whether ONNX files can be made here; networks on another framework have no graphs of TensorFlow."""
+    return _converters() and _framework() == "tensorflow"
+
+
+def _converters() -> bool:
     return all(importlib.util.find_spec(module) for module in ("tensorflow", "tf2onnx"))
+
+
+def _framework() -> str:
+    import keras
+
+    return keras.backend.backend()
 
 
 RUNTIMES: Mapping[str, Callable[[str | os.PathLike], Run]] = {

@@ -263,8 +263,10 @@ class RegionAlign(layers.Layer):
         y, x = (ops.reshape(v, (-1, count * side * side)) for v in grid)
         level = ops.repeat(level - 2, side * side, axis=1)
         values = bilinear(maps, level, y, x, REPEAT)
-        cells = (-1, count, self.size, self.samples, self.size, self.samples, maps[0].shape[-1])
-        return ops.cast(ops.mean(ops.reshape(values, cells), (3, 5)), self.compute_dtype)
+        channels = maps[0].shape[-1]
+        cells = (-1, self.samples, self.size, self.samples, channels)  # LiteRT takes no mean of seven axes
+        found = ops.mean(ops.reshape(values, cells), (1, 3))
+        return ops.cast(ops.reshape(found, (-1, count, self.size, self.size, channels)), self.compute_dtype)
 
     def compute_output_shape(self, shapes):
         return (*shapes[0][:2], self.size, self.size, shapes[1][-1])

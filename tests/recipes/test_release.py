@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import sys
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
 import zoo
-from recipes import recipe, release, train
+from recipes import origin, recipe, release, train
 from zoo import cli, registry, runtime, weights
 
 
@@ -193,3 +197,11 @@ def test_no_card_names_a_folder_of_the_machine():
     assert "/home" not in told
     assert "start=before,words, " in told and "real=('sroie', 'cased'), replay=('signs',), " in told
     assert "target=x" in told
+
+
+@pytest.mark.parametrize(("platform", "told"), [("gpu", "2 x NVIDIA H200"), ("cpu", r"\d+ cores of .+")])
+def test_a_card_names_the_accelerators_of_jax(platform, told, monkeypatch):
+    devices = [SimpleNamespace(platform=platform, device_kind="NVIDIA H200")] * 2
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=lambda: devices))
+    assert re.fullmatch(told, origin.device())

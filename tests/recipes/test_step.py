@@ -231,6 +231,23 @@ def test_devices_are_those_of_this_machine():
         assert one.replicas == 1
 
 
+@pytest.mark.parametrize(("backend", "together"), [("tensorflow", True), ("jax", False)])
+def test_several_devices_normalize_together_by_what_their_framework_knows(backend, together, monkeypatch):
+    """On JAX a batch is one array, however many devices hold it: Keras refuses to bring their statistics together."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    network = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(name="norm")])
+    train.tune(network, 2)
+    assert network.get_layer("norm").synchronized is together
+
+
+def test_several_machines_are_refused_on_jax(monkeypatch):
+    """Each would train by itself, and all would write to one folder."""
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 1}}))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="TF_CONFIG names 2 workers.*KERAS_BACKEND=tensorflow"):
+        step.devices()
+
+
 # ---------------------------------------------------------------- slow: several devices, several processes
 
 

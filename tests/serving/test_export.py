@@ -354,6 +354,23 @@ def test_wrong_pixels_are_refused(client):
         client.run("db")(np.zeros((1, 32, 32, 3), "uint8"))
 
 
+@pytest.mark.parametrize("model", ["tiny_db", "tiny_crnn"])
+def test_a_batch_of_no_pictures_is_refused_as_in_this_process(client, model):
+    with pytest.raises(clients.InvalidRequest, match="a batch of no pictures: give one or more"):
+        client.predict(model, {"image": np.zeros((0, 32, 64, 3), "uint8")}, signature="pixels")
+    with pytest.raises(clients.InvalidRequest, match="a batch of no pictures: give one or more"):
+        client.predict(model, {"image_bytes": np.array([], object)})
+
+
+@pytest.mark.parametrize("sides", [(64, 97), (33, 64), (64, 0)])
+def test_pixels_of_sides_that_a_network_does_not_take_are_refused(client, sides):
+    height, width = sides
+    with pytest.raises(
+        clients.InvalidRequest, match=rf"an image of\] \[{height} {width}\] \[pixels has a side .* multiple of 32"
+    ):
+        client.predict("tiny_db", {"image": np.zeros((1, *sides, 3), "uint8")}, signature="pixels")
+
+
 def test_a_word_is_decoded_as_in_this_process(client, recognizer):
     strip = images.strip(photograph(40, 90), 32, 128)[None]
     here = Charset("digits").decode_batch(recognizer.predict_on_batch(strip)["logits"])[0]
