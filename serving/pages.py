@@ -72,7 +72,7 @@ def encoded(sheet: Sheet) -> bytes:
         ImageError: it does not load.
     """
     path = Path(sheet.name)
-    if sheet.number == 1 and path.is_file():
+    if sheet.number == 1 and sheet.name not in image.NAMELESS and path.is_file():
         data = path.read_bytes()
         if data.startswith(AS_THEY_ARE) and not any(chunk in data for chunk in OTHERWISE):
             return data

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -33,12 +33,16 @@ TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all o
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
 SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2", ".pdf",
+    ".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2",
+    ".pdf",
 )  # fmt: skip
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II", b"MM", b"RIFF", b"BM", b"GIF8", b"\0\0\0\x0cjP")  # of pictures
 READABLE = "JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, JPEG 2000 and PDF"
 
-Source = str | Path | bytes | np.ndarray | Image.Image
+NAMELESS = ("array", "bytes", "picture")  # what pages are called that come from no file
+COPY, MASK = 1, 4  # bits of what a TIFF says of a frame: smaller than another one, or of which pixels count
+
+Source = str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image | BinaryIO
 
 
 class ImageError(ValueError):
@@ -49,7 +53,7 @@ class Picture(NamedTuple):
     """One page as pixels.
 
     Attributes:
-        name: path or URL of the file; "bytes" or "array" where there is none.
+        name: path or URL of the file; one of `NAMELESS` where there is none.
         number: of the page in its file, from 1.
         pixels: (H, W, 3) uint8 RGB.
         size: (height, width) of the page, of which `pixels` is a reduced copy where the page is very large.
@@ -83,8 +87,9 @@ def pages(source: Source, *, dpi: float = 200) -> Iterator[Picture]:
 
     Args:
         source: path of an image, of a PDF, or of a folder (its files by name, folders in it too, hidden ones not);
-            an http(s) URL; the bytes of an image or PDF; an array as `from_array` takes it; a Pillow image.
-            A TIFF gives all of its pages; of an animation the first frame counts.
+            an http(s) URL; the bytes of an image or PDF, or a binary file open for reading; an array as `from_array`
+            takes it; a Pillow image. A TIFF gives all of its pages, without smaller copies of them; of an animation the
+            first frame counts.
         dpi: dots per inch at which a PDF is drawn.
 
     Raises:
@@ -109,16 +114,26 @@ def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
         yield from _file_sheets(bytes(source), "bytes", dpi)
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         yield from _url_sheets(source, dpi)
-    elif isinstance(source, (str, Path)):
+    elif hasattr(source, "read"):
+        data = source.read()
+        if not isinstance(data, bytes):
+            raise ImageError(f"a file that gives {type(data).__name__} in place of bytes, as one opened as text does")
+        yield from _file_sheets(data, "bytes", dpi)
+    elif isinstance(source, (str, os.PathLike)):
         if not str(source).strip():
             raise ImageError("a path of no characters; the folder in which this runs is .")
         barred: list[OSError] = []
-        for path in files(Path(source), barred):
+        for path in files(Path(os.fsdecode(source)), barred):
             yield from _file_sheets(path, str(path), dpi)
         for error in barred:
             yield Sheet(str(error.filename), 1, partial(_fail, f"{error.filename}: {error.strerror}"))
     else:
-        raise ImageError(f"a page is a path, URL, bytes or array, not {type(source).__name__}")
+        raise ImageError(f"a page is a path, URL, bytes, file, array or picture, not {type(source).__name__}")
+
+
+def alone(sources: Source | Iterable[Source]) -> bool:
+    """Whether it is one source; several are any iterable that is none."""
+    return isinstance(sources, Source) or hasattr(sources, "read")
 
 
 def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
@@ -127,7 +142,7 @@ def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
         try:
             yield from sheets(source, dpi=dpi)
         except (ImageError, OSError) as error:
-            name = str(source) if isinstance(source, str | Path) else repr(source)[:80]
+            name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else repr(source)[:80]
             message = getattr(error, "strerror", None) or str(error)
             yield Sheet(name, 1, partial(_fail, message if name in message else f"{name}: {message}"))
 
@@ -288,22 +303,22 @@ def _own_limit():
 
 
 @contextmanager
-def _open(data: bytes | Path, name: str, number: int):
+def _open(data: bytes | Path, name: str, frame: int):
     # An open file: where Pillow has its path it maps uncompressed pixels, and those of a turned page wrongly.
     try:
         file = io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or error}") from None
     with file:
-        yield _opened(file, name, number)
+        yield _opened(file, name, frame)
 
 
-def _opened(file: BinaryIO, name: str, number: int) -> Image.Image:
+def _opened(file: BinaryIO, name: str, frame: int) -> Image.Image:
     with _own_limit():
         try:
             image = Image.open(file, formats=FORMATS)
-            if number > 1:
-                image.seek(number - 1)
+            if frame > 1:
+                image.seek(frame - 1)
         except UnidentifiedImageError:
             raise ImageError(f"{name}: not a page, or damaged at its beginning; {READABLE} would do") from None
         except Exception as error:  # Pillow's decoders raise many kinds on broken headers
@@ -315,14 +330,29 @@ def _image_sheets(data: bytes | Path, name: str) -> list[Sheet]:
     with _open(data, name, 1) as image:
         # The further frames of a phone's MPO are previews and depth maps, those of the others an animation.
         try:
-            count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            frames = _frames(image) if image.format == "TIFF" else [1]
         except Exception as error:  # as above: it looks at the headers of all frames
             raise ImageError(f"{name}: damaged: {error}") from None
-    return [Sheet(name, number, partial(_image_picture, data, name, number)) for number in range(1, count + 1)]
+    return [
+        Sheet(name, number, partial(_image_picture, data, name, number, frame))
+        for number, frame in enumerate(frames, 1)
+    ]
 
 
-def _image_picture(data: bytes | Path, name: str, number: int) -> Picture:
-    with _open(data, name, number) as image:
+def _frames(image: Image.Image) -> list[int]:
+    """Places of a TIFF's pages among its frames, from 1: of all, where there are but copies and masks."""
+    places, pages = range(1, getattr(image, "n_frames", 1) + 1), []
+    for frame in places:
+        with suppress(Exception):  # as above; such a frame is a page that does not load
+            image.seek(frame - 1)
+            if image.tag_v2.get(SUBFILE, 0) & (COPY | MASK):  # type: ignore[attr-defined]
+                continue
+        pages.append(frame)
+    return pages or list(places)
+
+
+def _image_picture(data: bytes | Path, name: str, number: int, frame: int) -> Picture:
+    with _open(data, name, frame) as image:
         return _pillow_picture(image, name, number)
 
 
@@ -377,7 +407,7 @@ def _decode(image: Image.Image, factor: int, own: bool) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-WHITE = 281  # of TIFF's tags: the largest value of a sample
+SUBFILE, WHITE = 254, 281  # of TIFF's tags: what a frame is of others; the largest value of a sample
 
 
 def _white(image: Image.Image) -> int:

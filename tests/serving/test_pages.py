@@ -65,6 +65,20 @@ def test_a_png_that_tensorflow_would_read_otherwise(tmp_path):
     assert (np.asarray(Image.open(io.BytesIO(client.sent[1]))) == 255).all()  # laid over white
 
 
+@pytest.mark.parametrize("name", ["array", "bytes", "picture"])
+def test_pages_without_a_file_are_not_taken_from_one(tmp_path, monkeypatch, name):
+    pixels = np.zeros((60, 90, 3), "uint8")
+    Image.fromarray(255 - pixels[:30]).save(tmp_path / name, "PNG")
+    monkeypatch.chdir(tmp_path)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    source = {"array": pixels, "bytes": file.getvalue(), "picture": Image.fromarray(pixels)}[name]
+    client = Fake()
+    (page,) = pages.read(client, [source])
+    assert (page.source, page.height) == (name, 60)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(client.sent[0]))), pixels)
+
+
 def test_unsure_words_and_sources_that_are_not_there(folder):
     first, second = pages.read(Fake(), [str(folder / "a.jpg"), str(folder / "no.jpg")], min_confidence=0.5)
     assert first.text == "größer"
