@@ -188,6 +188,24 @@ def test_smaller_copies_and_masks_in_a_tiff_are_no_pages(colours):
     assert only(encode(small, "TIFF", tiffinfo={254: 1})).size == (4, 6)
 
 
+@pytest.mark.parametrize(
+    ("dots", "unit", "shape"),
+    [((204, 98), 2, (83, 60)), ((204, 98), 1, (83, 60)), ((204, 391), 2, (40, 115)), ((204, 196), 2, (40, 60)),
+     ((3000, 1), 2, (40, 60)), ((0, 0), 2, (40, 60))],
+)  # fmt: skip
+def test_pixels_of_a_fax_are_made_square(dots, unit, shape):
+    """Its rows are as coarse as half of its columns; the page's own pixels stay those of the file."""
+    page = np.full((40, 60), 255, "uint8")
+    page[:20] = 0
+    tags = {282: float(dots[0]), 283: float(dots[1]), 296: unit}
+    picture = only(encode(page, "TIFF", tiffinfo=tags))
+    assert picture.pixels.shape[:2] == shape and picture.size == (40, 60)
+    np.testing.assert_allclose(picture.scale * shape[::-1], [60, 40], rtol=1e-6)
+    assert picture.pixels[: shape[0] // 2 - 1].max() == 0 and picture.pixels[shape[0] // 2 + 2 :].min() == 255
+    turned = only(encode(page, "TIFF", tiffinfo=tags | {274: 6}))  # by a quarter
+    assert turned.size == (60, 40) and turned.pixels.shape[:2] == shape[::-1]
+
+
 def pdf(*greys: int) -> bytes:
     """A PDF with a page of 2 by 1 inches for each value of grey."""
     first, *more = [Image.new("L", (200, 100), grey) for grey in greys]

@@ -56,7 +56,8 @@ class Picture(NamedTuple):
         name: path or URL of the file; one of `NAMELESS` where there is none.
         number: of the page in its file, from 1.
         pixels: (H, W, 3) uint8 RGB.
-        size: (height, width) of the page, of which `pixels` is a reduced copy where the page is very large.
+        size: (height, width) of the page, of which `pixels` is a reduced copy where the page is very large, and one of
+            more rows or columns where its pixels are oblong, as a fax's.
     """
 
     name: str
@@ -362,13 +363,38 @@ def _pillow_picture(image: Image.Image, name: str, number: int, own: bool = True
         limit = MAX_PIXELS // 1_000_000
         raise ImageError(f"{name}: {width} by {height} pixels; up to {limit} million are read, so make it smaller")
     try:
+        ratio = _ratio(image)  # of what is decoded no tags are left
         pixels = _decode(image, _reduction(width * height), own)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except Exception as error:  # as above: a damaged file may raise anything
         raise ImageError(f"{name}: damaged, or cut short: {error}") from None
     turned = (pixels.shape[0] > pixels.shape[1]) != (height > width) and pixels.shape[0] != pixels.shape[1]
-    return Picture(name, number, pixels, (width, height) if turned else (height, width))
+    return Picture(name, number, _squared(pixels, ratio), (width, height) if turned else (height, width))
+
+
+ACROSS, DOWN = 282, 283  # of TIFF's tags: dots in a unit of length
+OBLONG = (1.5, 3.0)  # times that one side of a pixel is believed to be as long as the other, a fax's being 2.08
+
+
+def _ratio(image: Image.Image) -> float:
+    """The height of a TIFF's pixels in their widths, upright; 1 where it tells of none that is believed."""
+    if image.format != "TIFF" or not isinstance(image, ImageFile.ImageFile):
+        return 1.0
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    try:
+        ratio = float(tags.get(ACROSS, 1)) / float(tags.get(DOWN, 1))
+    except (TypeError, ValueError, ZeroDivisionError):  # of damaged ones
+        return 1.0
+    if not (ratio > 0 and OBLONG[0] <= max(ratio, 1 / ratio) <= OBLONG[1]):
+        return 1.0
+    return 1 / ratio if tags.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8) else ratio
+
+
+def _squared(pixels: np.ndarray, ratio: float) -> np.ndarray:
+    """The pixels (H, W, 3) with a side more of them where they are `ratio` times as high as wide."""
+    height, width = pixels.shape[:2]
+    return resize(pixels, round(height * max(1.0, ratio)), round(width * max(1.0, 1 / ratio)))
 
 
 def _reduction(pixels: int) -> int:
