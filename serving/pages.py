@@ -18,7 +18,7 @@ from serving.bulk import MODEL, Answer, stream
 from serving.client import Client
 from zoo import image
 from zoo.charset import Reading
-from zoo.image import Sheet, Source
+from zoo.image import Picture, Sheet, Source
 from zoo.page import Page, assemble
 from zoo.reading import PageError
 
@@ -62,23 +62,29 @@ class _Sheets:
         self._client, self.timeout = client, client.timeout
 
     def predict(self, model: str, sheets: list[Sheet], **options: Any) -> dict[str, np.ndarray]:
-        return self._client.predict(model, [encoded(sheet) for sheet in sheets], **options)
+        (sheet,) = sheets
+        data, picture = encoded(sheet)
+        outputs = self._client.predict(model, [data], **options)
+        if picture is None:
+            return outputs
+        return outputs | {"polygons": outputs["polygons"] * picture.scale, "sizes": np.array([picture.size])}
 
 
-def encoded(sheet: Sheet) -> bytes:
-    """The bytes that are sent for a sheet.
+def encoded(sheet: Sheet) -> tuple[bytes, Picture | None]:
+    """The bytes that are sent for a sheet, and the picture that they were made of, if they are not those of its file.
 
     Raises:
         ImageError: it does not load.
     """
     path = Path(sheet.name)
-    if sheet.number == 1 and path.is_file():
+    if sheet.number == 1 and sheet.name not in image.NAMELESS and path.is_file():
         data = path.read_bytes()
         if data.startswith(AS_THEY_ARE) and not any(chunk in data for chunk in OTHERWISE):
-            return data
+            return data, None
+    picture = sheet.load()
     file = io.BytesIO()
-    Image.fromarray(sheet.load().pixels).save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    Image.fromarray(picture.pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue(), picture
 
 
 def _keep(number: int, sheet: Sheet, outputs: Mapping[str, np.ndarray]) -> Answer:

@@ -218,6 +218,16 @@ def test_a_folder_to_write_to_is_refused_before_anything_is_read(asked, pages, t
     assert "give --only, too" in capsys.readouterr().err and asked == []
 
 
+@pytest.mark.parametrize(("command", "option"), [("read", "--overlay"), ("read", "--output"), ("segment", "--overlay")])
+def test_a_page_is_not_written_over(asked, pages, capsys, command, option):
+    page = pages / "a.png"
+    before = page.read_bytes()
+    same = pages / ".." / "pages" / "a.png"
+    assert cli.main([command, str(pages / "c.png"), str(page), option, str(same)]) == 1
+    assert f"{option} {same} is a page to be read" in capsys.readouterr().err
+    assert asked == [] and page.read_bytes() == before
+
+
 def test_parts_of_pages_are_told_and_painted(pages, tmp_path, capsys, monkeypatch):
     """The left fifth of each page is text; one of three pages is broken."""
 
@@ -244,6 +254,20 @@ def test_parts_of_pages_are_told_and_painted(pages, tmp_path, capsys, monkeypatc
     with pytest.raises(SystemExit):
         cli.main(["segment", "page.png", "--output", "mask.jpg"])
     assert "mask.jpg does not end in .png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["größe.png", b"page-\xff.png".decode("utf-8", "surrogateescape")])
+def test_parts_of_pages_are_told_whatever_their_names_and_the_terminal(pages, capsysbinary, monkeypatch, name):
+    def find(pixels):
+        return np.zeros(pixels.shape[:2], np.uint8)
+
+    find.labels = ("background", "text")
+    monkeypatch.setattr("zoo.segmenting.segmenter", lambda model, runtime: find)
+    path = (pages / "a.png").rename(pages / name)
+    sys.stdout.reconfigure(encoding="ascii", errors="strict")
+    assert cli.main(["segment", str(path)]) == 0
+    row = json.loads(capsysbinary.readouterr().out)
+    assert row == {"source": str(path), "page": 1, "shares": {"background": 1.0, "text": 0.0}}
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,14 @@ def test_hocr_of_nothing():
     assert len(page) == 0
 
 
+def test_hocr_has_all_that_xml_can_hold():
+    written = formats.as_hocr(document("a\U0001f600\U00020bb7\x01\ud800\uffff", source="\U0001f600\nb\tc\r.png"))
+    root = ElementTree.fromstring(written.encode())
+    assert [word.text for word in by_class(root, "ocrx_word")] == ["a\U0001f600\U00020bb7"]
+    (page,) = by_class(root, "ocr_page")
+    assert page.get("title").startswith('image "\U0001f600\nb\tc\r.png"; bbox')
+
+
 @given(st.text(), st.text())
 def test_hocr_is_xml_whatever_was_read(text, source):
     root = ElementTree.fromstring(formats.as_hocr(document(text, source=source)).encode())

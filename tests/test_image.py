@@ -10,13 +10,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor  # noqa: F401  for a process of its own
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from zoo import image
 from zoo.image import ImageError
@@ -170,6 +170,40 @@ def test_all_pages_of_a_tiff_and_the_first_frame_of_an_animation(colours):
     assert [page.number for page in tiff] == [1, 2]
     np.testing.assert_array_equal(tiff[1].pixels, 255 - colours)
     assert len(list(image.pages(encode(first, "GIF", save_all=True, append_images=[second])))) == 1
+
+
+def test_smaller_copies_and_masks_in_a_tiff_are_no_pages(colours):
+    """As scanners, archives and maps add them; a file of such alone is read all the same."""
+    first, second = Image.fromarray(colours), Image.fromarray(255 - colours)
+    small = first.resize((6, 4))
+    file = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(file) as tiff:
+        for picture, kind in ((small, 1), (first, 0), (small, 1), (small.convert("1"), 4), (second, 2)):
+            picture.save(tiff, "TIFF", tiffinfo={254: kind})
+            tiff.newFrame()
+    one, two = image.pages(file.getvalue())
+    assert [one.number, two.number] == [1, 2]
+    np.testing.assert_array_equal(one.pixels, colours)
+    np.testing.assert_array_equal(two.pixels, 255 - colours)
+    assert only(encode(small, "TIFF", tiffinfo={254: 1})).size == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("dots", "unit", "shape"),
+    [((204, 98), 2, (83, 60)), ((204, 98), 1, (83, 60)), ((204, 391), 2, (40, 115)), ((204, 196), 2, (40, 60)),
+     ((3000, 1), 2, (40, 60)), ((0, 0), 2, (40, 60))],
+)  # fmt: skip
+def test_pixels_of_a_fax_are_made_square(dots, unit, shape):
+    """Its rows are as coarse as half of its columns; the page's own pixels stay those of the file."""
+    page = np.full((40, 60), 255, "uint8")
+    page[:20] = 0
+    tags = {282: float(dots[0]), 283: float(dots[1]), 296: unit}
+    picture = only(encode(page, "TIFF", tiffinfo=tags))
+    assert picture.pixels.shape[:2] == shape and picture.size == (40, 60)
+    np.testing.assert_allclose(picture.scale * shape[::-1], [60, 40], rtol=1e-6)
+    assert picture.pixels[: shape[0] // 2 - 1].max() == 0 and picture.pixels[shape[0] // 2 + 2 :].min() == 255
+    turned = only(encode(page, "TIFF", tiffinfo=tags | {274: 6}))  # by a quarter
+    assert turned.size == (60, 40) and turned.pixels.shape[:2] == shape[::-1]
 
 
 def pdf(*greys: int) -> bytes:
@@ -327,6 +361,17 @@ def test_a_missing_file_among_several_goes_by_its_path(tmp_path):
         sheet.load()
 
 
+def test_whatever_has_a_path_or_can_be_read(tmp_path, colours):
+    path = tmp_path / "p.png"
+    path.write_bytes(encode(colours, "PNG"))
+    (entry,) = os.scandir(tmp_path)
+    with path.open("rb") as file:
+        for source in (entry, PurePath(path), file, io.BytesIO(path.read_bytes())):
+            np.testing.assert_array_equal(only(source).pixels, colours)
+    with path.open(encoding="latin-1") as text, pytest.raises(ImageError, match="as one opened as text does"):
+        only(text)
+
+
 def test_a_missing_file_a_number_and_a_huge_picture(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="no such file"):
         list(image.pages(tmp_path / "none.png"))
@@ -353,14 +398,15 @@ def test_a_large_tiff_is_under_our_bound_alone(monkeypatch, compression):
 def test_folders(tmp_path):
     with pytest.raises(ImageError, match="no page in this folder"):
         list(image.pages(tmp_path))
-    for place in ("b.png", "a/z.PNG", ".hidden/x.png", ".y.png"):
+    for place in ("b.png", "a/z.PNG", "c.jfif", "d.pnm", ".hidden/x.png", ".y.png"):
         path = tmp_path / place
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode(np.zeros((1, 1), "uint8"), "PNG"))
     (tmp_path / "labels.txt").write_text("no page")
-    assert [page.name for page in image.pages(str(tmp_path))] == [str(tmp_path / "a/z.PNG"), str(tmp_path / "b.png")]
+    names = ["a/z.PNG", "b.png", "c.jfif", "d.pnm"]
+    assert [page.name for page in image.pages(str(tmp_path))] == [str(tmp_path / name) for name in names]
     (tmp_path / "a/z.PNG").write_bytes(b"")
-    bad, good = image.sheets(tmp_path)
+    bad, good, *_ = image.sheets(tmp_path)
     with pytest.raises(ImageError, match="empty"):
         bad.load()
     assert good.load().size == (1, 1)

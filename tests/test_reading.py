@@ -5,6 +5,8 @@ digits by their grey, step by step, as a CTC network would. What is between the 
 """
 
 import gc
+import io
+import os
 import pickle
 from dataclasses import replace
 from math import ceil
@@ -317,6 +319,11 @@ def test_a_stream_of_one_source_and_its_pictures(tmp_path):
     assert read.source == str(tmp_path / "p.png")
     ((error, nothing),) = make_reader(128).stream_pictures(b"")
     assert isinstance(error, PageError) and nothing is None
+    data = (tmp_path / "p.png").read_bytes()
+    (entry,) = os.scandir(tmp_path)
+    for source in (bytearray(data), memoryview(data), io.BytesIO(data), entry):
+        ((_, picture),) = make_reader(128).stream_pictures(source)
+        np.testing.assert_array_equal(picture.pixels, page)
 
 
 def test_what_is_no_fault_of_the_page_is_not_swallowed():
@@ -470,6 +477,8 @@ def test_wrong_readers_are_refused(connected):
         reading.reader(min_confidence=65)
     with pytest.raises(ValueError, match="dpi=0: a PDF is drawn at"):
         reading.reader(dpi=0)
+    with pytest.raises(ValueError, match="dpi='200': it is a number"):
+        reading.reader(dpi="200")
     assert reading.reader(None, only="amount").recognizer.rule is not None  # a name alone
 
 

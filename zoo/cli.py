@@ -346,6 +346,7 @@ def read(args: argparse.Namespace) -> int:
     sources = [_standard_input() if path == "-" else path for path in args.paths]
     if args.output and args.output.is_dir():
         raise ValueError(f"--output {args.output} is a folder; give a file")
+    _check_kept(args)
     if args.least is not None and not args.only:
         raise ValueError("--least is for texts of a form; give --only, too")
     results: Iterator[tuple[Any, Any]]
@@ -369,6 +370,14 @@ def read(args: argparse.Namespace) -> int:
     if failed and done:
         print(f"zoo read: {done} read, {failed} not", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _check_kept(args: argparse.Namespace) -> None:
+    """Passes if nothing is written in place of a page that is to be read."""
+    for name in ("output", "overlay"):
+        path = getattr(args, name)
+        if path and path.is_file() and any(os.path.exists(page) and path.samefile(page) for page in args.paths):
+            raise ValueError(f"--{name} {path} is a page to be read; name another file")
 
 
 def _standard_input() -> bytes:
@@ -563,24 +572,28 @@ def segment(args: argparse.Namespace) -> int:
     import numpy as np
 
     from zoo import image
+    from zoo.formats import whole
     from zoo.segmenting import segmenter
 
+    _check_kept(args)
     with _hushed(args.traceback):
         find = segmenter(args.model, args.runtime)
     done = failed = 0
-    for sheet in image.every(args.paths):
-        try:
-            picture = sheet.load()
-        except image.ImageError as error:
-            failed += 1
-            print(f"zoo segment: {error}", file=sys.stderr)
-            continue
-        done += 1
-        classes = find(picture.pixels)
-        shares = np.bincount(classes.ravel(), minlength=len(find.labels)) / classes.size
-        named = {label: round(float(share), 4) for label, share in zip(find.labels, shares, strict=True)}
-        print(json.dumps({"source": picture.name, "page": picture.number, "shares": named}, ensure_ascii=False))
-        _paint(args, done, picture.pixels, classes, find.labels)
+    with _output(None) as file:
+        for sheet in image.every(args.paths):
+            try:
+                picture = sheet.load()
+            except image.ImageError as error:
+                failed += 1
+                print(f"zoo segment: {error}", file=sys.stderr)
+                continue
+            done += 1
+            classes = find(picture.pixels)
+            shares = np.bincount(classes.ravel(), minlength=len(find.labels)) / classes.size
+            named = {label: round(float(share), 4) for label, share in zip(find.labels, shares, strict=True)}
+            told = {"source": picture.name, "page": picture.number, "shares": named}
+            print(whole(json.dumps(told, ensure_ascii=False)), file=file)
+            _paint(args, done, picture.pixels, classes, find.labels)
     return 1 if failed else 0
 
 

@@ -116,13 +116,17 @@ def _bbox(words: tuple[Word, ...]) -> str:
     return "bbox " + " ".join(str(round(float(side))) for side in (*points.min(0), *points.max(0)))
 
 
+FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # by XML 1.0
+WHITE = {ord(character): f"&#{ord(character)};" for character in "\t\n\r"}  # would be read as spaces in an attribute
+
+
 def _attribute(text: str) -> str:
-    return escape(_printable(text), quote=True)
+    return escape(_printable(text), quote=True).translate(WHITE)
 
 
 def _printable(text: str) -> str:
-    """The text without what XML 1.0 forbids."""
-    return "".join(c for c in text if c in "\t\n\r" or (c >= " " and not "\ud800" <= c <= "\udfff" and c < "\ufffe"))
+    """The text without what XML forbids."""
+    return FORBIDDEN.sub("", text)
 
 
 FORMATS: Mapping[str, Callable[[Document], str]] = {

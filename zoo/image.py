@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -41,12 +41,16 @@ TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all o
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
 SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2", ".pdf",
+    ".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2",
+    ".pdf",
 )  # fmt: skip
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II", b"MM", b"RIFF", b"BM", b"GIF8", b"\0\0\0\x0cjP")  # of pictures
 READABLE = "JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, JPEG 2000 and PDF"
 
-Source = str | Path | bytes | np.ndarray | Image.Image
+NAMELESS = ("array", "bytes", "picture")  # what pages are called that come from no file
+COPY, MASK = 1, 4  # bits of what a TIFF says of a frame: smaller than another one, or of which pixels count
+
+Source = str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image | BinaryIO
 
 
 class ImageError(ValueError):
@@ -57,10 +61,11 @@ class Picture(NamedTuple):
     """One page as pixels.
 
     Attributes:
-        name: path or URL of the file; "bytes" or "array" where there is none.
+        name: path or URL of the file; one of `NAMELESS` where there is none.
         number: of the page in its file, from 1.
         pixels: (H, W, 3) uint8 RGB.
-        size: (height, width) of the page, of which `pixels` is a reduced copy where the page is very large.
+        size: (height, width) of the page, of which `pixels` is a reduced copy where the page is very large, and one of
+            more rows or columns where its pixels are oblong, as a fax's.
     """
 
     name: str
@@ -91,8 +96,9 @@ def pages(source: Source, *, dpi: float = 200) -> Iterator[Picture]:
 
     Args:
         source: path of an image, of a PDF, or of a folder (its files by name, folders in it too, hidden ones not);
-            an http(s) URL; the bytes of an image or PDF; an array as `from_array` takes it; a Pillow image.
-            A TIFF gives all of its pages; of an animation the first frame counts.
+            an http(s) URL; the bytes of an image or PDF, or a binary file open for reading; an array as `from_array`
+            takes it; a Pillow image. A TIFF gives all of its pages, without smaller copies of them; of an animation the
+            first frame counts.
         dpi: dots per inch at which a PDF is drawn.
 
     Raises:
@@ -117,16 +123,26 @@ def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
         yield from _file_sheets(bytes(source), "bytes", dpi)
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         yield from _url_sheets(source, dpi)
-    elif isinstance(source, (str, Path)):
+    elif hasattr(source, "read"):
+        data = source.read()
+        if not isinstance(data, bytes):
+            raise ImageError(f"a file that gives {type(data).__name__} in place of bytes, as one opened as text does")
+        yield from _file_sheets(data, "bytes", dpi)
+    elif isinstance(source, (str, os.PathLike)):
         if not str(source).strip():
             raise ImageError("a path of no characters; the folder in which this runs is .")
         barred: list[OSError] = []
-        for path in files(Path(source), barred):
+        for path in files(Path(os.fsdecode(source)), barred):
             yield from _file_sheets(path, str(path), dpi)
         for error in barred:
             yield Sheet(str(error.filename), 1, partial(_fail, f"{error.filename}: {error.strerror}"))
     else:
-        raise ImageError(f"a page is a path, URL, bytes or array, not {type(source).__name__}")
+        raise ImageError(f"a page is a path, URL, bytes, file, array or picture, not {type(source).__name__}")
+
+
+def alone(sources: Source | Iterable[Source]) -> bool:
+    """Whether it is one source; several are any iterable that is none."""
+    return isinstance(sources, Source) or hasattr(sources, "read")
 
 
 def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
@@ -135,7 +151,7 @@ def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
         try:
             yield from sheets(source, dpi=dpi)
         except (ImageError, OSError) as error:
-            name = str(source) if isinstance(source, str | Path) else repr(source)[:80]
+            name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else repr(source)[:80]
             message = getattr(error, "strerror", None) or str(error)
             yield Sheet(name, 1, partial(_fail, message if name in message else f"{name}: {message}"))
 
@@ -296,22 +312,22 @@ def _own_limit():
 
 
 @contextmanager
-def _open(data: bytes | Path, name: str, number: int):
+def _open(data: bytes | Path, name: str, frame: int):
     # An open file: where Pillow has its path it maps uncompressed pixels, and those of a turned page wrongly.
     try:
         file = io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or error}") from None
     with file:
-        yield _opened(file, name, number)
+        yield _opened(file, name, frame)
 
 
-def _opened(file: BinaryIO, name: str, number: int) -> Image.Image:
+def _opened(file: BinaryIO, name: str, frame: int) -> Image.Image:
     with _own_limit():
         try:
             image = Image.open(file, formats=FORMATS)
-            if number > 1:
-                image.seek(number - 1)
+            if frame > 1:
+                image.seek(frame - 1)
         except UnidentifiedImageError:
             raise ImageError(f"{name}: not a page, or damaged at its beginning; {READABLE} would do") from None
         except Exception as error:  # Pillow's decoders raise many kinds on broken headers
@@ -323,14 +339,29 @@ def _image_sheets(data: bytes | Path, name: str) -> list[Sheet]:
     with _open(data, name, 1) as image:
         # The further frames of a phone's MPO are previews and depth maps, those of the others an animation.
         try:
-            count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            frames = _frames(image) if image.format == "TIFF" else [1]
         except Exception as error:  # as above: it looks at the headers of all frames
             raise ImageError(f"{name}: damaged: {error}") from None
-    return [Sheet(name, number, partial(_image_picture, data, name, number)) for number in range(1, count + 1)]
+    return [
+        Sheet(name, number, partial(_image_picture, data, name, number, frame))
+        for number, frame in enumerate(frames, 1)
+    ]
 
 
-def _image_picture(data: bytes | Path, name: str, number: int) -> Picture:
-    with _open(data, name, number) as image:
+def _frames(image: Image.Image) -> list[int]:
+    """Places of a TIFF's pages among its frames, from 1: of all, where there are but copies and masks."""
+    places, pages = range(1, getattr(image, "n_frames", 1) + 1), []
+    for frame in places:
+        with suppress(Exception):  # as above; such a frame is a page that does not load
+            image.seek(frame - 1)
+            if image.tag_v2.get(SUBFILE, 0) & (COPY | MASK):  # type: ignore[attr-defined]
+                continue
+        pages.append(frame)
+    return pages or list(places)
+
+
+def _image_picture(data: bytes | Path, name: str, number: int, frame: int) -> Picture:
+    with _open(data, name, frame) as image:
         return _pillow_picture(image, name, number)
 
 
@@ -340,13 +371,38 @@ def _pillow_picture(image: Image.Image, name: str, number: int, own: bool = True
         limit = MAX_PIXELS // 1_000_000
         raise ImageError(f"{name}: {width} by {height} pixels; up to {limit} million are read, so make it smaller")
     try:
+        ratio = _ratio(image)  # of what is decoded no tags are left
         pixels = _decode(image, _reduction(width * height), own)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except Exception as error:  # as above: a damaged file may raise anything
         raise ImageError(f"{name}: damaged, or cut short: {error}") from None
     turned = (pixels.shape[0] > pixels.shape[1]) != (height > width) and pixels.shape[0] != pixels.shape[1]
-    return Picture(name, number, pixels, (width, height) if turned else (height, width))
+    return Picture(name, number, _squared(pixels, ratio), (width, height) if turned else (height, width))
+
+
+ACROSS, DOWN = 282, 283  # of TIFF's tags: dots in a unit of length
+OBLONG = (1.5, 3.0)  # times that one side of a pixel is believed to be as long as the other, a fax's being 2.08
+
+
+def _ratio(image: Image.Image) -> float:
+    """The height of a TIFF's pixels in their widths, upright; 1 where it tells of none that is believed."""
+    if image.format != "TIFF" or not isinstance(image, ImageFile.ImageFile):
+        return 1.0
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    try:
+        ratio = float(tags.get(ACROSS, 1)) / float(tags.get(DOWN, 1))
+    except (TypeError, ValueError, ZeroDivisionError):  # of damaged ones
+        return 1.0
+    if not (ratio > 0 and OBLONG[0] <= max(ratio, 1 / ratio) <= OBLONG[1]):
+        return 1.0
+    return 1 / ratio if tags.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8) else ratio
+
+
+def _squared(pixels: np.ndarray, ratio: float) -> np.ndarray:
+    """The pixels (H, W, 3) with a side more of them where they are `ratio` times as high as wide."""
+    height, width = pixels.shape[:2]
+    return resize(pixels, round(height * max(1.0, ratio)), round(width * max(1.0, 1 / ratio)))
 
 
 def _reduction(pixels: int) -> int:
@@ -385,7 +441,7 @@ def _decode(image: Image.Image, factor: int, own: bool) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-WHITE = 281  # of TIFF's tags: the largest value of a sample
+SUBFILE, WHITE = 254, 281  # of TIFF's tags: what a frame is of others; the largest value of a sample
 
 
 def _white(image: Image.Image) -> int:

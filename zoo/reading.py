@@ -592,7 +592,8 @@ class Reader:
 
     def stream_pictures(self, sources: Source | Iterable[Source]) -> Iterator[tuple[Page | PageError, Picture | None]]:
         """Yields what `stream` does, each page with its pixels; nothing of an earlier page is kept."""
-        for sheet in image.every([sources] if isinstance(sources, Source) else sources, dpi=self.dpi):
+        several = [sources] if image.alone(sources) else sources
+        for sheet in image.every(several, dpi=self.dpi):  # type: ignore[arg-type]
             try:
                 result: tuple[Page | PageError, Picture | None] = self._timed(sheet)
             except ImageError as error:
@@ -746,7 +747,8 @@ def reader(
     )  # fmt: skip
     if min_confidence is not None:
         limits.within(0, 1, min_confidence=min_confidence)
-    if not 0 < dpi < np.inf:
+    limits.within(0, math.inf, dpi=dpi)
+    if not dpi:
         raise ValueError(f"dpi={dpi}: a PDF is drawn at so many dots per inch, more than 0")
     if detection is not None and registry.card(detection).task == "spotting":
         if server:

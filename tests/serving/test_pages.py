@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from serving import pages
-from zoo import cli
+from zoo import cli, image
 from zoo.page import Page
 from zoo.reading import PageError
 
@@ -56,14 +56,37 @@ def test_pages_of_all_kinds_of_files(folder):
 
 
 def test_a_png_that_tensorflow_would_read_otherwise(tmp_path):
-    image, exif = Image.new("RGB", (90, 60), (1, 2, 3)), Image.Exif()
+    picture, exif = Image.new("RGB", (90, 60), (1, 2, 3)), Image.Exif()
     exif[0x0112] = 6  # a quarter turn
-    image.save(tmp_path / "a.png", exif=exif)
-    image.save(tmp_path / "b.png", transparency=(1, 2, 3))
+    picture.save(tmp_path / "a.png", exif=exif)
+    picture.save(tmp_path / "b.png", transparency=(1, 2, 3))
     client = Fake()
     first, second = pages.read(client, [str(tmp_path)], window=1)
     assert (first.width, first.height, second.width, second.height) == (60, 90, 90, 60)
     assert (np.asarray(Image.open(io.BytesIO(client.sent[1]))) == 255).all()  # laid over white
+
+
+def test_words_are_in_pixels_of_the_page_however_it_is_sent(monkeypatch):
+    monkeypatch.setattr(image, "REDUCE_ABOVE", 2000)  # of 5400 pixels
+    client = Fake()
+    (page,) = pages.read(client, [np.zeros((60, 90, 3), "uint8")])
+    assert Image.open(io.BytesIO(client.sent[0])).size == (45, 30)
+    assert (page.width, page.height) == (90, 60)
+    np.testing.assert_array_equal(page.words[0].polygon, [[20, 10], [80, 10], [80, 30], [20, 30]])
+
+
+@pytest.mark.parametrize("name", ["array", "bytes", "picture"])
+def test_pages_without_a_file_are_not_taken_from_one(tmp_path, monkeypatch, name):
+    pixels = np.zeros((60, 90, 3), "uint8")
+    Image.fromarray(255 - pixels[:30]).save(tmp_path / name, "PNG")
+    monkeypatch.chdir(tmp_path)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    source = {"array": pixels, "bytes": file.getvalue(), "picture": Image.fromarray(pixels)}[name]
+    client = Fake()
+    (page,) = pages.read(client, [source])
+    assert (page.source, page.height) == (name, 60)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(client.sent[0]))), pixels)
 
 
 def test_unsure_words_and_sources_that_are_not_there(folder):
