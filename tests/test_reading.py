@@ -103,8 +103,6 @@ def test_a_dark_page_is_read_as_on_paper():
     light, dark_one = make_reader(512).read(page), make_reader(512).read(255 - page)
     assert light.text == dark_one.text == "314"
     np.testing.assert_array_equal(light[0].words[0].polygon, dark_one[0].words[0].polygon)
-    boxes, _ = make_reader(512).detector(255 - page)
-    np.testing.assert_array_equal(boxes, make_reader(512).detector(page)[0])
 
 
 def test_polygons_are_in_page_pixels_whatever_the_size(monkeypatch):

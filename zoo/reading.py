@@ -129,16 +129,15 @@ class Detector:
         self.options = options
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,)."""
+        """Boxes (N, 4, 2) float32 in pixels of the image (H, W, 3) uint8, and their scores (N,).
+
+        A whole page is given as `image.on_paper` has it, as a `Reader` does.
+        """
         boxes, scores = zip(*((look.boxes, look.scores) for look in self.looks(pixels)), strict=True)
         return np.concatenate(boxes), np.concatenate(scores)
 
     def looks(self, pixels: np.ndarray) -> Iterator[Look]:
-        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts.
-
-        A dark one is seen as on paper: see `image.on_paper`.
-        """
-        pixels = image.on_paper(pixels)
+        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts."""
         axis = int(pixels.shape[1] > pixels.shape[0])
         for part in bands.parts(pixels.shape[:2]):
             corner = np.roll(np.array([0, part.start], "float32"), axis)  # across, down
