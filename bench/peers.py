@@ -32,7 +32,9 @@ from typing import Any
 
 READERS = ("ocrzoo", "lines", "ocrnet", "tesseract", "rapidocr")
 USUAL = ("ocrzoo", "tesseract", "rapidocr")
-SPOILT = ("turn2", "turn5", "turn90", "blur", "half", "dark", "noise", "perspective", "jpeg20")
+SPOILT = (
+    "turn2", "turn5", "turn90", "blur", "half", "dark", "noise", "perspective", "jpeg20", "inverted", "pale", "specks"
+)  # fmt: skip
 LANGUAGES = {"tapus_fr_typewritten": "fra"}
 Word = tuple[str, list]  # text, polygon
 
@@ -146,10 +148,17 @@ def spoil(name: str, pixels: Any, path: Path) -> Path:
         moved = corners + np.array([[0.08, 0.04], [-0.02, 0], [0, 0], [0, -0.05]]) * (width, height)
         matrix = cv2.getPerspectiveTransform(corners, moved.astype("float32"))
         pixels = cv2.warpPerspective(pixels, matrix, (width, height), borderValue=(255, 255, 255))
-    elif name != "jpeg20":
-        raise SystemExit(
-            f"no page is spoilt by {name!r}; there are turnDEGREES, blur, half, dark, noise, perspective, jpeg20"
+    elif name == "inverted":
+        pixels = 255 - pixels
+    elif name == "pale":
+        pixels = (180 + pixels * 0.2).astype("uint8")
+    elif name == "specks":
+        drawn = np.random.default_rng(0).random(pixels.shape[:2])
+        pixels = np.where((drawn < 0.01)[..., None], 0, np.where((drawn > 0.99)[..., None], 255, pixels)).astype(
+            "uint8"
         )
+    elif name != "jpeg20":
+        raise SystemExit(f"no page is spoilt by {name!r}; there are turnDEGREES and {', '.join(SPOILT[3:])}")
     path = path.with_suffix(".jpg" if name == "jpeg20" else ".png")
     cv2.imwrite(str(path), pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 20] if name == "jpeg20" else [])
     return path
