@@ -154,9 +154,7 @@ def spoil(name: str, pixels: Any, path: Path) -> Path:
         pixels = (180 + pixels * 0.2).astype("uint8")
     elif name == "specks":
         drawn = np.random.default_rng(0).random(pixels.shape[:2])
-        pixels = np.where((drawn < 0.01)[..., None], 0, np.where((drawn > 0.99)[..., None], 255, pixels)).astype(
-            "uint8"
-        )
+        pixels[drawn < 0.01], pixels[drawn > 0.99] = 0, 255
     elif name != "jpeg20":
         raise SystemExit(f"no page is spoilt by {name!r}; there are turnDEGREES and {', '.join(SPOILT[3:])}")
     path = path.with_suffix(".jpg" if name == "jpeg20" else ".png")
