@@ -229,7 +229,7 @@ def to_litert(
     Raises:
         CompressionError: the score would fall by more.
         ValueError: there is no such method, or not for this model.
-        RuntimeError: LiteRT lacks what the network asks for.
+        zoo.litert_file.LitertError: LiteRT lacks what the network asks for.
     """
     from zoo import litert_file
 

@@ -421,7 +421,7 @@ def _signatures(plan: Plan) -> dict[str, Any]:
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
     def pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return network(tf.cast(_of_sides(_some(image), multiple), kind))
+        return network(tf.cast(_of_sides(_some(_of_shape(image)), multiple), kind))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -436,6 +436,20 @@ def _some(pictures: tf.Tensor) -> tf.Tensor:
     told = tf.debugging.Assert(tf.shape(pictures)[0] > 0, ["a batch of no pictures: give one or more"])
     with tf.control_dependencies([told]):
         return tf.identity(pictures)
+
+
+def _of_shape(image: tf.Tensor) -> tf.Tensor:
+    """Pictures of the shape that a signature has; a run of others ends and says so: servers need not check shapes."""
+    wanted = image.shape.as_list()
+    names = zip(wanted, ("batch", "height", "width", ""), strict=True)
+    would_do = f"({', '.join(str(side or name) for side, name in names)})"
+    given = tf.shape(tf.compat.v1.placeholder_with_default(image, None))  # else taken to be what the signature has
+    four = tf.concat([given, [0] * 4], 0)[:4]  # whatever the rank
+    same = (four == [side or 0 for side in wanted]) | [side is None for side in wanted]
+    right = tf.reduce_all(same) & (tf.size(given) == 4)
+    told = tf.debugging.Assert(right, ["pixels of shape", given, f": {would_do} is taken"], summarize=8)
+    with tf.control_dependencies([told]):
+        return tf.identity(image)
 
 
 def _of_sides(image: tf.Tensor, multiple: int) -> tf.Tensor:

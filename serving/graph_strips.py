@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.graph_loop import joined
-from zoo.image import BLANK, DARK, EDGE, FAR, GREYS, PALE, SPECKS, UNLIKE
+from zoo.image import BLANK, DARK, EDGE, FAR, GREYS, LONGEST_STRIP, PALE, SPECKS, UNLIKE
 
 BAND = 256  # rows from which specks are taken at once
 HEAD = 65_536  # bytes in which the orientation is sought: it stands in the first segments
@@ -337,7 +337,8 @@ def crop(page: tf.Tensor, place: Places) -> tf.Tensor:
 def strip_width(sizes: tf.Tensor, height: int) -> tf.Tensor:
     """(N,) int32: as `zoo.image.strip_width`, of crops (N, 2) of that height and width."""
     exact = tf.cast(sizes, tf.float64)
-    return tf.maximum(1, tf.cast(tf.round(exact[..., 1] * height / exact[..., 0]), tf.int32))
+    wanted = tf.cast(tf.round(exact[..., 1] * height / exact[..., 0]), tf.int32)
+    return tf.clip_by_value(wanted, 1, LONGEST_STRIP * height)
 
 
 def turn(image: tf.Tensor, quarters: tf.Tensor) -> tf.Tensor:

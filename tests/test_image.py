@@ -747,3 +747,13 @@ def test_strips_by_width():
     assert (wide.pixels[0, :, :65] == 65).all() and (wide.pixels[0, :, 65:] == 0).all()
     assert (wide.pixels[1:] == 200).all()
     assert image.strips([], 32, (64,)) == []
+
+
+def test_a_crop_long_beyond_measure_is_squeezed():
+    row = np.repeat(np.arange(250, dtype="uint8"), 4)[None, :, None].repeat(3, 2)  # as a strip 32,000 wide
+    assert image.strip_width(row, 32) == image.LONGEST_STRIP * 32
+    (found,) = image.strips([row], 32, (64, 512))
+    assert len(found.owners) == 19 and found.starts[-1] == image.LONGEST_STRIP * 32 - 512
+    assert found.pixels[0, :, 0].max() == 0 and found.pixels[-1, :, -1].min() == 249  # all of it is there
+    text = np.zeros((10, 2500, 3), "uint8")
+    assert image.strip_width(text, 32) == 8000  # a line of hundreds of characters is not

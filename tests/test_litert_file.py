@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from zoo import litert_file, registry, runtime
+from zoo import cli, litert_file, registry, runtime
 from zoo.sampling import RegionAlign
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="files are made of TensorFlow's graphs")
@@ -107,10 +107,32 @@ def test_what_cannot_be_is_said_and_nothing_written(map_network, recognizer, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_what_litert_cannot_run_is_told_by_the_command(tmp_path, monkeypatch, capsys):
+    image = keras.Input((None, None, 3), name="image")
+    network = keras.Model(image, {"logits": keras.ops.det(image[:, :3, :3, 0])}, name="squares")
+    monkeypatch.setattr(
+        "recipes.compress.to_litert", lambda model, data, path: litert_file.write(network, path, [(32, 32)])
+    )
+    path = tmp_path / "small.tflite"
+    assert cli.main(["compress", "lenet5", "--data", str(tmp_path), "--output", str(path)]) == 1
+    assert "zoo compress: LiteRT has no way to run squares: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_opened_is_told_and_not_written(map_network, tmp_path, monkeypatch):
+    def fail(path):
+        raise RuntimeError("tensorflow/lite/kernels/concatenation.cc: failed to prepare\nNode number 3")
+
+    monkeypatch.setattr(litert_file, "run", fail)
+    with pytest.raises(litert_file.LitertError, match="no way to run .*failed to prepare$"):
+        litert_file.write(map_network, tmp_path / "maps.tflite", [(64, 32)])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_answers_otherwise_than_its_network_is_not_written(map_network, tmp_path, monkeypatch):
     monkeypatch.setattr(litert_file, "run", lambda path: lambda batch: {"logits": np.zeros((1, 32, 16, 2))})
     (tmp_path / "maps.tflite").write_bytes(b"what was there before")
-    with pytest.raises(RuntimeError, match="logits of its LiteRT file differs by"):
+    with pytest.raises(litert_file.LitertError, match="logits of its LiteRT file differs by"):
         litert_file.write(map_network, tmp_path / "maps.tflite", [(64, 32)])
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"what was there before"]
 

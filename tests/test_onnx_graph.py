@@ -164,7 +164,7 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
         return made
 
     monkeypatch.setattr(onnx_file, "quicker", worse)
-    with pytest.raises(RuntimeError, match="toy: logits of its ONNX file differs by"):
+    with pytest.raises(onnx_file.OnnxError, match="toy: logits of its ONNX file differs by"):
         onnx_file.write(network, tmp_path / "wrong.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["right.onnx"]
 

@@ -37,6 +37,7 @@ EDGE = 200  # of so many pixels one may be darker, or brighter, than a page's bl
 BLANK, PALE = 16, 64  # levels of 256 between these, above which there is print, and below which it is pale
 GREYS, DARK = 32, 12  # coarse levels, and those of them that are dark
 UNLIKE = 0.25  # of a flat page's pixels at most are of other levels than one and those beside it
+LONGEST_STRIP = 256  # times as wide as high; no line of a page is so long, but a rule or a row of pixels may be
 TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
@@ -649,8 +650,8 @@ def strip(crop: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def strip_width(crop: np.ndarray, height: int) -> int:
-    """Pixels that a crop is wide when it is `height` pixels high, at least 1."""
-    return max(1, round(crop.shape[1] * height / crop.shape[0]))
+    """Pixels that a crop is wide when it is `height` pixels high: at least 1, and at most `LONGEST_STRIP` heights."""
+    return min(max(1, round(crop.shape[1] * height / crop.shape[0])), LONGEST_STRIP * height)
 
 
 def closer(crop: np.ndarray, height: int) -> np.ndarray:
@@ -687,7 +688,7 @@ def strips(crops: Sequence[np.ndarray], height: int, widths: Sequence[int], *, s
     """The crops as strips, grouped by the narrowest of `widths` that holds them.
 
     A crop too wide for the widest is cut into windows of that width that overlap by two heights or more, at columns
-    that are multiples of 4; with `split=False` it is squeezed.
+    that are multiples of 4; with `split=False` it is squeezed, as is whatever is above `LONGEST_STRIP`.
     """
     groups: dict[int, list[tuple[int, int, np.ndarray]]] = {width: [] for width in sorted(widths)}
     widest = max(widths)

@@ -30,6 +30,10 @@ LOOPS = {"While", "StatelessWhile"}
 ALIKE = 2e-3  # of the largest value: the most by which a file of plain numbers may differ from its network
 
 
+class LitertError(RuntimeError):
+    """A file that is not written, since LiteRT cannot run the network, or not as it is; the message says why."""
+
+
 def write(
     network: keras.Model,
     path: str | os.PathLike,
@@ -50,7 +54,7 @@ def write(
     Raises:
         ValueError: no such method; "static" without pictures; or of a network with loops, as recurrent layers are.
             Or Keras runs on another framework.
-        RuntimeError: LiteRT lacks what the network asks for, or a plain file answers otherwise than the network.
+        LitertError: LiteRT lacks what the network asks for, or a plain file answers otherwise than the network.
         OSError: the file, or the folder for temporary files, cannot be written.
     """
     if method not in METHODS:
@@ -86,7 +90,7 @@ def write_parts(
 
     Raises:
         ValueError: no such method; or "static", since what reads has loops. Or Keras runs on another framework.
-        RuntimeError: LiteRT lacks what the network asks for.
+        LitertError: LiteRT lacks what the network asks for.
     """
     if method not in METHODS:
         raise ValueError(f"method={method}: there are {', '.join(METHODS)}")
@@ -122,7 +126,12 @@ def _converted(
         try:
             return converter.convert()
         except Exception as error:  # the converter's own kinds are not public
-            raise RuntimeError(f"LiteRT has no way to run {name}: {str(error).splitlines()[0]}") from error
+            raise _unable(name, error) from error
+
+
+def _unable(name: str, error: Exception) -> LitertError:
+    told = str(error).strip() or type(error).__name__
+    return LitertError(f"LiteRT has no way to run {name}: {told.splitlines()[0]}")
 
 
 def run(path: str | os.PathLike, threads: int = 1) -> Call:
@@ -272,8 +281,11 @@ def _shown(batches: Sequence[np.ndarray], sizes: Sequence[Size]) -> Iterable[tup
 
 def _compare(network: keras.Model, path: Path, size: Size) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (1, *size, 3), "uint8")
-    found = run(path)(picture)
+    try:
+        found = run(path)(picture)
+    except RuntimeError as error:  # of what the converter lets pass
+        raise _unable(network.name, error) from error
     for name, value in network.predict_on_batch(picture).items():
         difference = float(np.abs(found[name] - value).max(initial=0))
         if not difference <= ALIKE * max(1.0, float(np.abs(value).max(initial=0))):
-            raise RuntimeError(f"{network.name}: {name} of its LiteRT file differs by {difference:.3g}")
+            raise LitertError(f"{network.name}: {name} of its LiteRT file differs by {difference:.3g}")

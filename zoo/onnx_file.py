@@ -29,6 +29,10 @@ ALIKE = 2e-3  # of the largest value: the most by which it may differ; MASTER wi
 ALIKE_SMALL = 2e-2  # the same of a small file
 
 
+class OnnxError(RuntimeError):
+    """A file that is not written, since it answers otherwise than its network; the message says how."""
+
+
 def write(network: keras.Model, path: str | os.PathLike, small: bool = False) -> None:
     """Writes the file, whole or not at all; batch and image sizes stay free.
 
@@ -39,7 +43,7 @@ def write(network: keras.Model, path: str | os.PathLike, small: bool = False) ->
             recurrent layers in eight bits, by which these multiply: see `rounded`.
 
     Raises:
-        RuntimeError: the file answers otherwise than the network, on a small picture.
+        OnnxError: the file answers otherwise than the network, on a small picture.
     """
     signature: list[Any] = [keras.InputSpec(dtype="uint8", shape=network.inputs[0].shape, name="image")]
     if isinstance(network.input, dict):
@@ -101,10 +105,10 @@ def _compare(network: keras.Model, path: str | os.PathLike, alike: float) -> Non
     found = dict(zip(names, session.run(names, {session.get_inputs()[0].name: picture}), strict=True))
     for name, value in network.predict_on_batch(picture).items():
         if found[name].shape != value.shape:
-            raise RuntimeError(f"{network.name}: its ONNX file gives {name} {found[name].shape}, not {value.shape}")
+            raise OnnxError(f"{network.name}: its ONNX file gives {name} {found[name].shape}, not {value.shape}")
         difference = float(np.abs(found[name] - value).max(initial=0))
         if not difference <= alike * max(1.0, float(np.abs(value).max(initial=0))):
-            raise RuntimeError(f"{network.name}: {name} of its ONNX file differs by {difference:.3g}")
+            raise OnnxError(f"{network.name}: {name} of its ONNX file differs by {difference:.3g}")
 
 
 class Resize(Upsample):

@@ -371,6 +371,23 @@ def test_pixels_of_sides_that_a_network_does_not_take_are_refused(client, sides)
         client.predict("tiny_db", {"image": np.zeros((1, *sides, 3), "uint8")}, signature="pixels")
 
 
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        ("tiny_db", (1, 32, 64, 1)),
+        ("tiny_db", (1, 32, 64, 4)),
+        ("tiny_crnn", (2, 32, 64, 1)),
+        ("tiny_crnn", (1, 64, 64, 3)),
+        ("tiny_crnn", (1, 16, 64, 3)),
+    ],
+)
+def test_pixels_of_a_shape_that_the_signature_does_not_have_are_refused(client, model, shape):
+    wanted = {"tiny_db": r"\(batch, height, width, 3\)", "tiny_crnn": r"\(batch, 32, width, 3\)"}[model]
+    sides = " ".join(map(str, shape))
+    with pytest.raises(clients.InvalidRequest, match=rf"pixels of shape\] \[{sides}\] \[: {wanted} is taken"):
+        client.predict(model, {"image": np.zeros(shape, "uint8")}, signature="pixels")
+
+
 def test_a_word_is_decoded_as_in_this_process(client, recognizer):
     strip = images.strip(photograph(40, 90), 32, 128)[None]
     here = Charset("digits").decode_batch(recognizer.predict_on_batch(strip)["logits"])[0]

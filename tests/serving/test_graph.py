@@ -182,7 +182,7 @@ def test_crops_are_those_of_opencv(picture):
         assert np.abs(found.astype(int) - expected).mean() < 1.0
 
 
-@pytest.mark.parametrize("shape", [(20, 70), (45, 300), (16, 500), (16, 900), (50, 3)])
+@pytest.mark.parametrize("shape", [(20, 70), (45, 300), (16, 500), (16, 900), (50, 3), (1, 1000)])
 @pytest.mark.parametrize("split", [True, False])
 def test_strips_are_those_of_the_reading_path(picture, shape, split):
     crop = cv2.resize(picture, shape[::-1])
