@@ -123,7 +123,11 @@ def spellers() -> tuple[tuple[str, ...], ...]:
 def _stems(path: Path) -> tuple[str, ...]:
     rules = path.with_suffix(".aff")
     settings = re.search(rb"^SET[ \t]+(\S+)", rules.read_bytes() if rules.is_file() else b"", re.MULTILINE)
-    lines = path.read_bytes().decode(settings[1].decode() if settings else "iso8859-1", "replace").splitlines()[1:]
+    try:
+        text = path.read_bytes().decode(settings[1].decode() if settings else "iso8859-1", "replace")
+    except LookupError:  # such as microsoft-cp1251, of Bulgarian
+        return ()
+    lines = text.splitlines()[1:]
     stems = (re.split(r"[/\s]", line, maxsplit=1)[0] for line in lines[:: -(-len(lines) // STEMS) or 1])
     return tuple(stem for stem in stems if 1 < len(stem) < 24 and LETTERS.issuperset(stem))
 

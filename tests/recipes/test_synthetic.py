@@ -53,6 +53,8 @@ def test_words_of_spellers_dictionaries(monkeypatch, tmp_path):
     (tmp_path / "et_EE.dic").write_bytes("\n".join(lines).encode("iso8859-15", "replace"))
     (tmp_path / "lv_LV.aff").write_text("SET UTF-8\n")
     (tmp_path / "lv_LV.dic").write_text("\n".join(["99", *(f"{stem}ī\tpo:x" for stem in stems), "слово", "ābols 2"]))
+    (tmp_path / "bg_BG.aff").write_text("SET microsoft-cp1251\n")
+    (tmp_path / "bg_BG.dic").write_bytes("\n".join(["200", *("слово" + stem[0] for stem in stems)]).encode("cp1251"))
     (tmp_path / "lv_XX.dic").symlink_to("lv_LV.dic")
     (tmp_path / "ru_RU.dic").write_bytes("\n".join(["200", *("слово" + stem for stem in stems)]).encode())
     monkeypatch.setattr(corpus, "SPELLERS", tmp_path)
