@@ -207,9 +207,8 @@ def assemble(
     Raises:
         RunError: the batch cannot be shared by the devices, or leaves each a single picture where pictures are
             compared; the model is for another task, or takes no such options; the network's strides do not divide
-            the samples' size; the weights to start with cannot be had; or batches depend on what was learnt, so that no
-            other process can make them.
-        ValueError: the task cannot teach what the recipe says, or not this network.
+            the samples' size, or the task cannot teach it; the weights to start with cannot be had; or batches depend
+            on what was learnt, so that no other process can make them.
     """
     strategy = steps.devices(devices)
     keras.utils.set_random_seed(recipe.seed)
@@ -222,8 +221,7 @@ def assemble(
         if card.options != usual.options:
             card = dataclasses.replace(card, gflops=0.0)  # not counted for these
         _measured(network, recipe.size)
-        if hasattr(task, "check"):
-            task.check(network)
+        _taught(network, task)
         makers = _workers(recipe, card, data, task, workers) if workers else None
         if recipe.layers:
             task.batch = preprocessing.through(task.batch, recipe.layers, recipe.seed)
@@ -262,6 +260,19 @@ def _measured(network: keras.Model, size: tuple[int, int]) -> None:
                 check_sides((None, *size), layer.multiple)
             except ValueError as error:
                 raise RunError(f"size={','.join(map(str, size))}: {error}") from None
+
+
+def _taught(network: keras.Model, task: Any) -> None:
+    """Nothing, where a task has nothing to say against a network.
+
+    Raises:
+        RunError: what it says.
+    """
+    if hasattr(task, "check"):
+        try:
+            task.check(network)
+        except ValueError as error:
+            raise RunError(str(error)) from None
 
 
 def _compared(recipe: Recipe) -> str:

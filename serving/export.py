@@ -433,9 +433,7 @@ def _signatures(plan: Plan) -> dict[str, Any]:
 
 def _some(pictures: tf.Tensor) -> tf.Tensor:
     """Pictures; without any, a run ends and says so: operations would tell of shapes within the network."""
-    told = tf.debugging.Assert(tf.shape(pictures)[0] > 0, ["a batch of no pictures: give one or more"])
-    with tf.control_dependencies([told]):
-        return tf.identity(pictures)
+    return _given(pictures, tf.shape(pictures)[0] > 0, "a batch of no pictures: give one or more")
 
 
 def _of_shape(image: tf.Tensor) -> tf.Tensor:
@@ -447,20 +445,20 @@ def _of_shape(image: tf.Tensor) -> tf.Tensor:
     four = tf.concat([given, [0] * 4], 0)[:4]  # whatever the rank
     same = (four == [side or 0 for side in wanted]) | [side is None for side in wanted]
     right = tf.reduce_all(same) & (tf.size(given) == 4)
-    told = tf.debugging.Assert(right, ["pixels of shape", given, f": {would_do} is taken"], summarize=8)
-    with tf.control_dependencies([told]):
-        return tf.identity(image)
+    return _given(image, right, "pixels of shape", given, f": {would_do} is taken")
 
 
 def _of_sides(image: tf.Tensor, multiple: int) -> tf.Tensor:
     """Pictures whose sides are multiples of a number; a run of others ends and says so."""
     sides = tf.shape(image)[1:3]
     even = tf.reduce_all((sides > 0) & (sides % multiple == 0))
-    told = tf.debugging.Assert(
-        even, ["an image of", sides, f"pixels has a side that is 0 or no multiple of {multiple}"]
-    )
-    with tf.control_dependencies([told]):
-        return tf.identity(image)
+    return _given(image, even, "an image of", sides, f"pixels has a side that is 0 or no multiple of {multiple}")
+
+
+def _given(pictures: tf.Tensor, right: tf.Tensor, *told: Any) -> tf.Tensor:
+    """The pictures, where they are right; otherwise a run ends and says what is told."""
+    with tf.control_dependencies([tf.debugging.Assert(right, told, summarize=8)]):
+        return tf.identity(pictures)
 
 
 def _run(network: keras.Model, image: tf.Tensor) -> dict[str, tf.Tensor]:

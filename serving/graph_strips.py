@@ -54,8 +54,8 @@ def _black_on_white(pixels: tf.Tensor) -> tf.Tensor:
     parts = tf.reduce_sum(counts) * tf.constant([1, EDGE - 1], tf.int64)
     low, high = tf.unstack(tf.searchsorted(tf.cumsum(counts) * EDGE, parts))
     pale = (high - low > BLANK) & (high - low < PALE)
-    pixels = tf.cond(pale, lambda: _stretched(pixels, tf.cast(low, tf.uint8), tf.cast(high, tf.uint8)), lambda: pixels)
-    counts = tf.reduce_sum(tf.reshape(_levels(pixels), [GREYS, -1]), 1)
+    pixels, counts = tf.cond(pale, lambda: _stretched(pixels, low, high), lambda: (pixels, counts))
+    counts = tf.reduce_sum(tf.reshape(counts, [GREYS, -1]), 1)
     most = tf.argmax(counts, output_type=tf.int32)
     darker, brighter = tf.reduce_sum(counts[: tf.maximum(0, most - 1)]), tf.reduce_sum(counts[most + 2 :])
     unlike, every = (tf.cast(count, tf.float64) for count in (darker + brighter, tf.reduce_sum(counts)))
@@ -99,8 +99,11 @@ def _levels(pixels: tf.Tensor) -> tf.Tensor:
     return tf.math.bincount(grey, minlength=256, maxlength=256, dtype=tf.int64)
 
 
-def _stretched(pixels: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-    return 255 - (high - tf.clip_by_value(pixels, low, high)) * (255 // (high - low))
+def _stretched(pixels: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The pixels with as many times their contrast as they may have, and their levels then."""
+    low, high = tf.cast(low, tf.uint8), tf.cast(high, tf.uint8)
+    pixels = 255 - (high - tf.clip_by_value(pixels, low, high)) * (255 // (high - low))
+    return pixels, _levels(pixels)
 
 
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:

@@ -309,25 +309,23 @@ def test_other_weights_have_another_file(run_folder):
     assert runtime.onnx_path(unsigned) != before
 
 
-def test_auto_runs_in_process_where_nothing_can_be_converted(run_folder, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("owner", "name", "value", "kind", "told"),
+    [
+        (runtime, "_converters", False, ModuleNotFoundError, "TensorFlow and tf2onnx"),
+        # Networks on JAX have no graphs of TensorFlow, also where that is installed.
+        (keras.backend, "backend", "jax", ValueError, "made of TensorFlow's graphs: KERAS_BACKEND=tensorflow, not jax"),
+    ],
+)
+def test_auto_runs_in_process_where_nothing_can_be_converted(
+    owner, name, value, kind, told, run_folder, monkeypatch, tmp_path
+):
     monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(runtime, "_converters", lambda: False)
+    monkeypatch.setattr(owner, name, lambda: value)
     run = runtime.connect(run_folder)
     assert run(pixels(1, 32, 64, 3))["logits"].shape == (1, 16, 11)
     assert not (tmp_path / "cache").exists()
-    with pytest.raises(ModuleNotFoundError, match="TensorFlow and tf2onnx"):
-        runtime.connect(run_folder, "onnxruntime")
-    assert list((tmp_path / "cache" / "onnx").glob("*.onnx")) == []
-
-
-def test_auto_runs_in_process_where_keras_runs_on_another_framework(run_folder, monkeypatch, tmp_path):
-    """Files are made of TensorFlow's graphs: networks on JAX have none, also where TensorFlow is installed."""
-    monkeypatch.setenv("OCRZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    run = runtime.connect(run_folder)
-    assert run(pixels(1, 32, 64, 3))["logits"].shape == (1, 16, 11)
-    assert not (tmp_path / "cache").exists()
-    with pytest.raises(ValueError, match="made of TensorFlow's graphs: KERAS_BACKEND=tensorflow, not jax"):
+    with pytest.raises(kind, match=told):
         runtime.connect(run_folder, "onnxruntime")
     assert list((tmp_path / "cache" / "onnx").glob("*.onnx")) == []
 

@@ -29,6 +29,7 @@ from zoo.geometry import RIM
 MAX_PIXELS = 300_000_000  # a picture with more is refused
 REDUCE_ABOVE = 32_000_000  # a picture with more is decoded at a half, a quarter … of its sides; A4 at 600 dpi has 35
 MAX_BYTES = 200_000_000  # of a download
+TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
 RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], "uint8")  # the pixels around one
 FAR = 64  # levels beyond all pixels around it from which one is a speck
@@ -38,7 +39,6 @@ BLANK, PALE = 16, 64  # levels of 256 between these, above which there is print,
 GREYS, DARK = 32, 12  # coarse levels, and those of them that are dark
 UNLIKE = 0.25  # of a flat page's pixels at most are of other levels than one and those beside it
 LONGEST_STRIP = 256  # times as wide as high; no line of a page is so long, but a rule or a row of pixels may be
-TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
 SUFFIXES = (
@@ -539,7 +539,7 @@ def on_paper(pixels: np.ndarray) -> np.ndarray:
         near, far = _beside_the_ring(pixels)
         return np.where(far, near, pixels)
     counts = _levels(pixels)
-    low, high = (int(np.searchsorted(counts.cumsum() * EDGE, counts.sum() * part)) for part in (1, EDGE - 1))
+    low, high = np.searchsorted(counts.cumsum() * EDGE, counts.sum() * np.array([1, EDGE - 1])).tolist()
     if BLANK < high - low < PALE:
         pixels = 255 - (high - pixels.clip(low, high)) * np.uint8(255 // (high - low))
         counts = _levels(pixels)
