@@ -3,7 +3,8 @@
     zoo train recognition.crnn_mobilenet_v3_small --run runs/student --set teacher=crnn_vgg16_bn soften=2
 
 Both must answer with logits of one shape: the same alphabet, and as many steps for a strip of a width. Features may
-differ in their channels: not they are compared, but how alike a batch's samples are by them.
+differ in their channels: not they are compared, but how alike a batch's samples are by them. What a spotter asks is a
+detector: where text is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from recipes.data.pipeline import Batch
 from recipes.recipe import Recipe
 from zoo import registry
 from zoo.charset import Charset
+from zoo.spotting.ocrnet import parts
 
 FEATURES = "features"  # the output that is added to a network
 
@@ -61,28 +63,29 @@ def prepare(recipe: Recipe, network: keras.Model, task: Any) -> tuple[keras.Mode
     """
     if not recipe.teacher:
         return network, task
-    if recipe.task.startswith("recipes.spotting."):
-        raise ValueError(f"teacher={recipe.teacher}: {recipe.model} learns in parts, of which none asks a teacher")
-    _check_kind(recipe, task)
+    spots = recipe.task.startswith("recipes.spotting.")
+    _check_kind(recipe, task, "detection" if spots else recipe.task.removeprefix("recipes.").partition(".")[0])
     teacher = registry.load(recipe.teacher)
-    ours, theirs = (one.output["logits"].shape[-1] for one in (network, teacher))
+    pupil = parts(network).locate if spots else network
+    ours, theirs = (one.output["logits"].shape[-1] for one in (pupil, teacher))
     if ours != theirs:
         raise ValueError(
             f"teacher={recipe.teacher}: it has {theirs} classes and {recipe.model} {ours}; they must be the same"
         )
-    if not isinstance(network.input, dict):  # of networks that write what they have read so far
-        _compare(recipe, network, teacher)
-    if (charset := getattr(task, "charset", None)) and charset.characters != _alphabet(recipe.teacher):
+    if not isinstance(pupil.input, dict):  # of networks that write what they have read so far
+        _compare(recipe, pupil, teacher)
+    charset = None if spots else getattr(task, "charset", None)
+    if charset and charset.characters != _alphabet(recipe.teacher):
         raise ValueError(
             f"teacher={recipe.teacher}: its classes are of another alphabet than those of {recipe.model}; they must be "
             "the same characters in the same order"
         )
-    return with_features(network, recipe.alike), Distilled(task, with_features(teacher, recipe.alike), recipe)
+    learner = network if spots else with_features(network, recipe.alike)  # a spotter's features are one of its outputs
+    return learner, Distilled(task, with_features(teacher, recipe.alike), recipe)
 
 
-def _check_kind(recipe: Recipe, task: Any) -> None:
-    """Raises `ValueError` where the teacher is for another task, or its logits become text in another way."""
-    learns = recipe.task.removeprefix("recipes.").partition(".")[0]
+def _check_kind(recipe: Recipe, task: Any, learns: str) -> None:
+    """Raises `ValueError` where the teacher does not do what is learnt, or its logits become text in another way."""
     if learns not in registry.TASKS:
         return
     card = registry.card(recipe.teacher)

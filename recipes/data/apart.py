@@ -99,7 +99,7 @@ def phrases(texts: Iterable[str], length: int = PHRASE) -> set[tuple[str, ...]]:
 
 def shared_phrases(entries: Iterable[datasets.Entry]) -> set[tuple[str, ...]]:
     """Phrases of labelled pages and lines that stand in a source of synthetic text, as one of its entries."""
-    lists = corpus.dictionaries() + corpus.spellers()
+    lists = [*corpus.dictionaries(), *(speller.stems for speller in corpus.spellers())]
     sources = [*corpus.BUSINESS, *corpus.COMMON, *corpus.FURTHER, *(word for words in lists for word in words)]
     known = phrases(source for source in sources if " " in source)
     texts = [" ".join(entry.texts) or entry.page_text or entry.text or "" for entry in entries]

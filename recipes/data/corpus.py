@@ -1,8 +1,8 @@
 """What synthetic documents say: words, numbers, dates, amounts, and names, drawn with a seeded generator.
 
 Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wngerman, …) and from the
-dictionaries of spell checkers under `/usr/share/hunspell` (hunspell-lv, hunspell-ro, …) where they are installed, from
-the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
+dictionaries of spell checkers under `/usr/share/hunspell` (hunspell-lv, hunspell-ro, …), with their endings, where they
+are installed, from the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from spylls.hunspell.data.aff import Suffix
+from spylls.hunspell.readers.aff import read_aff
+from spylls.hunspell.readers.file_reader import FileReader
 
 from zoo import charset
 
 DICTIONARIES = Path("/usr/share/dict")
 SPELLERS = Path("/usr/share/hunspell")
 LARGEST = 400_000  # words of a list that are kept, evenly spaced: all forms of a language are millions
-STEMS = 80_000  # words of a speller's dictionary that are kept
+STEMS = 80_000  # of a speller's dictionary that are kept
+ENDED = 2 / 3  # of the words that may have an ending, those that get one
+TRIES = 10  # endings of a word that are tried: most are for others, such as those that end in "s"
 
 
 def _words(text: str) -> list[str]:
@@ -112,24 +117,56 @@ def _lines(path: Path) -> tuple[str, ...]:
     return tuple(word for word in text.split() if 1 < len(word) < 24)
 
 
+class Speller(NamedTuple):
+    """A language as a spell checker knows it.
+
+    Attributes:
+        stems: each with the names of its rules, after a slash.
+        suffixes: the endings of each rule.
+        named: rules' names as they are written, each by itself.
+    """
+
+    stems: tuple[str, ...]
+    suffixes: Mapping[str, Sequence[Suffix]]
+    named: Callable[[str], Iterable[str]]
+
+    def word(self, rng: np.random.Generator) -> str:
+        """One of the words, most of those that may have an ending with one."""
+        stem, _, names = pick(rng, self.stems).partition("/")
+        rules = [rule for rule in self.named(names) if rule in self.suffixes] if rng.random() < ENDED else []
+        for _ in range(TRIES if rules else 0):
+            ending = pick(rng, self.suffixes[pick(rng, rules)])
+            word = stem.removesuffix(ending.strip) + ending.add
+            if ending.cond_regexp.search(stem) and _printed(word):
+                return word
+        return stem
+
+
 @functools.cache
-def spellers() -> tuple[tuple[str, ...], ...]:
-    """The words of the installed spellers' dictionaries in Latin script, without their endings, a list a language."""
+def spellers() -> tuple[Speller, ...]:
+    """The installed spellers' dictionaries in Latin script, one of a language."""
     paths = sorted(SPELLERS.glob("*.dic")) if SPELLERS.is_dir() else []
     languages = {path.stem[:2]: path for path in paths if not path.is_symlink()}
-    return tuple(words for words in map(_stems, languages.values()) if len(words) > 100)
+    return tuple(speller for speller in map(_speller, languages.values()) if len(speller.stems) > 100)
 
 
-def _stems(path: Path) -> tuple[str, ...]:
+def _speller(path: Path) -> Speller:
     rules = path.with_suffix(".aff")
-    settings = re.search(rb"^SET[ \t]+(\S+)", rules.read_bytes() if rules.is_file() else b"", re.MULTILINE)
+    if not rules.is_file():
+        return Speller((), {}, str)
     try:
-        text = path.read_bytes().decode(settings[1].decode() if settings else "iso8859-1", "replace")
+        read, context = read_aff(FileReader(str(rules)))
+        text = path.read_bytes().decode(context.encoding, "replace")
     except LookupError:  # such as microsoft-cp1251, of Bulgarian
-        return ()
+        return Speller((), {}, str)
     lines = text.splitlines()[1:]
-    stems = (re.split(r"[/\s]", line, maxsplit=1)[0] for line in lines[:: -(-len(lines) // STEMS) or 1])
-    return tuple(stem for stem in stems if 1 < len(stem) < 24 and LETTERS.issuperset(stem))
+    entries = (line.split(maxsplit=1)[0] for line in lines[:: -(-len(lines) // STEMS) or 1] if line.strip())
+    stems = tuple(entry for entry in entries if _printed(entry.partition("/")[0]))
+    return Speller(stems, read.SFX, context.parse_flags)
+
+
+def _printed(word: str) -> bool:
+    return 1 < len(word) < 24 and LETTERS.issuperset(word)
 
 
 @functools.cache
@@ -159,7 +196,10 @@ def entry(rng: np.random.Generator) -> str:
     common = pick(rng, FURTHER if rng.random() < ABROAD else COMMON) if rng.random() < OFTEN else ""
     if common and not common.endswith("'"):
         return common
-    words = pick(rng, spellers() if spellers() and rng.random() < SPELT else dictionaries())
+    if spellers() and rng.random() < SPELT:
+        speller = pick(rng, spellers())
+        return common + min(speller.word(rng), speller.word(rng), key=len)
+    words = pick(rng, dictionaries())
     return common + min(pick(rng, words), pick(rng, words), key=len)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from recipes import distil, losses, optimizer, recipe, step, train
 from recipes.recipe import Recipe
+from recipes.spotting import task as spotting
 from zoo import registry
 from zoo.charset import Charset
 
@@ -165,10 +166,47 @@ def test_a_teacher_of_other_steps_or_pictures_is_refused(teacher, monkeypatch):
         distil.prepare(how, fine, Task())
 
 
-def test_a_spotter_asks_no_teacher():
-    how = Recipe(model="ocrnet_resnet50", task="recipes.spotting.task", teacher="crnn_vgg16_bn")
-    with pytest.raises(ValueError, match="ocrnet_resnet50 learns in parts, of which none asks a teacher"):
-        distil.prepare(how, None, None)
+@pytest.fixture
+def spotter(tmp_path) -> tuple[Recipe, keras.Model, spotting.Task]:
+    """A small spotter, its recipe and its task, whose crops are synthetic."""
+    card = registry.card("ocrnet_mobilenet_v3_large")
+    options = card.options | card.test_options | {"classes": 6}
+    how = Recipe(model=card.name, task="recipes.spotting.task", batch=2, size=(64, 96), widest=32, options=options,
+                 teacher="db_mobilenet_v3_large", teacher_share=0.9)  # fmt: skip
+    network = registry.build(card.name, **options)
+    return how, network, spotting.Task(how, replace(card, options=options), None)
+
+
+def test_a_spotter_asks_a_detector_where_text_is(spotter):
+    """That it has an alphabet and the teacher has none does not matter; its features are compared as they are."""
+    how, network, task = spotter
+    learner, asking = distil.prepare(replace(how, alike=0.5), network, task)
+    pixels, targets = asking.batch(0)
+    outputs = learner({"image": pixels, "words": targets["words"], "columns": targets["columns"]})
+    known = asking.teacher(pixels, training=False)
+    assert known["logits"].shape == outputs["logits"].shape and set(outputs) == set(network.output)
+    wanted = (
+        0.1 * sum(spotting.weighted(targets, outputs).values())
+        + 0.9 * losses.distillation(known["logits"], outputs["logits"], how.soften)
+        + 0.5 * losses.similarity(known["features"], outputs["features"])
+    )
+    np.testing.assert_allclose(np.asarray(asking.loss(targets, outputs)), np.asarray(wanted), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ("crnn_mobilenet_v3_small.european", "it is for recognition; give a model for detection"),
+        ("ocrnet_resnet50", "it is for spotting; give a model for detection"),
+        ("craft_vgg16_bn", "it has 2 classes and ocrnet_mobilenet_v3_large 1"),
+        ("east_resnet50", r"it makes logits \(16, 24, 1\) and ocrnet_mobilenet_v3_large \(64, 96, 1\)"),
+    ],
+)
+def test_a_spotter_asks_nothing_but_a_detector_with_such_a_map(spotter, monkeypatch, teacher, message):
+    how, network, task = spotter
+    monkeypatch.setattr(registry, "load", registry.build)
+    with pytest.raises(ValueError, match=f"teacher={teacher}: .*{message}"):
+        distil.prepare(replace(how, teacher=teacher), network, task)
 
 
 @pytest.mark.parametrize(

@@ -46,24 +46,38 @@ def test_words_are_of_the_alphabet_and_visible(name):
 
 
 def test_words_of_spellers_dictionaries(monkeypatch, tmp_path):
-    """Of each language its own share of the words, without what a speller is told of them."""
+    """Of each language its own share of the words; with the endings that a stem's rules name, where they fit."""
     stems = [f"{front}õ{back}" for front in "bcdfghjklm" for back in "bcdfghjklmn"]
-    (tmp_path / "et_EE.aff").write_bytes(b"# SET UTF-8\nTRY abc\nSET ISO8859-15\nSFX a Y 1\n")
-    lines = [str(len(stems)), *(f"{stem}/Zal" for stem in stems), "4x4", "слово po:noun", "a"]
-    (tmp_path / "et_EE.dic").write_bytes("\n".join(lines).encode("iso8859-15", "replace"))
-    (tmp_path / "lv_LV.aff").write_text("SET UTF-8\n")
-    (tmp_path / "lv_LV.dic").write_text("\n".join(["99", *(f"{stem}ī\tpo:x" for stem in stems), "слово", "ābols 2"]))
+    endings = "SFX a Y 2\nSFX a 0 ile [^n]\nSFX a n õde n\nSFX b Y 1\nSFX b 0 слово .\n"
+    (tmp_path / "et_EE.aff").write_text("# SET KOI8-R\nTRY abc\nSET UTF-8\n" + endings)
+    lines = [str(len(stems)), *(f"{stem}/Zab" for stem in stems), "4x4", "слово po:noun", "a", ""]
+    (tmp_path / "et_EE.dic").write_text("\n".join(lines))
+    (tmp_path / "lv_LV.aff").write_bytes("SET ISO8859-13\nFLAG num\nSFX 12 Y 1\nSFX 12 s iem s\n".encode("iso8859-13"))
+    words = ["99", *(f"{stem}ī\tpo:x" for stem in stems), "слово", "ābols/7,12 2"]
+    (tmp_path / "lv_LV.dic").write_bytes("\n".join(words).encode("iso8859-13", "replace"))
     (tmp_path / "bg_BG.aff").write_text("SET microsoft-cp1251\n")
     (tmp_path / "bg_BG.dic").write_bytes("\n".join(["200", *("слово" + stem[0] for stem in stems)]).encode("cp1251"))
     (tmp_path / "lv_XX.dic").symlink_to("lv_LV.dic")
     (tmp_path / "ru_RU.dic").write_bytes("\n".join(["200", *("слово" + stem for stem in stems)]).encode())
+    (tmp_path / "hr_HR.dic").write_bytes("\n".join(["200", *stems]).encode())  # without its rules
     monkeypatch.setattr(corpus, "SPELLERS", tmp_path)
     estonian, latvian = corpus.spellers.__wrapped__()
-    assert estonian == tuple(stems) and latvian == (*(f"{stem}ī" for stem in stems), "ābols")
+    assert estonian.stems == tuple(f"{stem}/Zab" for stem in stems)
+    assert latvian.stems == (*(f"{stem}ī" for stem in stems), "ābols/7,12")
+
+    seen = collections.Counter(estonian.word(np.random.default_rng(seed)) for seed in range(6000))
+    ended = {stem: stem[:-1] + "õde" if stem.endswith("n") else stem + "ile" for stem in stems}
+    assert set(seen) == {*stems, *ended.values()}
+    tried = 1 - 0.75**corpus.TRIES  # of two rules one has letters that are not printed, of two endings one fits
+    assert sum(seen[word] for word in ended.values()) / 6000 == pytest.approx(corpus.ENDED * tried, abs=0.03)
+    alone = latvian._replace(stems=latvian.stems[-1:])
+    assert {alone.word(np.random.default_rng(seed)) for seed in range(50)} == {"ābols", "āboliem"}
+
     monkeypatch.setattr(corpus, "spellers", lambda: (estonian, latvian))
     monkeypatch.setattr(corpus, "dictionaries", lambda: (("oxygen",),))
     drawn = [corpus.entry(np.random.default_rng(seed)) for seed in range(4000)]
-    share = sum(word in latvian for word in drawn) / 4000
+    known = {*latvian.stems, "ābols", "āboliem"}
+    share = sum(word in known for word in drawn) / 4000
     assert share == pytest.approx((1 - corpus.OFTEN) * corpus.SPELT / 2, abs=0.03)
 
 
