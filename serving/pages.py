@@ -7,7 +7,7 @@ that come back are laid out here, by the code that lays out what `zoo.read` read
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ def read(
     window: int = 8,
     min_confidence: float = 0.0,
     dpi: float = 200,
+    password: str | None = None,
+    numbers: Container[int] | None = None,
 ) -> Iterator[Page | PageError]:
     """Yields the pages of the sources in their order, and a `PageError` for each that cannot be had.
 
@@ -45,8 +47,10 @@ def read(
         window: pages under way at most.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
+        password: that opens PDFs that are locked, which are drawn here.
+        numbers: of each file's pages that count, from 1; None: all.
     """
-    sheets = image.every(sources, dpi=dpi)
+    sheets = image.every(sources, dpi=dpi, password=password, numbers=numbers)
     for answer in stream(_Sheets(client), sheets, model=model, window=window, convert=_keep):  # type: ignore[arg-type]
         sheet: Sheet = answer.source
         if answer.error is not None:

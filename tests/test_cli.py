@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pdfs import locked
 from PIL import Image
 
 import zoo
@@ -160,6 +161,30 @@ def test_options_reach_the_reader(asked, pages, capsys):
     ]
 
 
+def test_some_pages_of_a_file_and_how_pdfs_are_drawn(asked, pages, tmp_path, capsys):
+    first, *more = [Image.new("L", (wide, 50), 255) for wide in (50, 100, 150, 200)]
+    first.save(tmp_path / "four.tiff", save_all=True, append_images=more)
+    assert cli.main(["read", str(tmp_path / "four.tiff"), "--pages", "2,4-", "--dpi", "300", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)["pages"]
+    assert [(page["number"], page["width"]) for page in found] == [(2, 100), (4, 200)]
+    assert asked[-1]["dpi"] == 300
+    assert cli.main(["read", str(tmp_path / "four.tiff"), "--pages", "5"]) == 1
+    assert "four.tiff: 4 pages, none of those asked for" in capsys.readouterr().err
+    (tmp_path / "locked.pdf").write_bytes(locked(b"sesame"))
+    assert cli.main(["read", str(tmp_path / "locked.pdf"), "--password", "sesame", "--pages", "1-3"]) == 0
+    assert cli.main(["read", str(tmp_path / "locked.pdf")]) == 1
+    assert "locked by a password, which has to be given" in capsys.readouterr().err
+    for option in (["--pages", "1"], ["--password", "sesame"]):  # which would be kept in a plan that all can read
+        command = ["read", str(pages), "--engine", "ray", "--output", str(tmp_path / "out"), *option]
+        assert cli.main(command) == 1 and f"--engine does without {option[0]};" in capsys.readouterr().err
+
+
+def test_numbers_of_pages():
+    numbers = cli._numbers(" 1, 4-6 ,9-")
+    assert [number for number in range(12) if number in numbers] == [1, 4, 5, 6, 9, 10, 11]
+    assert 10**9 in numbers and 0 not in numbers
+
+
 def test_json_lines_come_page_by_page(asked, pages, capsys):
     (pages / "b.jpg").unlink()
     assert cli.main(["read", str(pages), "--format", "jsonl"]) == 0
@@ -289,6 +314,11 @@ def test_sources_without_a_page(asked, tmp_path, capsys, path, message):
         ["--min-confidence", "2"],
         ["--min-confidence", "x"],
         ["--server", "h", "--runtime", "x"],
+        ["--pages", "0"],
+        ["--pages", "5-2"],
+        ["--pages", "1,,2"],
+        ["--pages", "all"],
+        ["--dpi", "0"],
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_read(asked, wrong, capsys):
@@ -350,7 +380,7 @@ def test_a_signal_ends_quietly_and_leaves_no_half_file(tmp_path, number, status,
 import signal, sys, time, zoo.reading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have background jobs ignore it
 class Busy:
-    def stream_pictures(self, sources):
+    def stream_pictures(self, sources, **how):
         print("busy", file=sys.stderr, flush=True)
         time.sleep(60)
         yield

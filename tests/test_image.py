@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pdfs import document, locked
 from PIL import Image, TiffImagePlugin
 
 from zoo import image
@@ -223,6 +224,34 @@ def test_pdf_pages_at_a_chosen_density(tmp_path):
     assert only(pdf(9)).pixels.shape == (200, 400, 3)  # 200 dpi
 
 
+def test_a_locked_pdf_is_opened_by_its_password(tmp_path):
+    path = tmp_path / "locked.pdf"
+    path.write_bytes(locked(b"open sesame"))
+    assert only(path, dpi=72, password="open sesame").size == (50, 200)
+    with pytest.raises(ImageError, match=r"locked\.pdf: locked by a password, which has to be given"):
+        only(path)
+    with pytest.raises(ImageError, match=r"locked\.pdf: the password does not open it"):
+        only(path, password="sesame")
+    assert only(pdf(9), password="none is asked for").number == 1
+
+
+def test_numbers_say_which_pages_of_a_file_count(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(pdf(0, 90, 180, 255))
+    (tmp_path / "b.pdf").write_bytes(pdf(0))
+    (tmp_path / "c.pdf").write_bytes(b"%PDF-1.7 and no more")
+    found = list(image.sheets(tmp_path, numbers=range(2, 4)))
+    assert [(Path(sheet.name).name, sheet.number) for sheet in found] == [
+        ("a.pdf", 2), ("a.pdf", 3), ("b.pdf", 1), ("c.pdf", 1),
+    ]  # fmt: skip
+    assert found[1].load().pixels.mean() == pytest.approx(180, abs=3)
+    with pytest.raises(ImageError, match=r"b\.pdf: one page, none of those asked for"):
+        found[2].load()
+    with pytest.raises(ImageError, match=r"c\.pdf: not a PDF that can be opened"):
+        found[3].load()
+    with pytest.raises(ImageError, match="bytes: 4 pages, none of those asked for"):
+        only(pdf(0, 1, 2, 3), numbers={7})
+
+
 def test_a_jpeg_that_speaks_of_pdf_is_a_jpeg():
     comment = b"made from %PDF-1.4"
     jpeg = encode(np.zeros((8, 8), "uint8"), "JPEG")
@@ -242,14 +271,7 @@ def form(value: str) -> bytes:
         b"/P 3 0 R /F 4 /DA (/Helv 20 Tf 0 g) >>",
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
-    data, places = b"%PDF-1.7\n", []
-    for number, part in enumerate(parts, 1):
-        places.append(len(data))
-        data += b"%d 0 obj %s endobj\n" % (number, part)
-    table = b"".join(b"%010d 00000 n \n" % place for place in [*places])
-    start, count = len(data), len(parts) + 1
-    data += b"xref\n0 %d\n0000000000 65535 f \n%s" % (count, table)
-    return data + b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (count, start)
+    return document(parts)
 
 
 def test_what_was_filled_into_a_pdf_is_drawn():

@@ -275,6 +275,11 @@ def add_read(subparsers) -> None:
     command.add_argument(
         "--overlay", metavar="FILE", type=_picture, help="picture of the page and its words; of further ones, FILE-2 …"
     )
+    command.add_argument(
+        "--pages", metavar="N", type=_numbers, help="of each file, those that are read: 3, 2-5, 7- or several, 1,4-6"
+    )
+    command.add_argument("--dpi", metavar="N", type=_positive, help="at which a PDF is drawn; default: 200")
+    command.add_argument("--password", metavar="TEXT", help="that opens PDF files that are locked")
     command.add_argument("--detection", metavar="NAME", help="model that finds words")
     command.add_argument("--recognition", metavar="NAME", help="model that reads them")
     command.add_argument("--recognize-only", action="store_true", help="each picture is one word or line")
@@ -326,6 +331,27 @@ def _picture(text: str) -> Path:
     return Path(text)
 
 
+class _Numbers(tuple[range, ...]):
+    """Numbers of pages, by ranges."""
+
+    def __contains__(self, number: object) -> bool:
+        return any(number in several for several in self)
+
+
+def _numbers(text: str) -> _Numbers:
+    """Of "1,4-6,9-" the pages 1, 4, 5, 6, and all from 9 on."""
+    found = []
+    for part in text.split(","):
+        if not (match := re.fullmatch(r"\s*(\d+)\s*(?:(-)\s*(\d*)\s*)?", part)):
+            raise argparse.ArgumentTypeError(f"{text}: pages are numbers and ranges of them, such as 1,4-6,9-")
+        first = int(match[1])
+        last = int(match[3]) if match[3] else sys.maxsize if match[2] else first
+        if not 1 <= first <= last:
+            raise argparse.ArgumentTypeError(f"{text}: pages count from 1, and a range from its lower number on")
+        found.append(range(first, last + 1 if last < sys.maxsize else last))
+    return _Numbers(found)
+
+
 def _share(text: str) -> float:
     try:
         value = float(text)
@@ -355,7 +381,7 @@ def read(args: argparse.Namespace) -> int:
     else:
         with _hushed(args.traceback):
             reader = _reader(args)
-        results = reader.stream_pictures(sources)
+        results = reader.stream_pictures(sources, password=args.password, numbers=args.pages)
     done = failed = 0
     with _output(args.output) as file, _writer(args.format or "text", file) as write:
         for page, picture in results:
@@ -394,7 +420,7 @@ def _on_cluster(args: argparse.Namespace) -> int:
 
     if args.output is None:
         raise ValueError("--engine writes into a folder; give --output FOLDER")
-    unfit = ("overlay", "graph") if args.format in (None, *cluster.FORMATS) else ("format",)
+    unfit = ("overlay", "graph", "pages", "password") if args.format in (None, *cluster.FORMATS) else ("format",)
     if wrong := [f"--{name}" for name in unfit if getattr(args, name)]:
         raise ValueError(f"--engine does without {' and '.join(wrong)}; it writes {' or '.join(cluster.FORMATS)}")
     options = {"runtime": args.runtime, "server": args.server, "min_confidence": args.min_confidence}
@@ -427,7 +453,11 @@ def _by_graph(args: argparse.Namespace, sources: list) -> Iterator[tuple[Any, An
     if least is None:
         spotter = args.graph in registry.names("spotting")
         least = usual_confidence(args.graph if spotter else args.recognition or RECOGNIZER)
-    found = pages.read(client.Client(args.server), sources, model=args.graph, min_confidence=least)
+    how = {"dpi": args.dpi} if args.dpi else {}
+    found = pages.read(
+        client.Client(args.server), sources, model=args.graph, min_confidence=least, password=args.password,
+        numbers=args.pages, **how,
+    )  # fmt: skip
     return ((page, None) for page in found)
 
 
@@ -453,8 +483,7 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
         chosen["orientation"] = ORIENTATION
     if args.upright:
         chosen["upright"] = True
-    if args.beam:
-        chosen["beam"] = args.beam
+    chosen |= {key: value for key in ("beam", "dpi") if (value := getattr(args, key))}
     if args.spelling:
         chosen["spelling"] = "" if args.spelling == "none" else args.spelling
     if args.only:

@@ -14,11 +14,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -92,7 +92,9 @@ class Sheet(NamedTuple):
 # ---------------------------------------------------------------- sources
 
 
-def pages(source: Source, *, dpi: float = 200) -> Iterator[Picture]:
+def pages(
+    source: Source, *, dpi: float = 200, password: str | None = None, numbers: Container[int] | None = None
+) -> Iterator[Picture]:
     """Yields the pictures of a source, one at a time: an earlier one is free before the next is decoded.
 
     Args:
@@ -101,40 +103,45 @@ def pages(source: Source, *, dpi: float = 200) -> Iterator[Picture]:
             takes it; a Pillow image. A TIFF gives all of its pages, without smaller copies of them; of an animation the
             first frame counts.
         dpi: dots per inch at which a PDF is drawn.
+        password: that opens PDFs that are locked.
+        numbers: of each file's pages that count, from 1, such as `range(2, 5)`; None: all.
 
     Raises:
         ImageError: at the first page that cannot be had. `sheets` lets a caller go on after it.
     """
-    for sheet in sheets(source, dpi=dpi):
+    for sheet in sheets(source, dpi=dpi, password=password, numbers=numbers):
         yield sheet.load()
 
 
-def sheets(source: Source, *, dpi: float = 200) -> Iterator[Sheet]:
+def sheets(
+    source: Source, *, dpi: float = 200, password: str | None = None, numbers: Container[int] | None = None
+) -> Iterator[Sheet]:
     """Yields the pages of a source without decoding them; a file that cannot be opened is a sheet that does not load.
 
     Raises:
         ImageError: the source does not exist, is a folder without pages, or is of a type that holds no page.
         OSError: a path that cannot be looked at.
     """
+    of_file = partial(_file_sheets, dpi=dpi, password=password, numbers=numbers)
     if isinstance(source, np.ndarray):
         yield Sheet("array", 1, partial(_array_picture, source))
     elif isinstance(source, Image.Image):
         yield Sheet("picture", 1, partial(_pillow_picture, source, "picture", 1, own=False))
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        yield from _file_sheets(bytes(source), "bytes", dpi)
+        yield from of_file(bytes(source), "bytes")
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        yield from _url_sheets(source, dpi)
+        yield from _url_sheets(source, of_file)
     elif hasattr(source, "read"):
         data = source.read()
         if not isinstance(data, bytes):
             raise ImageError(f"a file that gives {type(data).__name__} in place of bytes, as one opened as text does")
-        yield from _file_sheets(data, "bytes", dpi)
+        yield from of_file(data, "bytes")
     elif isinstance(source, (str, os.PathLike)):
         if not str(source).strip():
             raise ImageError("a path of no characters; the folder in which this runs is .")
         barred: list[OSError] = []
         for path in files(Path(os.fsdecode(source)), barred):
-            yield from _file_sheets(path, str(path), dpi)
+            yield from of_file(path, str(path))
         for error in barred:
             yield Sheet(str(error.filename), 1, partial(_fail, f"{error.filename}: {error.strerror}"))
     else:
@@ -146,11 +153,11 @@ def alone(sources: Source | Iterable[Source]) -> bool:
     return isinstance(sources, Source) or hasattr(sources, "read")
 
 
-def every(sources: Iterable[Source], *, dpi: float = 200) -> Iterator[Sheet]:
+def every(sources: Iterable[Source], **how: Any) -> Iterator[Sheet]:
     """Yields the pages of several sources as `sheets` does; what it would refuse is a sheet that does not load."""
     for source in sources:
         try:
-            yield from sheets(source, dpi=dpi)
+            yield from sheets(source, **how)
         except (ImageError, OSError) as error:
             name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else repr(source)[:80]
             message = getattr(error, "strerror", None) or str(error)
@@ -187,13 +194,13 @@ def files(path: Path, barred: list[OSError] | None = None) -> list[Path]:
     return found
 
 
-def _url_sheets(url: str, dpi: float) -> Iterator[Sheet]:
+def _url_sheets(url: str, of_file: Callable[[bytes, str], Iterator[Sheet]]) -> Iterator[Sheet]:
     try:
         data = _download(url)
     except ImageError as error:
         yield Sheet(url, 1, partial(_fail, str(error)))
     else:
-        yield from _file_sheets(data, url, dpi)
+        yield from of_file(data, url)
 
 
 def _download(url: str) -> bytes:
@@ -219,7 +226,9 @@ def _download(url: str) -> bytes:
     return data
 
 
-def _file_sheets(data: bytes | Path, name: str, dpi: float) -> Iterator[Sheet]:
+def _file_sheets(
+    data: bytes | Path, name: str, dpi: float, password: str | None, numbers: Container[int] | None
+) -> Iterator[Sheet]:
     try:
         if isinstance(data, Path) and not data.is_file():  # a pipe, which can be read once
             data = data.read_bytes()
@@ -227,7 +236,11 @@ def _file_sheets(data: bytes | Path, name: str, dpi: float) -> Iterator[Sheet]:
         if not head:
             raise ImageError(f"{name}: empty, 0 bytes; a page is a file of {READABLE}")
         pdf = b"%PDF-" in head and not head.startswith(BEGINNINGS)  # some have other bytes before it
-        found = _pdf_sheets(data, name, dpi) if pdf else _image_sheets(data, name)
+        found = _pdf_sheets(data, name, dpi, password) if pdf else _image_sheets(data, name)
+        if numbers is not None:
+            of, found = len(found), [sheet for sheet in found if sheet.number in numbers]
+            if not found:
+                raise ImageError(f"{name}: {'one page' if of == 1 else f'{of} pages'}, none of those asked for")
     except (ImageError, OSError) as error:
         message = str(error)
         found = [Sheet(name, 1, partial(_fail, message if name in message else f"{name}: {message}"))]
@@ -246,15 +259,16 @@ def _fail(message: str) -> Picture:
 # ---------------------------------------------------------------- PDF
 
 _PDFIUM = threading.RLock()  # it is not made for threads
+LOCKED = 4  # PDFium's FPDF_ERR_PASSWORD
 
 
 class _Document:
     """An open PDF, which is closed when nothing refers to it any more, and no other thread draws."""
 
-    def __init__(self, data: bytes | Path):
+    def __init__(self, data: bytes | Path, password: str | None):
         import pypdfium2
 
-        self.pages = pypdfium2.PdfDocument(data)
+        self.pages = pypdfium2.PdfDocument(data, password=password)
 
     def __del__(self):
         if hasattr(self, "pages") and not sys.is_finalizing():
@@ -262,15 +276,18 @@ class _Document:
                 self.pages.close()
 
 
-def _pdf_sheets(data: bytes | Path, name: str, dpi: float) -> list[Sheet]:
+def _pdf_sheets(data: bytes | Path, name: str, dpi: float, password: str | None) -> list[Sheet]:
     import pypdfium2
 
     with _PDFIUM:
         try:
-            document = _Document(data)
+            document = _Document(data, password)
             count = len(document.pages)
             document.pages.init_forms()  # what was filled in is drawn, too
         except pypdfium2.PdfiumError as error:
+            if error.err_code == LOCKED:
+                given = "the password does not open it" if password else "locked by a password, which has to be given"
+                raise ImageError(f"{name}: {given}") from None
             raise ImageError(f"{name}: not a PDF that can be opened: {error}") from None
     if not count:
         raise ImageError(f"{name}: a PDF without pages")

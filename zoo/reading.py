@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -576,23 +576,37 @@ class Reader:
             )
         return self.made, (), {"upright": self.upright, "min_confidence": self.min_confidence, "dpi": self.dpi}
 
-    def read(self, source: Source) -> Document:
-        """The document of all pages of a source, which `image.pages` describes.
+    def read(self, source: Source, *, password: str | None = None, numbers: Container[int] | None = None) -> Document:
+        """The document of the pages of a source; `image.pages` describes what that is, which of its pages count, and
+        the password of a PDF.
 
         Raises:
             ImageError: a page cannot be had; `stream` goes on after it.
         """
-        return Document(tuple(self._timed(sheet)[0] for sheet in image.sheets(source, dpi=self.dpi)))
+        found = image.sheets(source, dpi=self.dpi, password=password, numbers=numbers)
+        return Document(tuple(self._timed(sheet)[0] for sheet in found))
 
-    def stream(self, sources: Source | Iterable[Source]) -> Iterator[Page | PageError]:
+    def stream(
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        password: str | None = None,
+        numbers: Container[int] | None = None,
+    ) -> Iterator[Page | PageError]:
         """Yields the pages of the sources one by one, and a `PageError` for each that cannot be had."""
-        for page, _ in self.stream_pictures(sources):
+        for page, _ in self.stream_pictures(sources, password=password, numbers=numbers):
             yield page
 
-    def stream_pictures(self, sources: Source | Iterable[Source]) -> Iterator[tuple[Page | PageError, Picture | None]]:
+    def stream_pictures(
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        password: str | None = None,
+        numbers: Container[int] | None = None,
+    ) -> Iterator[tuple[Page | PageError, Picture | None]]:
         """Yields what `stream` does, each page with its pixels; nothing of an earlier page is kept."""
-        several = [sources] if image.alone(sources) else sources
-        for sheet in image.every(several, dpi=self.dpi):  # type: ignore[arg-type]
+        several: Iterable[Source] = [sources] if image.alone(sources) else sources  # type: ignore[list-item,assignment]
+        for sheet in image.every(several, dpi=self.dpi, password=password, numbers=numbers):
             try:
                 result: tuple[Page | PageError, Picture | None] = self._timed(sheet)
             except ImageError as error:

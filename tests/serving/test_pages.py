@@ -95,6 +95,13 @@ def test_unsure_words_and_sources_that_are_not_there(folder):
     assert isinstance(second, PageError) and "no such file" in second.message
 
 
+def test_some_pages_of_a_file(tmp_path):
+    first, second, third = (Image.new("L", (wide, 50), 255) for wide in (50, 100, 150))
+    first.save(tmp_path / "three.tiff", save_all=True, append_images=[second, third])
+    found = pages.read(Fake(), [str(tmp_path / "three.tiff")], numbers={2, 3})
+    assert [(page.number, page.width) for page in found] == [(2, 100), (3, 150)]
+
+
 def test_the_command(folder, capsys, monkeypatch):
     monkeypatch.setattr("serving.client.Client", lambda address: Fake())
     command = ["read", str(folder), "--server", "localhost:1", "--graph", "ocr"]
