@@ -221,6 +221,7 @@ def laid_out(
     if " " in letters:
         polygons, texts, scores, sure, owners = graph_joining.parted(letters, (polygons, texts, scores, sure))
         pages = tf.gather(pages, owners)
+    pages, polygons, texts, scores, sure = graph_joining.closed_up(letters, pages, (polygons, texts, scores, sure))
     counts, splits = _counted(pages, total)
     order, lines = _in_order(polygons, counts, splits)
     outputs = {"polygons": polygons, "texts": texts, "scores": scores, "detection": sure}

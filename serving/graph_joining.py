@@ -5,10 +5,13 @@ As `zoo.joining` does it, whose names these are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
-from zoo.joining import LONGEST, OVERLAP, PARALLEL, SURE, UPON, advance
+from zoo import joining
+from zoo.joining import FIGURES, LEAST, LONGEST, OVERLAP, PARALLEL, SURE, UPON, advance
 
 
 def candidates(boxes: tf.Tensor, scores: tf.Tensor, letters: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -97,32 +100,33 @@ def _among(places: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
 
 def neighbours(boxes: tf.Tensor) -> tf.Tensor:
     """(P, 2) int32: pairs of boxes (N, 4, 2) of which the second goes on where the first ends."""
+    overlap, line = _beside(boxes, tf.range(tf.shape(boxes)[0]))
+    fits = (overlap > OVERLAP) & (overlap < UPON) & (line > PARALLEL)
+    overlap = tf.where(fits, overlap, tf.zeros_like(overlap))
+    most = fits & (overlap == tf.reduce_max(overlap, 1, keepdims=True))
+    most &= overlap == tf.reduce_max(overlap, 0, keepdims=True)
+    return tf.cast(tf.where(most), tf.int32)
+
+
+def _beside(boxes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(R, N): how far each box overlaps those of `rows` (R,) along their texts, in parts of the greater height; and the
+    cosine between the directions of both, -1 where it is not in their line, or not after them."""
     along, down = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]
     high = tf.norm(down, axis=1)
     along /= tf.maximum(tf.norm(along, axis=1, keepdims=True), 1e-6)
     down /= tf.maximum(high, 1e-6)[:, None]
     middles = tf.reduce_mean(boxes, 1)
+    of_rows, across = tf.gather(along, rows), tf.matmul(tf.gather(down, rows), middles, transpose_b=True)
 
     def of(corner: int) -> tf.Tensor:
-        return tf.matmul(along, boxes[:, corner], transpose_b=True)  # of all boxes, along each
+        return tf.matmul(of_rows, boxes[:, corner], transpose_b=True)  # of all boxes, along each
 
     begin, end = tf.minimum(of(0), of(3)), tf.maximum(of(1), of(2))
-    own_begin, own_end = (tf.linalg.diag_part(values)[:, None] for values in (begin, end))
-    height = tf.maximum(high[None], high[:, None])
-    overlap = (own_end - begin) / height
-    across = tf.matmul(down, middles, transpose_b=True)
-    aside = tf.abs(across - tf.linalg.diag_part(across)[:, None])
-    fits = (
-        (overlap > OVERLAP)
-        & (overlap < UPON)
-        & (aside < height / 2)
-        & (tf.matmul(along, along, transpose_b=True) > PARALLEL)
-    )
-    fits &= (begin > own_begin) & (end > own_end)
-    overlap = tf.where(fits, overlap, tf.zeros_like(overlap))
-    most = fits & (overlap == tf.reduce_max(overlap, 1, keepdims=True))
-    most &= overlap == tf.reduce_max(overlap, 0, keepdims=True)
-    return tf.cast(tf.where(most), tf.int32)
+    own_begin, own_end, own = (tf.gather(values, rows, batch_dims=1)[:, None] for values in (begin, end, across))
+    height = tf.maximum(high[None], tf.gather(high, rows)[:, None])
+    after = (tf.abs(across - own) < height / 2) & (begin > own_begin) & (end > own_end)
+    line = tf.matmul(of_rows, along, transpose_b=True)
+    return (own_end - begin) / height, tf.where(after, line, -tf.ones_like(line))
 
 
 def around(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
@@ -154,8 +158,7 @@ def parted(letters: str, words: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
     begin = tf.where(inside & ~before)
     end = tf.where(before & ~inside)
 
-    widths = np.ones(max(map(ord, letters), default=0) + 1, "float64")
-    widths[list(map(ord, letters))] = list(map(advance, letters))
+    widths = _by_letter(letters, advance, 1.0)
     own = tf.sequence_mask(tf.strings.length(texts, unit="UTF8_CHAR"), tf.shape(points)[1])
     ends = tf.cumsum(tf.where(own, tf.gather(widths, points), 0), 1, exclusive=True)
     ends /= tf.maximum(ends[:, -1:], 1e-6)
@@ -169,3 +172,138 @@ def parted(letters: str, words: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
     said = tf.strings.substr(tf.gather(texts, owner), *part, unit="UTF8_CHAR")
     score = tf.gather(scores, owner) ** (length / tf.gather(count, owner))
     return cut, said, score, tf.gather(sure, owner), owner
+
+
+def _by_letter(letters: str, value: Callable[[str], float], other: float) -> np.ndarray:
+    """A value of each letter by its code point; `other` of those between."""
+    table = np.full(max(map(ord, letters), default=0) + 1, other)
+    table[list(map(ord, letters))] = list(map(value, letters))
+    return table
+
+
+def closed_up(letters: str, pages: tf.Tensor, words: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+    """Pages and words, those whose letters stand far apart in one.
+
+    Args:
+        letters: the alphabet.
+        pages: (N,) int32 whose each word is.
+        words: polygons (N, 4, 2) from the top left of their texts, texts without spaces, scores, and scores of the
+            detector (N,).
+    """
+    pieces = tf.cast(tf.where(_spaced(letters, *words[:2]))[:, 0], tf.int32)
+    return tf.cond(
+        2 * tf.size(pieces) < LEAST, lambda: (pages, *words), lambda: _closed_up(letters, pieces, pages, *words)
+    )
+
+
+def _closed_up(letters: str, pieces: tf.Tensor, *words: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    pages, polygons, texts, scores, sure = words
+    count = tf.size(pieces)
+    before, gaps = _before(polygons, pages, pieces)
+    linked, (roots, _) = before >= 0, _chains(before)
+    said = tf.gather(texts, pieces)
+    long = tf.strings.length(said, unit="UTF8_CHAR")
+
+    def of_chain(values: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.math.unsorted_segment_sum(values, roots, count), roots)
+
+    singles, every = of_chain(tf.cast(long == 1, tf.int32)), of_chain(tf.ones_like(long))
+    whole = (2 * singles >= tf.maximum(every, LEAST)) & (of_chain(long) >= LEAST)
+    whole &= 3 * of_chain(_counted(letters, str.isalpha, said)) >= 2 * of_chain(long)
+    links = tf.cast(linked, gaps.dtype)
+    usual = of_chain(gaps * links) / tf.maximum(of_chain(links), 1)
+    roots, places = _chains(tf.where(whole & (gaps <= usual + joining.MORE), before, -1))
+
+    order = tf.argsort(roots * count + places)
+    owners, said, long = (tf.gather(values, order) for values in (roots, said, long))  # in the order of texts
+    logs = tf.cast(long, scores.dtype) * tf.math.log(tf.maximum(tf.gather(scores, tf.gather(pieces, order)), 1e-30))
+    length = tf.cast(tf.math.unsorted_segment_sum(long, owners, count), scores.dtype)
+    score = tf.exp(tf.math.unsorted_segment_sum(logs, owners, count) / tf.maximum(length, 1))
+    text = _typed(letters, tf.strings.unsorted_segment_join(said, owners, count))
+    least = tf.math.unsorted_segment_min(tf.gather(sure, pieces), roots, count)
+    box = _around_all(tf.gather(polygons, pieces), roots, order)
+
+    several = tf.math.unsorted_segment_sum(tf.ones_like(roots), roots, count) > 1
+    first = tf.boolean_mask(pieces, several)[:, None]
+    fields = zip((polygons, texts, scores, sure), (box, text, score, least), strict=True)
+    done = [tf.tensor_scatter_nd_update(old, first, tf.boolean_mask(new, several)) for old, new in fields]
+    further = tf.boolean_mask(pieces, roots != tf.range(count))
+    kept = ~_among(further, tf.shape(texts))
+    return tuple(tf.boolean_mask(values, kept) for values in (pages, *done))
+
+
+def _spaced(letters: str, polygons: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
+    """(N,) bool: whether a box may hold spaced letters: one, or some that are wide for their height."""
+    long = tf.strings.length(texts, unit="UTF8_CHAR")
+    alone = _counted(letters, lambda c: c.isalpha() or c in FIGURES, texts) == long
+    wide, high = (tf.norm(polygons[:, side] - polygons[:, 0], axis=1) for side in (1, 3))
+    usual = _counted(letters, advance, texts, tf.float32)
+    return (long > 0) & alone & ((long == 1) | (wide >= joining.SPACED * high * usual))
+
+
+def _counted(letters: str, value: Callable[[str], float], texts: tf.Tensor, kind: tf.DType = tf.int32) -> tf.Tensor:
+    """(N,): the sum of what each text's letters count."""
+    points = tf.strings.unicode_decode(texts, "UTF-8")
+    table = tf.constant(_by_letter(letters, value, 0.0), kind)
+    return tf.reduce_sum(tf.RaggedTensor.from_row_splits(tf.gather(table, points.values), points.row_splits), 1)
+
+
+def _before(boxes: tf.Tensor, pages: tf.Tensor, pieces: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of each piece (M,) the place of that before it, -1 where there is none; and their distance in heights."""
+    count, none = tf.size(pieces), -np.inf
+    overlap, line = _beside(boxes, pieces)
+    fits = (line > joining.TURNED) & (overlap > -joining.APART) & (overlap < UPON / 2)
+    fits &= tf.gather(pages, pieces)[:, None] == pages[None]
+    overlap = tf.where(fits, overlap, none)
+    following, most = tf.argmax(overlap, 1), tf.reduce_max(overlap, 1)
+    place = tf.tensor_scatter_nd_update(tf.fill(tf.shape(pages), -1), pieces[:, None], tf.range(count))
+    after = tf.where(most > none, tf.gather(place, following), -1)
+    linked = tf.where(after >= 0)
+    pairs = tf.stack([tf.cast(linked[:, 0], tf.int32), tf.boolean_mask(after, after >= 0)], 1)
+    pairs = tf.tensor_scatter_nd_update(tf.fill([count, count], none), pairs, tf.gather(most, linked[:, 0]))
+    nearest = tf.reduce_max(pairs, 0)
+    before = tf.where(nearest > none, tf.argmax(pairs, 0, tf.int32), -1)
+    return before, tf.where(nearest > none, -nearest, 0.0)
+
+
+def _chains(before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(M,) the first of each one's chain, and its place there, by the one before it, -1 where there is none."""
+    start = tf.where(before >= 0, before, tf.range(tf.size(before))), tf.cast(before >= 0, tf.int32)
+
+    def jump(roots: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(roots, roots), places + tf.gather(places, roots)
+
+    return tf.while_loop(lambda roots, _: tf.reduce_any(tf.gather(roots, roots) != roots), jump, start)
+
+
+def _around_all(boxes: tf.Tensor, roots: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
+    """(M, 4, 2): the box around those of each root, from the middle of the first to that of the last in the order."""
+    count, middles = tf.size(roots), tf.reduce_mean(boxes, 1)
+    last = tf.math.unsorted_segment_max(tf.range(count), tf.gather(roots, order), count)
+    along = tf.gather(middles, tf.gather(order, tf.maximum(last, 0))) - middles
+    along /= tf.maximum(tf.norm(along, axis=1, keepdims=True), 1e-6)
+    axes = tf.stack([along, tf.stack([-along[:, 1], along[:, 0]], 1)], 1)
+    corners = tf.matmul(boxes, tf.gather(axes, roots), transpose_b=True)
+    low = tf.math.unsorted_segment_min(tf.reduce_min(corners, 1), roots, count)
+    high = tf.math.unsorted_segment_max(tf.reduce_max(corners, 1), roots, count)
+    (x0, y0), (x1, y1) = (tf.unstack(values, axis=1) for values in (low, high))
+    return tf.matmul(tf.reshape(tf.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1), [-1, 4, 2]), axes)
+
+
+def _typed(letters: str, texts: tf.Tensor) -> tf.Tensor:
+    """The texts with letters in place of figures that look like them, all of them capitals where most are."""
+    capitals = 2 * _counted(letters, str.isupper, texts) > _counted(letters, str.isalpha, texts)
+
+    def written(figures: str, upper: bool) -> tf.Tensor:
+        known = dict(zip(FIGURES, figures, strict=True))
+
+        def code(letter: str) -> float:
+            letter = known.get(letter, letter)
+            return ord(letter.upper() if upper and len(letter.upper()) == 1 else letter)
+
+        table = _by_letter(letters, code, 0).astype("int32")
+        points = tf.strings.unicode_decode(texts, "UTF-8")
+        points = tf.RaggedTensor.from_row_splits(tf.gather(table, points.values), points.row_splits)
+        return tf.strings.unicode_encode(points, "UTF-8")
+
+    return tf.where(capitals, written(joining.CAPITALS, True), written(joining.SMALL, False))

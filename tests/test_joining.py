@@ -211,3 +211,82 @@ def test_a_reader_gives_words():
     words = page.read(np.full((40, 140, 3), 255, "uint8")).words
     assert [word.text for word in words] == ["grand", "total"]
     assert words[0].polygon[1, 0] < words[1].polygon[0, 0]
+
+
+# ---------------------------------------------------------------- closed up
+
+
+def spaced(texts: list[str], gaps: list[float], wide: float = 16, start: float = 0) -> np.ndarray:
+    """Boxes 20 pixels high of texts `wide` pixels a letter, with gaps between them."""
+    wides = np.array([wide * len(text) for text in texts])
+    left = start + np.cumsum([0, *(wides[:-1] + gaps)])
+    return np.array([box(a, a + b) for a, b in zip(left, wides, strict=True)], "float32")
+
+
+def closed(texts: list[str], boxes: np.ndarray, scores: list[float] | None = None) -> list[str]:
+    rates = scores or [0.9] * len(texts)
+    found, sure, words = joining.closed_up(boxes, np.ones(len(texts)), [*map(reading, texts, rates)])
+    assert len(found) == len(sure) == len(words)
+    return [word.text for word in words]
+
+
+@pytest.mark.parametrize("degrees", [0, 5, -60, 180])
+def test_letters_far_apart_are_words(degrees):
+    """One by one and some together, in any order; two words where two letters stand twice as far apart as others."""
+    texts, order = ["M", "E", "RIT", "o", "f", "total"], [3, 5, 0, 4, 2, 1]
+    boxes = np.concatenate([spaced(texts[:5], [8, 8, 18, 8]), [box(0, 90, 40, 60)]]).astype("float32")
+    scores = np.array([0.5, 0.4, 0.6, 0.7, 0.8, 0.9], "float32")
+    rates = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    places = turned(boxes, degrees)
+    found, sure, words = joining.closed_up(places[order], scores[order], [reading(texts[i], rates[i]) for i in order])
+    known = {word.text: (quad, score, word) for quad, score, word in zip(found, sure, words, strict=True)}
+    assert set(known) == {"MERIT", "of", "total"}
+    quad, score, word = known["MERIT"]
+    np.testing.assert_allclose(turned(quad[None], -degrees)[0], box(0, 96), atol=1e-3)
+    assert score == pytest.approx(0.4) and word.score == pytest.approx((0.9 * 0.8 * 0.7**3) ** 0.2)
+    assert word.characters == (0.9, 0.8, 0.7, 0.7, 0.7)
+    np.testing.assert_array_equal(known["total"][0], places[5])
+
+
+@pytest.mark.parametrize(
+    ("texts", "gaps", "expected"),
+    [
+        (list("INVOICE"), [8] * 6, ["INVOICE"]),
+        (list("1NV0ICe"), [8] * 6, ["INVOICE"]),  # figures that look like letters
+        (list("Rechnun8"), [8] * 7, ["Rechnung"]),
+        (list("straße"), [8] * 5, ["straße"]),
+        (list("STRAßE"), [8] * 5, ["STRAßE"]),  # one letter each
+        (list("GRAMPIAN"), [20.1] * 7, list("GRAMPIAN")),  # further apart than they are high: cells
+        (list("ABC"), [8, 8], list("ABC")),  # initials
+        (list("1208"), [8] * 3, list("1208")),  # figures
+        (list("A1B2C3"), [8] * 5, list("A1B2C3")),
+        (["I", "am", "a", "cat"], [8] * 3, ["I", "am", "a", "cat"]),
+        (["AB", "CD", "EF"], [8, 8], ["AB", "CD", "EF"]),  # none by itself
+        (["A", "x", "B", "-", "C", "y", "D"], [4] * 6, ["A", "x", "B", "-", "C", "y", "D"]),  # "-" is no letter
+    ],
+)
+def test_what_is_a_word_of_spaced_letters(texts, gaps, expected):
+    wide = 8 if "am" in texts else 16  # for 20 of height, as print has letters, and as spaced ones are
+    assert closed(texts, spaced(texts, gaps, wide)) == expected
+
+
+def test_nothing_stands_between_the_letters_of_a_word():
+    texts = [*"MENU", "page 4"]
+    row = spaced(texts[:4], [18] * 3)
+    between = np.array([box(51, 67, 2, 22)], "float32")  # between E and N
+    assert closed(texts[:4], row) == ["MENU"]
+    assert closed(texts, np.concatenate([row, between])) == texts
+
+
+def test_letters_below_each_other_are_none_of_a_line():
+    boxes = np.concatenate([spaced(["A"], [], start=20 * i) + [0, 12 * i] for i in range(6)]).astype("float32")
+    assert closed(list("ABCDEF"), boxes) == list("ABCDEF")
+
+
+def test_a_reader_gives_spaced_words_whole_with_the_confidence_of_all():
+    boxes = spaced(list("MENU"), [10] * 3)
+    recognizer = lambda crops: [*map(reading, "MENU", [0.99, 0.5, 0.99, 0.99])]  # noqa: E731
+    reader = Reader(lambda pixels: (boxes, np.ones(4)), recognizer, upright=True, min_confidence=0.8)
+    (word,) = reader.read(np.full((24, 110, 3), 255, "uint8")).words
+    assert word.text == "MENU" and word.confidence == pytest.approx((0.99**3 * 0.5) ** 0.25)
+    assert len(word.characters) == 4

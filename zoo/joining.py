@@ -2,6 +2,7 @@
 
     boxes ─► those that run into each other along a line ─► a box around both, read beside them ─► whole words
     texts with spaces ─► their words, each with its part of the box
+    letters far apart in a line, as in headings ─► words
 
 Words stand apart on paper. Of boxes that run into each other many are pieces of one word, cut where its letters stand
 wide or one is faint, and many are two words in tight print. A recognizer that knows spaces tells them apart, since it
@@ -24,6 +25,14 @@ PARALLEL = 0.97  # least cosine between the directions of their texts
 SURE = 0.8  # least score of a whole word, that it stands for its pieces
 LONGEST = 32  # characters of a piece that two readings may have in common
 ROWS = 128  # boxes that are compared with all at once
+
+APART = 1.0  # greater heights between the letters of a word at most
+SPACED = 0.65  # heights from which a usual character is wide where letters are spaced
+TURNED = 0.9  # least cosine between the directions of letters, whose boxes hardly tell it
+MORE = 0.3  # heights that words are further apart than letters in the mean
+LEAST = 4  # letters of a line that are far apart, at least
+FIGURES = "1|058"  # what single letters are taken for
+CAPITALS, SMALL = "IIOSB", "llosg"
 
 NARROW, WIDE = frozenset("iljI1.,:;'!|`()[]{}ftr-\"/\\ "), frozenset("mwMW@%&ŒÆœæ—")  # characters beside others
 
@@ -102,25 +111,10 @@ def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     They overlap along the first one's text; of several pairs that hold a box as first, or as second, there is that
     which overlaps most, in parts of the greater height.
     """
-    boxes = boxes.astype("float32")
-    along, down = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]
-    high = np.linalg.norm(down, axis=1)
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
-    down /= np.maximum(high, 1e-6)[:, None]
-    middles = boxes.mean(1)
     parts = []
     for start in range(0, len(boxes), ROWS):
-        of = slice(start, start + ROWS)
-        ends = np.einsum("npc,mc->mnp", boxes, along[of])  # of all boxes' corners, along each of these rows
-        begin, end = ends[..., [0, 3]].min(2), ends[..., [1, 2]].max(2)
-        row = np.arange(len(ends))
-        own = row, row + start
-        height = np.maximum(high[None], high[of, None])
-        overlap = (end[own][:, None] - begin) / height
-        aside = np.abs((middles @ down[of].T).T - (middles[of] * down[of]).sum(1)[:, None])
-        fits = (overlap > OVERLAP) & (overlap < UPON) & (aside < height / 2) & (along[of] @ along.T > PARALLEL)
-        fits &= (begin > begin[own][:, None]) & (end > end[own][:, None])
-        first, second = np.nonzero(fits)
+        overlap, line = _beside(boxes, np.arange(start, min(start + ROWS, len(boxes))))
+        first, second = np.nonzero((overlap > OVERLAP) & (overlap < UPON) & (line > PARALLEL))
         parts.append((first + start, second, overlap[first, second]))
     if not parts:
         return np.zeros(0, int), np.zeros(0, int)
@@ -130,6 +124,25 @@ def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     np.maximum.at(best[1], second, overlap)
     most = (overlap == best[0][first]) & (overlap == best[1][second])
     return first[most], second[most]
+
+
+def _beside(boxes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(R, N) float32: how far each box (N, 4, 2) overlaps those of `rows` (R,) along their texts, in parts of the
+    greater height; and the cosine between the directions of both, -1 where it is not in their line, or not after them.
+    """
+    boxes = boxes.astype("float32")
+    along, down = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]
+    high = np.linalg.norm(down, axis=1)
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+    down /= np.maximum(high, 1e-6)[:, None]
+    middles = boxes.mean(1)
+    ends = np.einsum("npc,mc->mnp", boxes, along[rows])  # of all boxes' corners, along each of these rows
+    begin, end = ends[..., [0, 3]].min(2), ends[..., [1, 2]].max(2)
+    own = np.arange(len(rows)), rows
+    height = np.maximum(high[None], high[rows, None])
+    aside = np.abs((middles @ down[rows].T).T - (middles[rows] * down[rows]).sum(1)[:, None])
+    after = (aside < height / 2) & (begin > begin[own][:, None]) & (end > end[own][:, None])
+    return (end[own][:, None] - begin) / height, np.where(after, along[rows] @ along.T, -1)
 
 
 def around(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -178,3 +191,104 @@ def _words(owner: int, reading: Reading) -> list[tuple[int, Reading, float, floa
         word = Reading(found[0], score, reading.characters[first:last])
         words.append((owner, word, float(ends[first]), float(ends[last])))
     return words
+
+
+def closed_up(
+    boxes: np.ndarray, scores: np.ndarray, readings: Sequence[Reading]
+) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
+    """Words, those among them whose letters stand far apart, as in headings, each in one: boxes, scores, readings.
+
+    Letters follow each other in a line, with nothing between them, most of them found one by one. They are parted where
+    they stand clearly further apart than in the mean of their line. A word's score is the geometric mean of its pieces'
+    by their characters; figures that look like letters are letters, all of them capitals where most are.
+
+    Args:
+        boxes: (N, 4, 2) from the top left of their texts.
+        scores: (N,) of the detector.
+        readings: N, without spaces.
+    """
+    pieces = np.array([i for i, reading in enumerate(readings) if _spaced(boxes[i], reading.text)], int)
+    if len(pieces) < LEAST / 2:
+        return boxes, scores, list(readings)
+    before, gaps = _before(boxes, pieces)
+    roots, _ = _chains(before)
+    texts = [readings[piece].text for piece in pieces]
+    long = np.array([len(text) for text in texts])
+    letters = np.array([sum(map(str.isalpha, text)) for text in texts])
+    linked = before >= 0
+
+    def of_chain(values: np.ndarray) -> np.ndarray:
+        return np.bincount(roots, values, len(roots))[roots]
+
+    one_by_one = 2 * of_chain(long == 1) >= np.maximum(of_chain(np.ones(len(roots))), LEAST)
+    whole = one_by_one & (of_chain(long) >= LEAST) & (3 * of_chain(letters) >= 2 * of_chain(long))
+    usual = of_chain(gaps * linked) / np.maximum(of_chain(linked), 1)
+    roots, places = _chains(np.where(whole & (gaps <= usual + MORE), before, -1))
+    order = np.lexsort((places, roots))
+    words = np.split(pieces[order], np.flatnonzero(np.diff(roots[order])) + 1)
+    words = [word for word in words if len(word) > 1]
+    boxes, scores, result = boxes.copy(), scores.copy(), list(readings)
+    kept = np.ones(len(boxes), bool)
+    for word in words:
+        kept[word[1:]] = False
+        boxes[word[0]] = _around_all(boxes[word])
+        scores[word[0]] = scores[word].min()
+        result[word[0]] = _whole([readings[piece] for piece in word])
+    places = np.flatnonzero(kept)
+    return boxes[places], scores[places], [result[place] for place in places]
+
+
+def _spaced(box: np.ndarray, text: str) -> bool:
+    """Whether a box may hold spaced letters: one, or some that are wide for their height."""
+    if not text or not all(character.isalpha() or character in FIGURES for character in text):
+        return False
+    wide, high = np.linalg.norm(box[1] - box[0]), np.linalg.norm(box[3] - box[0])
+    return len(text) == 1 or bool(wide >= SPACED * high * sum(map(advance, text)))
+
+
+def _before(boxes: np.ndarray, pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each piece (M,) the place of that before it, -1 where there is none; and how far they are apart, in heights.
+
+    Nothing stands between them: a piece is before another if of all boxes (N, 4, 2) that is the next.
+    """
+    overlap, line = _beside(boxes, pieces)
+    overlap = np.where((line > TURNED) & (overlap > -APART) & (overlap < UPON / 2), overlap, -np.inf)
+    following, most = overlap.argmax(1), overlap.max(1)
+    place = np.full(len(boxes), -1)
+    place[pieces] = np.arange(len(pieces))
+    after = np.where(most > -np.inf, place[following], -1)
+    pairs = np.full((len(pieces), len(pieces)), -np.inf, "float32")
+    pairs[after >= 0, after[after >= 0]] = most[after >= 0]
+    nearest = pairs.max(0)
+    linked = nearest > -np.inf
+    return np.where(linked, pairs.argmax(0), -1), np.where(linked, -nearest, 0)
+
+
+def _chains(before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) the first of each one's chain, and its place there, by the one before it, -1 where there is none."""
+    roots = np.where(before >= 0, before, np.arange(len(before)))
+    places = (before >= 0).astype(int)
+    for _ in range(len(before).bit_length()):  # pointers jump to the pointers' aims
+        roots, places = roots[roots], places + places[roots]
+    return roots, places
+
+
+def _around_all(boxes: np.ndarray) -> np.ndarray:
+    """(4, 2): the box around several, in the direction from the middle of the first to that of the last."""
+    along = (boxes[-1].mean(0) - boxes[0].mean(0)).astype("float64")
+    along /= max(float(np.linalg.norm(along)), 1e-6)
+    axes = np.stack([along, [-along[1], along[0]]])
+    corners = boxes.reshape(-1, 2) @ axes.T
+    (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) @ axes
+
+
+def _whole(pieces: Sequence[Reading]) -> Reading:
+    """The reading of spaced letters by those of its pieces."""
+    text = "".join(piece.text for piece in pieces)
+    capitals = 2 * sum(map(str.isupper, text)) > sum(map(str.isalpha, text))
+    text = text.translate(str.maketrans(FIGURES, CAPITALS if capitals else SMALL))
+    if capitals:
+        text = "".join(c.upper() if len(c.upper()) == 1 else c for c in text)
+    logs = sum(len(piece.text) * np.log(max(piece.score, 1e-30)) for piece in pieces)
+    return Reading(text, float(np.exp(logs / len(text))), sum((piece.characters for piece in pieces), ()))

@@ -624,7 +624,7 @@ class Reader:
         pixels = picture.pixels if self.detector is None else image.on_paper(picture.pixels)
         turns = self.turns(pixels) if self.turns else 0
         boxes, scores, readings = self._turned(pixels, turns)
-        boxes, scores, readings = joining.parted(boxes, scores, readings)
+        boxes, scores, readings = joining.closed_up(*joining.parted(boxes, scores, readings))
         sure = [i for i, reading in enumerate(readings) if reading.score >= self.min_confidence]
         blocks = assemble(boxes[sure] * picture.scale, [readings[i] for i in sure], scores[sure].tolist())
         height, width = picture.size

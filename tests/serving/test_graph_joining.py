@@ -98,3 +98,42 @@ def weights(letters: str) -> np.ndarray:
     """Chances of characters, of which the space, the last, is more usual."""
     chances = np.where(np.arange(len(letters)) < len(letters) - 1, 1.0, 5.0)
     return chances / chances.sum()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_spaced_letters_are_closed_up_as_by_numpy(seed):
+    """On two pages whose lines lie upon each other, and differ in nothing but their page."""
+    rng = np.random.default_rng(seed)
+    boxes, texts = [], []
+    for turn in np.radians(rng.choice([0.0, 0.0, 6.0, 90.0], 20)):
+        said = [str(rng.choice([*"ABdtéß1", "AB", "ta", "at", "-"])) for _ in range(8)]
+        high, apart = rng.uniform(10, 30), rng.uniform(0.0, 1.1)
+        wide = high * rng.uniform(0.5, 1.1, 8) * [len(text) for text in said]
+        left = np.cumsum([0, *(wide[:-1] + high * rng.choice([apart, apart, apart, 2.2 * apart], 7))])
+        x = np.stack([left, left + wide, left + wide, left], 1)
+        y = np.tile(np.array([0, 0, high, high]), (8, 1)) + rng.uniform(-2, 2, (8, 1))
+        axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        boxes.append(np.stack([x, y], 2) @ axes + rng.uniform(0, 3000, 2))
+        texts += said
+    polygons = np.concatenate(boxes).astype("float32")
+    scores, sure = rng.uniform(0.3, 1, (2, len(polygons))).astype("float32")
+    readings = [Reading(text, float(score), (1.0,) * len(text)) for text, score in zip(texts, scores, strict=True)]
+    expected, of_detector, words = joining.closed_up(polygons, sure, readings)
+    assert 20 < len(texts) - len(words) < len(texts) - 20
+
+    twice = [tf.concat([values, values], 0) for values in (polygons, texts, scores, sure)]
+    pages, *found = graph_joining.closed_up(CHARSET.characters, tf.repeat([0, 1], len(texts)), tuple(twice))
+    assert pages.numpy().tolist() == [0] * len(words) + [1] * len(words)
+    for half in (slice(0, len(words)), slice(len(words), None)):
+        polygons, texts_, scores, sure = (values.numpy()[half] for values in found)
+        np.testing.assert_allclose(polygons, expected, atol=2e-2)
+        assert [text.decode() for text in texts_] == [word.text for word in words]
+        np.testing.assert_allclose(scores, [word.score for word in words], rtol=1e-5)
+        np.testing.assert_array_equal(sure, of_detector)
+
+
+@pytest.mark.parametrize("texts", [[], ["A"], ["A", "B"]])
+def test_few_words_are_left_as_they_are(texts):
+    words = tf.zeros([len(texts), 4, 2]), tf.constant(texts, tf.string), tf.ones([len(texts)]), tf.ones([len(texts)])
+    pages, *found = graph_joining.closed_up(CHARSET.characters, tf.zeros([len(texts)], tf.int32), words)
+    assert len(pages) == len(texts) and found[1].numpy().tolist() == [text.encode() for text in texts]
