@@ -6,14 +6,15 @@ encoded () string ─► decode ─► page (H, W, 3) uint8, on paper ─► let
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from serving.graph_loop import joined
-from zoo.image import BLANK, DARK, EDGE, FAR, GREYS, LONGEST_STRIP, PALE, SPECKS, UNLIKE
+from zoo.image import BLANK, CLUMPS, DARK, EDGE, FAR, GREYS, LONGEST_STRIP, PALE, RINGS, SPECKS, UNLIKE
 
 BAND = 256  # rows from which specks are taken at once
 HEAD = 65_536  # bytes in which the orientation is sought: it stands in the first segments
@@ -43,10 +44,17 @@ def decode(encoded: tf.Tensor, turned: bool = True) -> tf.Tensor:
 def page(encoded: tf.Tensor) -> tf.Tensor:
     """(H, W, 3) uint8: a whole page, as `zoo.image.on_paper` has it."""
     pixels = decode(encoded)
-    seen = tf.range(tf.shape(pixels)[0]) // 16 % 4 == 0
-    _, far = _beside_the_ring(tf.boolean_mask(pixels, seen)[..., 1:2])
-    count, every = tf.cast(tf.math.count_nonzero(far), tf.float64), tf.cast(tf.size(far), tf.float64)
-    return tf.cond(count >= SPECKS * every, lambda: _without_specks(pixels), lambda: _black_on_white(pixels))
+    green = tf.boolean_mask(pixels, tf.range(tf.shape(pixels)[0]) // 16 % 4 == 0)[..., 1:2]
+
+    def many(rings: Sequence[tuple], share: float) -> tf.Tensor:
+        count = tf.math.count_nonzero(_without_specks(green, rings)[1])
+        return tf.cast(count, tf.float64) >= share * tf.cast(tf.size(green), tf.float64)
+
+    return tf.cond(
+        many(RINGS, CLUMPS),
+        lambda: _cleaned(pixels, RINGS),
+        lambda: tf.cond(many(RINGS[:1], SPECKS), lambda: _cleaned(pixels, RINGS[:1]), lambda: _black_on_white(pixels)),
+    )
 
 
 def _black_on_white(pixels: tf.Tensor) -> tf.Tensor:
@@ -63,35 +71,45 @@ def _black_on_white(pixels: tf.Tensor) -> tf.Tensor:
     return tf.cond(dark, lambda: 255 - pixels, lambda: pixels)
 
 
-def _without_specks(pixels: tf.Tensor) -> tf.Tensor:
+def _cleaned(pixels: tf.Tensor, rings: Sequence[tuple]) -> tf.Tensor:
+    """The page without its specks, some rows after the other."""
     height = tf.shape(pixels)[0]
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         start = number * BAND
-        above, below = tf.maximum(start - 1, 0), tf.minimum(start + BAND + 1, height)  # a row more on each side
-        band = pixels[above:below]
-        near, far = _beside_the_ring(band)
-        return (tf.where(far, near, band)[start - above : start - above + BAND],)
+        above, below = tf.maximum(start - 2, 0), tf.minimum(start + BAND + 2, height)  # rows more on each side
+        clean, _ = _without_specks(pixels[above:below], rings)
+        return (clean[start - above : start - above + BAND],)
 
     (clean,) = joined(-(-height // BAND), step, (tf.uint8,), ([None, None, 3],), parallel=1)
     return clean
 
 
-def _beside_the_ring(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Each pixel no darker and no brighter than those around it; and Bool: which are far beyond these."""
-    darkest, brightest = (_of_the_ring(pixels, better) for better in (tf.minimum, tf.maximum))
-    near = tf.clip_by_value(pixels, darkest, brightest)
-    return near, tf.where(near > pixels, near - pixels, pixels - near) > FAR
+def _without_specks(pixels: tf.Tensor, rings: Sequence[tuple]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The pixels, each that is a speck no darker and no brighter than those around it; and Bool: which these are."""
+    clean, specks = pixels, tf.zeros_like(pixels, tf.bool)
+    for ring, (left, above) in rings:
+        high, wide = ring.shape
+        margins = [[above, high - 1 - above], [left, wide - 1 - left], [0, 0]]
+        darkest, brightest = (_of_the_ring(_with_edges(pixels, margins), ring, f) for f in (tf.minimum, tf.maximum))
+        near = tf.clip_by_value(pixels, darkest, brightest)
+        far = tf.where(near > pixels, near - pixels, pixels - near) > FAR
+        clean, specks = tf.where(far & ~specks, near, clean), specks | far
+    return clean, specks
 
 
-def _of_the_ring(pixels: tf.Tensor, better: Callable) -> tf.Tensor:
-    """The darkest, or the brightest, of the eight pixels around each; beyond the page it goes on as at its edge."""
-    height, width = tf.unstack(tf.shape(pixels)[:2])
-    padded = tf.pad(pixels, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    left, right = padded[:, :width], padded[:, 2 : width + 2]
-    sides = better(left, right)
-    rows = better(sides, padded[:, 1 : width + 1])
-    return better(sides[1 : height + 1], better(rows[:height], rows[2 : height + 2]))
+def _with_edges(pixels: tf.Tensor, margins: list) -> tf.Tensor:
+    """The pixels, and so many more on each side, as the outermost are."""
+    for more in range(max(max(pair) for pair in margins)):
+        pixels = tf.pad(pixels, [[int(side > more) for side in pair] for pair in margins], "SYMMETRIC")
+    return pixels
+
+
+def _of_the_ring(pixels: tf.Tensor, ring: np.ndarray, better: Callable) -> tf.Tensor:
+    """The darkest, or the brightest, of the ring (h, w) at each place of pixels (H + h - 1, W + w - 1, C)."""
+    height, width = (tf.shape(pixels)[axis] - ring.shape[axis] + 1 for axis in (0, 1))
+    parts = [pixels[y : y + height, x : x + width] for y, x in np.argwhere(ring)]
+    return functools.reduce(better, parts)
 
 
 def _levels(pixels: tf.Tensor) -> tf.Tensor:

@@ -665,6 +665,19 @@ def test_specks_are_taken_away_where_there_are_many():
     np.testing.assert_array_equal(image.on_paper(page), expected)
 
 
+def test_specks_of_some_pixels_are_taken_away_where_there_are_very_many():
+    page = np.full((16, 90, 3), 220, "uint8")
+    page[8, 5:50], page[12:15, 40:43] = 30, 30  # a line, and a dot three pixels high and wide
+    page[2, 3:5] = page[4:6, 20] = page[3, 30] = page[4, 31] = 0  # two pixels, two, and two aslant
+    assert image.on_paper(page) is page  # six of 1440 are fewer than 0.006 of all but for one by itself
+    page[2:4, 50:52] = 0
+    page[0, 0:2] = 255 - image.FAR  # at the edge, and too faint
+    expected = page.copy()
+    expected[2, 3:5] = expected[4:6, 20] = expected[3, 30] = expected[4, 31] = expected[2:4, 50:52] = 220
+    np.testing.assert_array_equal(image.on_paper(page), expected)
+    np.testing.assert_array_equal(image.on_paper(255 - page), 255 - expected)  # light specks, too
+
+
 def test_brightness_is_that_of_all_colours():
     """Blue of 255 alone is a mean of 85; of yellow it is 170."""
     blue = np.zeros((8, 8, 3), "uint8")

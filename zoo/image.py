@@ -32,8 +32,11 @@ MAX_BYTES = 200_000_000  # of a download
 TIMEOUT, LONGEST = 30, 300  # seconds without a byte of a download, and of all of it
 
 RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], "uint8")  # the pixels around one
+WIDER = np.array([[1, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]], "uint8")  # around two by two of them
+RINGS = ((RING, (1, 1)), *((WIDER, (x, y)) for y in (1, 2) for x in (1, 2)))  # and where in them a pixel is
 FAR = 64  # levels beyond all pixels around it from which one is a speck
-SPECKS = 0.0015  # of a page's pixels, from which they are taken away
+SPECKS = 0.0015  # of a page's pixels, from which those of one pixel are taken away
+CLUMPS = 0.006  # from which those of some are, too; the dots of small print are fewer
 EDGE = 200  # of so many pixels one may be darker, or brighter, than a page's black and white
 BLANK, PALE = 16, 64  # levels of 256 between these, above which there is print, and below which it is pale
 GREYS, DARK = 32, 12  # coarse levels, and those of them that are dark
@@ -545,16 +548,16 @@ def _array_picture(array: np.ndarray) -> Picture:
 def on_paper(pixels: np.ndarray) -> np.ndarray:
     """The page (H, W, 3) uint8 as black print on clean white paper, of which networks have seen most.
 
-    Where many single pixels are far darker, or far brighter, than the eight around them, as on facsimiles, these become
-    like the nearest of the eight. Of other pages, what is pale gets a whole number of times its contrast, as many as it
-    may: its brightest pixels but one of 200 are white then. What is flat and dark then, with brighter print, as screens
-    are, is inverted; photographs of the night are not as flat.
+    Where many pixels, alone or some of two by two, are far darker or far brighter than all around them, as on
+    facsimiles, they become like the nearest of these. Of other pages, what is pale gets a whole number of times its
+    contrast, as many as it may: its brightest pixels but one of 200 are white then. What is flat and dark then, with
+    brighter print, as screens are, is inverted; photographs of the night are not as flat.
     """
     seen = np.arange(len(pixels)) // 16 % 4 == 0
-    _, far = _beside_the_ring(np.ascontiguousarray(pixels[seen, :, 1]))
-    if np.count_nonzero(far) >= SPECKS * far.size:
-        near, far = _beside_the_ring(pixels)
-        return np.where(far, near, pixels)
+    green = np.ascontiguousarray(pixels[seen, :, 1])
+    for rings, many in ((RINGS, CLUMPS), (RINGS[:1], SPECKS)):
+        if np.count_nonzero(_without_specks(green, rings)[1]) >= many * green.size:
+            return _without_specks(pixels, rings)[0]
     counts = _levels(pixels)
     low, high = np.searchsorted(counts.cumsum() * EDGE, counts.sum() * np.array([1, EDGE - 1])).tolist()
     if BLANK < high - low < PALE:
@@ -567,11 +570,17 @@ def on_paper(pixels: np.ndarray) -> np.ndarray:
     return 255 - pixels if most < DARK and flat and brighter > darker else pixels
 
 
-def _beside_the_ring(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each pixel no darker and no brighter than those around it; and Bool: which are far beyond these."""
-    darkest, brightest = (f(pixels, RING, borderType=cv2.BORDER_REPLICATE) for f in (cv2.erode, cv2.dilate))
-    near = cv2.max(cv2.min(pixels, brightest), darkest)
-    return near, cv2.absdiff(near, pixels) > FAR
+def _without_specks(pixels: np.ndarray, rings: Sequence[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels, each that is a speck no darker and no brighter than those around it; and Bool: which these are."""
+    clean, specks = pixels, np.zeros(pixels.shape, bool)
+    for ring, place in rings:
+        darkest, brightest = (
+            f(pixels, ring, anchor=place, borderType=cv2.BORDER_REPLICATE) for f in (cv2.erode, cv2.dilate)
+        )
+        near = cv2.max(cv2.min(pixels, brightest), darkest)
+        far = cv2.absdiff(near, pixels) > FAR
+        clean, specks = np.where(far & ~specks, near, clean), specks | far
+    return clean, specks
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:

@@ -136,7 +136,7 @@ def test_dark_and_pale_pages_are_brought_to_paper_as_by_the_reader(picture):
     for share in np.linspace(0.6, 0.9, 31):
         paper = rng.integers(10, 100, 3)
         pixels = np.where(rng.random((32, 24, 1)) < share, paper, rng.choice([0, 230])).astype("uint8")
-        pixels = pixels.repeat(2, 0).repeat(2, 1)  # no specks
+        pixels = pixels.repeat(3, 0).repeat(3, 1)  # no specks
         expected = image.on_paper(pixels)
         np.testing.assert_array_equal(decode(encoded(pixels)), expected)
         inverted += int((expected != pixels).any())
@@ -151,6 +151,11 @@ def test_dark_and_pale_pages_are_brought_to_paper_as_by_the_reader(picture):
         pixels[rng.random(pixels.shape[:2]) < share] = 255
         np.testing.assert_array_equal(decode(encoded(pixels)), image.on_paper(pixels))
         assert (image.on_paper(pixels) != pixels).any() == (share > 0.002)
+    for share in (0.0005, 0.002, 0.03):
+        pixels = picture.repeat(6, 0)
+        for y, x in np.argwhere(rng.random(pixels.shape[:2]) < share):
+            pixels[y : y + rng.integers(1, 3), x : x + rng.integers(1, 4)] = 255 * rng.integers(0, 2)
+        np.testing.assert_array_equal(decode(encoded(pixels)), image.on_paper(pixels))
 
 
 @pytest.mark.parametrize("size", [(256, 256), (64, 96)])
