@@ -1043,7 +1043,7 @@ def add_data(subparsers) -> None:
         if action == "words":
             made.add_argument("--charset", default="french", help="alphabet; default: french")
         else:
-            made.add_argument("--kind", default="", help="receipt, invoice, letter, form, table, book or scene")
+            made.add_argument("--kind", default="", help="receipt, invoice, letter, form, table, book, report or scene")
     packed = kinds.add_parser(
         "pack",
         help="pack a data set into TFRecord shards",

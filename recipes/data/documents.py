@@ -7,7 +7,7 @@ a camera looks at the sheet. Plain Python and NumPy, seeded as the words are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,14 @@ class Sample(NamedTuple):
     parts: tuple[tuple[str, np.ndarray], ...] = ()
 
 
+class Slanted(NamedTuple):
+    """A word that does not stand upright: corners (4, 2) from its top left, text, middles (L, 2) of its characters."""
+
+    quad: np.ndarray
+    text: str
+    middles: np.ndarray
+
+
 @dataclass
 class Sheet:
     """Paper to draw on, with a pen that moves down a column.
@@ -65,7 +73,7 @@ class Sheet:
     y: float
     size: int
     face: Path
-    ink: tuple[int, int, int]
+    ink: tuple[int, int, int] | int  # one number on a mask
     tracking: float = 0.0
     spacing: float = 1.0
     shaky: float = 0.0
@@ -73,6 +81,7 @@ class Sheet:
     texts: list[str] = field(default_factory=list)
     middles: list[np.ndarray] = field(default_factory=list)  # (L, 2) of each word's characters
     regions: list[tuple[str, tuple[float, float, float, float]]] = field(default_factory=list)  # label, box
+    aslant: list[Slanted] = field(default_factory=list)  # words beside those of `boxes`
 
     def __post_init__(self) -> None:
         self.draw = ImageDraw.Draw(self.image)
@@ -122,6 +131,40 @@ class Sheet:
         for text in words:
             x = self.word(x, text, font) + gap
         return x - gap
+
+    def slanting(
+        self, words: list[str], font: ImageFont.FreeTypeFont, degrees: float, place: tuple[float, float], part: float
+    ) -> None:
+        """Draws words along a line that rises by so many degrees; nothing where they would leave the paper.
+
+        Args:
+            place: x, y of a point of the line, halfway up its letters.
+            part: of the line's length that lies before it.
+        """
+        length = sum(self.length(text, font) for text in words) + self.gap(font) * (len(words) - 1)
+        scratch = replace(
+            self, image=Image.new("L", (round(length) + 3 * self.size, 3 * round(font.size))), y=font.size, ink=255,
+            boxes=[], texts=[], middles=[], regions=[], aslant=[],
+        )  # fmt: skip
+        scratch.line(words, font, self.size, self.gap(font))
+        if not scratch.boxes:
+            return
+        (left, top, _, _), (_, _, right, bottom) = np.min(scratch.boxes, 0), np.max(scratch.boxes, 0)
+        turned = scratch.image.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        centre, around = np.array(scratch.image.size) / 2, np.array(turned.size) / 2
+
+        def moved(points: np.ndarray) -> np.ndarray:
+            return (points - centre) @ np.array([[c, -s], [s, c]]) + around
+
+        anchor = moved(np.array([left + part * (right - left), (top + bottom) / 2]))
+        corner = np.round(np.array(place) - anchor).astype(int)
+        quads = [moved(quad) + corner for quad in corners(scratch.boxes)]
+        if np.min(quads) < 1 or (np.max(quads, (0, 1)) > np.array(self.image.size) - 1).any():
+            return
+        self.image.paste(self.ink, (int(corner[0]), int(corner[1])), turned)
+        for quad, text, middles in zip(quads, scratch.texts, scratch.middles, strict=True):
+            self.aslant.append(Slanted(quad.astype("float32"), text, (moved(middles) + corner).astype("float32")))
 
     def feed(self, lines: float = 1.0, scale: float = 1.0) -> None:
         self.y += lines * self.size * scale * self.leading
@@ -307,6 +350,57 @@ def picture(sheet: Sheet) -> None:
     sheet.y += size + 0.4 * sheet.size
 
 
+def chart(sheet: Sheet) -> None:
+    """Bars or a curve between axes, whose labels run upwards or aslant, too, as in papers and reports."""
+    rng, font = sheet.rng, sheet.font(sheet.rng.uniform(0.6, 1.0))
+    em, top = font.size, sheet.y
+    left = sheet.left + 6 * em
+    right = min(sheet.right - em, left + rng.uniform(12, 40) * em)
+    bottom = top + rng.uniform(7, 20) * em
+    if right - left < 8 * em or bottom + 7 * em > sheet.image.height:
+        return rule(sheet)
+    if rng.random() < 0.5:
+        sheet.line(corpus.phrase(rng, 1, 4), font, left, sheet.gap(font))
+        top += 2 * em
+    count = int(rng.integers(2, 8))
+    steps = np.linspace(left, right, count + 1)
+    heights = bottom - rng.uniform(0.05, 1, count) * (bottom - top)
+    colours = [tuple(int(c) for c in rng.uniform(0, 230, 3)) for _ in range(count)]
+    ticks, unit = int(rng.integers(2, 6)), corpus.pick(rng, (0.1, 0.5, 1, 5, 20, 100, 250))
+    for tick in range(ticks + 1):
+        y = bottom - tick / ticks * (bottom - top)
+        sheet.draw.line((left - (right - left if rng.random() < 0.1 else 4), y, left, y), sheet.ink, 1)
+        sheet.y, text = y - 0.6 * em, f"{tick * unit:g}"
+        sheet.word(left - 0.6 * em - sheet.length(text, font), text, font)
+    middles = (steps[:-1] + steps[1:]) / 2
+    if rng.random() < 0.6:
+        for x, y, colour in zip(middles, heights, colours, strict=True):
+            wide = 0.35 * (steps[1] - steps[0])
+            sheet.draw.rectangle((x - wide, y, x + wide, bottom), colour)
+    else:
+        sheet.draw.line([*zip(middles.tolist(), heights.tolist(), strict=True)], colours[0], int(rng.integers(1, 4)))
+    sheet.draw.line((left, top, left, bottom), sheet.ink, 1)
+    sheet.draw.line((left, bottom, right, bottom), sheet.ink, 1)
+    degrees = float(rng.choice([0.0, rng.uniform(20, 80), -rng.uniform(20, 80), 90.0]))
+    for x in middles.tolist():
+        words = [corpus.entry(rng) if degrees or rng.random() < 0.5 else corpus.digits(rng, 1, 4)]
+        if degrees or sheet.length(words[0], font) < 0.9 * (steps[1] - steps[0]):
+            sheet.slanting(words, font, degrees, (x, bottom + em), 0.5 if not degrees else float(degrees > 0))
+    side = 90.0 if rng.random() < 0.85 else -90.0
+    sheet.slanting(corpus.phrase(rng, 1, 4), font, side, (sheet.left + 0.8 * em, (top + bottom) / 2), 0.5)
+    sheet.regions.append(("figure", (sheet.left, top, right, bottom)))
+    sheet.y = bottom + (6 if degrees else 3) * em
+
+
+def beside(sheet: Sheet) -> None:
+    """A line that runs up or down the edge of a page, as the stamp of an archive or a form's number."""
+    rng, font = sheet.rng, sheet.font(sheet.rng.uniform(0.6, 1.4))
+    words = [corpus.word(rng) if rng.random() < 0.5 else corpus.entry(rng) for _ in range(rng.integers(1, 7))]
+    x = 0.8 * font.size if rng.random() < 0.7 else sheet.image.width - 0.8 * font.size
+    y = rng.uniform(0.3, 0.7) * sheet.image.height
+    sheet.slanting(words, font, 90.0 if rng.random() < 0.8 else -90.0, (x, y), 0.5)
+
+
 LABELS = ("text", "title", "list", "table", "figure")  # of regions
 LABEL: dict[Callable[[Sheet], None], str] = {
     heading: "title", paragraph: "text", fields: "text", items: "list", bullets: "list", table: "table",
@@ -330,9 +424,11 @@ KINDS: dict[str, dict[Callable[[Sheet], None], float]] = {
     "invoice": {heading: 1, fields: 3, table: 2, items: 1, paragraph: 1, picture: 0.5, rule: 0.5},
     "letter": {heading: 1, paragraph: 4, bullets: 0.7, fields: 1, picture: 0.3},
     "form": {heading: 1, fields: 5, paragraph: 1, bullets: 0.3, table: 0.5, rule: 0.5},
-    "table": {heading: 0.5, table: 4, paragraph: 0.5},
-    "book": {heading: 0.6, paragraph: 5, bullets: 0.7, picture: 0.4, table: 0.3},
+    "table": {heading: 0.5, table: 4, paragraph: 0.5, chart: 0.7},
+    "book": {heading: 0.6, paragraph: 5, bullets: 0.7, picture: 0.4, table: 0.3, chart: 0.4},
+    "report": {heading: 0.5, paragraph: 1, chart: 3, table: 0.5},
 }
+EDGED = 0.15  # of wide pages, those with a line along an edge
 
 
 # ---------------------------------------------------------------- pages
@@ -374,6 +470,8 @@ def sheet(kind: str, rng: Rng) -> Sheet:
             if rng.random() < 0.1:
                 page.face, page.size = fonts.any_path(rng, 0.75), max(10, int(page.size * rng.uniform(0.85, 1.2)))
             page.feed(rng.uniform(0, 0.8))
+    if not narrow and rng.random() < EDGED:
+        beside(page)
     return page
 
 
@@ -391,13 +489,15 @@ def document(rng: Rng, kind: str | None = None) -> Sample:
     """A document as a scanner or a camera shows it."""
     page = sheet(kind or corpus.pick(rng, list(KINDS)), rng)
     image, homography = shown(page, rng)
-    polygons, middles = corners(page.boxes), page.middles
+    polygons = np.concatenate([corners(page.boxes), *(word.quad[None] for word in page.aslant)])
+    middles = [*page.middles, *(word.middles for word in page.aslant)]
+    texts = (*page.texts, *(word.text for word in page.aslant))
     if homography is not None:
         polygons = augment.move(polygons, homography)
         middles = [augment.move(points[None], homography)[0] for points in middles]
     parts = _parts(page, homography)
     classes = _classes(parts, image.shape[:2])
-    return Sample(augment.degrade(image, rng, 0.8), polygons, tuple(page.texts), tuple(middles), classes, parts)
+    return Sample(augment.degrade(image, rng, 0.8), polygons, texts, tuple(middles), classes, parts)
 
 
 def layout(rng: Rng, kind: str | None = None) -> Regions:

@@ -246,6 +246,48 @@ def test_letters_stand_apart_by_what_the_sheet_says_and_the_polygon_holds_them_a
     assert words == ["HH", "HH"] and length == 2 * apart.length("HH", font) + apart.gap(font)
 
 
+@pytest.mark.parametrize("degrees", [0.0, 35.0, -60.0, 90.0, -90.0])
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_words_aslant_have_their_ink_within_their_polygons(degrees, part):
+    paper, face = Image.new("RGB", (400, 400), "white"), fonts.families()[0][0]
+    sheet = documents.Sheet(paper, np.random.default_rng(0), 0, 400, 0, 24, face, (0, 0, 0))
+    sheet.slanting(["Rain", "fell"], sheet.font(), degrees, (200, 200), part)
+    assert [word.text for word in sheet.aslant] == ["Rain", "fell"] and not sheet.boxes
+    quads = np.array([word.quad for word in sheet.aslant])
+    inside = np.zeros((400, 400), np.uint8)
+    cv2.fillPoly(inside, np.round(quads).astype(int), 1)
+    ink = np.asarray(sheet.image)[..., 0] < 128
+    assert ink.sum() > 200 and (ink & (cv2.dilate(inside, np.ones((3, 3))) == 0)).sum() == 0
+    along = quads[:, 1] - quads[:, 0]
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    direction = np.array([np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))])  # y goes down
+    np.testing.assert_allclose(along, [direction] * 2, atol=1e-4)
+    reached = (quads.reshape(-1, 2) - 200) @ direction
+    length = reached.max() - reached.min()
+    assert reached.min() == pytest.approx(-part * length, abs=3)  # so much of the line is before the place
+    for word in sheet.aslant:
+        assert len(word.middles) == 4 and (np.diff(word.middles @ direction) > 0).all()
+        assert all(cv2.pointPolygonTest(word.quad, tuple(map(float, point)), False) > 0 for point in word.middles)
+
+
+def test_words_aslant_that_leave_the_paper_are_not_drawn():
+    paper = Image.new("RGB", (400, 60), "white")
+    sheet = documents.Sheet(paper, np.random.default_rng(0), 0, 400, 0, 24, fonts.families()[0][0], (0, 0, 0))
+    sheet.slanting(["Rain", "fell"], sheet.font(), 90.0, (200, 30), 0.5)
+    assert not sheet.aslant and np.asarray(sheet.image).min() == 255
+
+
+def test_charts_have_labels_that_run_upwards_or_aslant():
+    turns = collections.Counter()
+    for seed in range(12):
+        page = documents.sheet("report", np.random.default_rng(seed))
+        for quad, text, middles in page.aslant:
+            assert (quad > 0).all() and (quad < page.image.size).all() and len(middles) == len(text)
+            along = quad[1] - quad[0]
+            turns[round(float(np.degrees(np.arctan2(-along[1], along[0]))) / 10) * 10] += 1
+    assert turns[90] > 10 and turns[0] > 3 and len(turns) > 6
+
+
 def test_what_does_not_fit_on_the_sheet_is_neither_drawn_nor_labelled():
     paper = Image.new("RGB", (60, 40), "white")
     sheet = documents.Sheet(paper, np.random.default_rng(0), 5, 55, 5, 20, fonts.families()[0][0], (0, 0, 0))
