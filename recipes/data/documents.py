@@ -281,13 +281,20 @@ def fields(sheet: Sheet) -> None:
 
 
 def table(sheet: Sheet) -> None:
-    """A grid of words and numbers, with or without its lines."""
+    """A grid of words and numbers, with or without its lines; now and then its heads run upwards."""
     rng, font = sheet.rng, sheet.font(sheet.rng.uniform(0.8, 1.0))
     count, lined = int(rng.integers(2, 7)), rng.random()
     edges = np.linspace(sheet.left, sheet.right, count + 1)
     wordy, top = rng.random(count) < 0.4, sheet.y
     row = sheet.size * sheet.leading * rng.uniform(1.0, 1.5)
     ys = [top]
+    if rng.random() < UPWARDS and sheet.y + 12 * font.size < sheet.image.height:
+        sheet.y += 10 * font.size
+        for x in ((edges[:-1] + edges[1:]) / 2).tolist():
+            words, _ = sheet.fitting(corpus.phrase(rng, 1, 2), font, 9 * font.size)
+            sheet.slanting(words, font, 90.0, (x, sheet.y), 0.0)
+        sheet.y += 0.6 * font.size
+        ys.append(sheet.y)
     for index in range(rng.integers(3, 14)):
         if sheet.full:
             break
@@ -429,6 +436,7 @@ KINDS: dict[str, dict[Callable[[Sheet], None], float]] = {
     "report": {heading: 0.5, paragraph: 1, chart: 3, table: 0.5},
 }
 EDGED = 0.15  # of wide pages, those with a line along an edge
+UPWARDS = 0.15  # of tables, those whose heads run upwards
 
 
 # ---------------------------------------------------------------- pages

@@ -288,6 +288,17 @@ def test_charts_have_labels_that_run_upwards_or_aslant():
     assert turns[90] > 10 and turns[0] > 3 and len(turns) > 6
 
 
+def test_heads_of_tables_that_run_upwards_stand_above_the_cells(monkeypatch):
+    monkeypatch.setattr(documents, "UPWARDS", 1.0)
+    paper, face = Image.new("RGB", (600, 900), "white"), fonts.families()[0][0]
+    sheet = documents.Sheet(paper, np.random.default_rng(3), 20, 580, 30, 16, face, (0, 0, 0))
+    documents.table(sheet)
+    heads = np.array([word.quad for word in sheet.aslant])
+    assert len(heads) >= 2 and len(sheet.boxes) >= 4
+    assert heads[:, :, 1].max() < min(top for _, top, _, _ in sheet.boxes) and heads[:, :, 1].min() > 30
+    assert (heads[:, 1, 1] < heads[:, 0, 1]).all() and np.ptp(heads[:, :2, 0], 1).max() < 1  # straight up
+
+
 def test_what_does_not_fit_on_the_sheet_is_neither_drawn_nor_labelled():
     paper = Image.new("RGB", (60, 40), "white")
     sheet = documents.Sheet(paper, np.random.default_rng(0), 5, 55, 5, 20, fonts.families()[0][0], (0, 0, 0))
