@@ -161,7 +161,7 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
 
 
 def _entries(folder: Path, split: str | None, complaints: list[str] | None) -> list[Entry]:
-    ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", sorted(folder.glob("*.txt"))
+    ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", _paddles(folder)
     if ours.is_file():
         entries = _each(_ours, folder, ours, complaints)
         return [entry for entry in entries if split in (None, entry.split)]
@@ -324,22 +324,38 @@ def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Ent
     return entries
 
 
+PPOCRLABEL = "Label.txt"  # lies among the pictures, whose names have that of the folder before them
+ITS_OWN = {"fileState.txt", "rec_gt.txt"}  # which pictures were looked at, and crops of what the other one labels
+
+
+def _paddles(folder: Path) -> list[Path]:
+    """PaddleOCR's label files, without what PPOCRLabel writes beside its own."""
+    found = sorted(folder.glob("*.txt"))
+    ours = any(path.name == PPOCRLABEL for path in found)
+    return [path for path in found if not (ours and path.name in ITS_OWN)]
+
+
 def _paddle(folder: Path, line: str, where: str) -> Entry:
-    """PaddleOCR's lines: path, tab, text; or path, tab, a list of {"transcription", "points"}."""
+    """PaddleOCR's lines: path, tab, text; or path, tab, a list of {"transcription", "points", "difficult"}."""
     name, tab, label = line.partition("\t")
     if not tab:
         raise ValueError(f"{where}: expected a path, a tab and a label, got {line[:60]!r}")
+    path = folder / name
+    if Path(where.rpartition(":")[0]).name == PPOCRLABEL and not path.parent.is_dir():
+        path = folder / path.name
     words: Any = None
     with contextlib.suppress(ValueError):
         words = json.loads(label) if label.lstrip().startswith("[") else None
     if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
-        return Entry(folder / name, label.strip(), _polygons([]))  # a text, which may begin with a bracket
+        return Entry(path, label.strip(), _polygons([]))  # a text, which may begin with a bracket
     try:
         texts = tuple(_text(word["transcription"] or "") for word in words)
         polygons = _polygons(word["points"] for word in words)
+        difficult = [_flag(word.get("difficult") or False) for word in words]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of PaddleOCR ({type(error).__name__}: {error})") from error
-    return Entry(folder / name, None, polygons, texts, tuple(text in ("###", "*") for text in texts))
+    unclear = (text in ("###", "*") or hard for text, hard in zip(texts, difficult, strict=True))
+    return Entry(path, None, polygons, texts, tuple(unclear))
 
 
 def _digits(path: Path) -> list[Entry]:

@@ -76,6 +76,22 @@ def test_paddle_format(tmp_path):
     assert (number.text, text.text) == ("[1]", "[a")
 
 
+def test_a_folder_as_ppocrlabel_leaves_it(tmp_path):
+    """Its Label.txt names the folder, too; beside it lie what was looked at, and crops of the same words."""
+    folder = tmp_path / "scans"
+    picture(folder / "a b.jpg")
+    words = [{"transcription": text, "points": SQUARE, "difficult": text == "?"} for text in ("Hi", "?")]
+    (folder / "Label.txt").write_text(f"scans/a b.jpg\t{json.dumps(words)}\n")
+    (folder / "fileState.txt").write_text(f"{folder / 'a b.jpg'}\t1\n")
+    (folder / "rec_gt.txt").write_text("crop_img/a b_crop_0.jpg\tHi\n")
+    (page,) = datasets.read(folder)
+    assert page.path == folder / "a b.jpg" and page.texts == ("Hi", "?") and page.illegible == (False, True)
+    (page,) = datasets.read(folder.rename(tmp_path / "renamed"))
+    assert page.path == tmp_path / "renamed" / "a b.jpg"
+    (page.path.parent / "Label.txt").unlink()
+    assert [entry.text for entry in datasets.read(page.path.parent)] == ["1", "Hi"]
+
+
 def test_label_files_as_others_write_them(tmp_path):
     """With a byte order mark, ends of lines of Windows, and characters that other programs end lines at."""
     path = tmp_path / "labels.jsonl"
