@@ -9,9 +9,9 @@ Our format is a folder with `labels.jsonl`, one JSON object a line:
     layout {"image": "images/c.jpg", "regions": [{"polygon": [[x, y], ...], "label": "table"}]}
            or words as above, each with the "label" of what it is part of
 
-Polygons are in pixels, clockwise from the top left of the text, and count up to the edges of the picture: see
-`Entry.seen`. An illegible word is neither text nor background; nor is one without a text, unless the page has none:
-then its words have places alone. Spaces around a crop's text are none. Labels of regions are those of `REGIONS`.
+Polygons are in pixels, from the top left of the text on, and count up to the edges of the picture: see `Entry.seen`.
+Illegible words are neither text nor background; nor are those without a text, unless the page has none: then its words
+have places alone. Spaces around a crop's text are none. Labels of regions are those of `REGIONS`.
 """
 
 from __future__ import annotations
@@ -232,8 +232,14 @@ def _polygons(values: Iterable) -> np.ndarray:
         if len(points) != 4:
             points = cv2.boxPoints(cv2.minAreaRect(points))
             points = np.roll(points, -int(points.sum(1).argmin()), 0)
-        result.append(points)
+        result.append(_clockwise(points))
     return np.array(result, np.float32).reshape(-1, 4, 2)
+
+
+def _clockwise(quad: np.ndarray) -> np.ndarray:
+    """The corners (4, 2) clockwise, from the same one on: those that run the other way would show the text mirrored."""
+    (x, y), (u, v) = quad[2] - quad[0], quad[3] - quad[1]  # the diagonals
+    return quad if x * v >= y * u else quad[[0, 3, 2, 1]]
 
 
 def _points(value: Any) -> np.ndarray:
@@ -245,8 +251,9 @@ def _points(value: Any) -> np.ndarray:
     points = np.asarray(value, np.float32)
     if points.ndim == 1 and len(points) >= 6 and len(points) % 2 == 0:  # x and y one after the other
         points = points.reshape(-1, 2)
-    if points.shape == (4,):
-        points = rectangle(*points)
+    if points.shape == (4,):  # two corners that lie opposite
+        corners = points.reshape(2, 2)
+        points = rectangle(*corners.min(0), *corners.max(0))
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
         raise ValueError(f"a polygon is three points or more, [x, y] each, or a box of four numbers, not {value!r}")
     if not (np.abs(points) <= FARTHEST).all():

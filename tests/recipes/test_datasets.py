@@ -92,6 +92,21 @@ def test_a_folder_as_ppocrlabel_leaves_it(tmp_path):
     assert [entry.text for entry in datasets.read(page.path.parent)] == ["1", "Hi"]
 
 
+@pytest.mark.parametrize(
+    "polygon",
+    [[[10, 5], [10, 15], [40, 15], [40, 5]], [40, 5, 10, 15], [[10, 5], [40, 5], [40, 15], [10, 15]]],
+    ids=["the other way round", "a box from its top right", "clockwise"],
+)
+def test_words_are_cut_out_whichever_way_their_corners_run(tmp_path, polygon):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 60, 3), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": [{"polygon": polygon, "text": "Hi"}]}))
+    (entry,) = datasets.read(tmp_path)
+    assert entry.polygons.tolist() == [[[10, 5], [40, 5], [40, 15], [10, 15]]]
+    ((picture, text),) = datasets.crops(entry)
+    assert text == "Hi" and (picture == pixels[5:15, 10:40]).all()
+
+
 def test_label_files_as_others_write_them(tmp_path):
     """With a byte order mark, ends of lines of Windows, and characters that other programs end lines at."""
     path = tmp_path / "labels.jsonl"
