@@ -85,10 +85,14 @@ class Entry:
             zoo.image.ImageError: it is missing or damaged.
         """
         try:
+            if self.source is self.path and self.path.is_dir():
+                raise images.ImageError(f"{self.path}: a folder, not a picture")
             return next(iter(images.pages(self.source)))
-        except images.ImageError as error:
+        except (images.ImageError, OSError) as error:
+            if isinstance(error, OSError):  # of one that may not be looked at
+                error = images.ImageError(f"{self.path}: {error.strerror or error}")
             if self.folder is None:
-                raise
+                raise error from None
             hint = f"`zoo data check {self.folder}` lists all that is wrong with this data set"
             raise images.ImageError(f"{error}; {hint}") from None
 
@@ -531,7 +535,7 @@ def _of_use(split: tuple[Named, Named], useful: Callable[[Entry], bool], what: s
 
 def _check_there(name: str, entries: Sequence[Entry]) -> None:
     """Raises `FileNotFoundError` where pages of a data set are not there; crops are read before a run begins."""
-    if missing := [entry for entry in entries if entry.text is None and not entry.path.exists()]:
+    if missing := [entry for entry in entries if entry.text is None and not entry.path.is_file()]:
         first = missing[0]
         raise FileNotFoundError(
             f"{name}: {len(missing)} of {len(entries)} pages are missing, {str(first.path)!r} is one; "

@@ -107,6 +107,18 @@ def test_words_are_cut_out_whichever_way_their_corners_run(tmp_path, polygon):
     assert text == "Hi" and (picture == pixels[5:15, 10:40]).all()
 
 
+@pytest.mark.parametrize("name", ["", "more", "more/.", f"{'long' * 70}.png"])
+def test_what_is_no_file_is_told_as_a_picture_that_cannot_be_had(tmp_path, name):
+    """A label without a name had the first picture of the folder."""
+    picture(tmp_path / "more" / "a.png")
+    (tmp_path / "labels.jsonl").write_text(lines({"image": name, "text": "Hi"}, {"image": "more/a.png", "text": ""}))
+    what = "File name too long" if name.endswith("png") else "a folder, not a picture"
+    first, second = folders.inspect(tmp_path).complaints
+    assert first == f"{tmp_path / name}: {what}" and second.endswith("a.png: the label is empty")
+    with pytest.raises(images.ImageError, match=f"{what}; `zoo data check"):
+        datasets.read(tmp_path)[0].read()
+
+
 def test_label_files_as_others_write_them(tmp_path):
     """With a byte order mark, ends of lines of Windows, and characters that other programs end lines at."""
     path = tmp_path / "labels.jsonl"
