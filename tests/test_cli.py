@@ -204,6 +204,17 @@ def test_a_page_from_standard_input(asked, pages, capsys, monkeypatch):
     assert "there is no standard input" in capsys.readouterr().err
 
 
+def test_pages_are_read_where_standard_error_is_closed(asked, pages, capsys, monkeypatch):
+    """As a service may have it: errors came among the results, and the page before them not at all."""
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "__stderr__", None)
+    assert cli.main(["read", str(pages / "c.png"), str(pages / "b.jpg")]) == 1
+    assert capsys.readouterr().out == "250 50\n"
+    command = [sys.executable, "-m", "zoo.cli", "card", "qqqq"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_a_spotter_is_not_asked_for_what_it_cannot_do(asked, pages, capsys):
     command = ["read", str(pages), "--detection", "ocrnet_mobilenet_v3_large", "--recognition", "crnn_vgg16_bn"]
     assert cli.main([*command, "--only", "date"]) == 1

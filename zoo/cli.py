@@ -50,6 +50,8 @@ MARKS = ("<!-- models: written by `make models` -->", "<!-- end of models -->")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status of a command line, by default that of the process."""
+    if sys.stderr is None:  # closed: what is to be told there would come among the results
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     args = parser().parse_args(argv)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         # The first process of a container is not ended by it otherwise; nor are temporary files removed.
