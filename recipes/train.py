@@ -373,7 +373,8 @@ def train(
 
 def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> dict[str, float]:
     """The mean "loss" of the steps from `start` to `stop`, which are done, and of each of its parts "loss_…"."""
-    shown = keras.utils.Progbar(stop - start, verbose=(1 if sys.stderr.isatty() else 2) if verbose else 0)
+    how = (1 if sys.stderr.isatty() else 2) if verbose else 0
+    shown = keras.utils.Progbar(stop - start, verbose=how, stateful_metrics=["loss"])  # it would end with the last one
     losses: list[float] = []
     parts: dict[str, list[float]] = {}
     try:
@@ -381,8 +382,8 @@ def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> di
             losses.append(loss)
             for name, value in step.parts.items():
                 parts.setdefault(f"loss_{name}", []).append(value)
-            shown.update(len(losses), [("loss", loss)])
             guard.check(loss)
+            shown.update(len(losses), [("loss", math.fsum(losses) / len(losses))])
     except step.gone as error:
         raise RunError("another worker is gone: start the same command on all of them to go on") from error
     return {name: math.fsum(values) / len(values) for name, values in {"loss": losses, **parts}.items()}

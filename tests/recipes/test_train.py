@@ -257,6 +257,19 @@ def test_a_signal_stops_after_the_step(plain, tmp_path, monkeypatch, capsys, num
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_the_loss_that_is_shown_is_that_of_the_log(capsys):
+    """Keras shows the mean of the steps until the last one, and then that one alone."""
+
+    class Step:
+        parts, gone = {}, ConnectionError
+
+        def losses(self, task, start, stop):
+            yield from (4.0, 2.0, 0.0)
+
+    assert train._steps(Step(), None, 0, 3, train.Guard(), verbose=True) == {"loss": 2.0}
+    assert "loss: 2.0000" in capsys.readouterr().out
+
+
 def test_a_signal_in_the_last_validation_stops_before_the_report(plain, tmp_path, monkeypatch):
     """Whoever asks a run to stop waits for no report; the same call writes it."""
     how, reports = replace(SMALL, validate_every=SMALL.steps), []
