@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class Entry:
     regions: tuple[tuple[str, np.ndarray], ...] | None = None
     pixels: np.ndarray | None = None
     folder: Path | None = None  # of the data set
+    key: str = ""  # by which it is held out or not, if that is not the name of its file
 
     @property
     def source(self) -> np.ndarray | Path | bytes:
@@ -161,7 +163,20 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no data set {folder}: it is no folder")
-    return [replace(entry, folder=folder) for entry in _entries(folder, split, complaints)]
+    return _keyed([replace(entry, folder=folder) for entry in _entries(folder, split, complaints)], folder)
+
+
+def _keyed(entries: list[Entry], folder: Path) -> list[Entry]:
+    """The entries, with a key those whose files have one name in several folders, as 1/page.png and 2/page.png."""
+    files = {(entry.split, entry.path) for entry in entries if entry.pixels is None}
+    named = Counter((split, path.name) for split, path in files)
+
+    def key(path: Path) -> str:
+        return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+    return [
+        replace(entry, key=key(entry.path)) if named[entry.split, entry.path.name] > 1 else entry for entry in entries
+    ]
 
 
 def _entries(folder: Path, split: str | None, complaints: list[str] | None) -> list[Entry]:
@@ -440,8 +455,11 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarra
 
 
 def held_out(entry: Entry, share: float = 0.1) -> bool:
-    """Whether the entry belongs to the part of `train` that chooses between checkpoints: by a hash of its file name."""
-    name = entry.path.name.encode("utf-8", "surrogatepass")  # of a name that is no text, which is told when it is read
+    """Whether the entry belongs to the part of `train` that chooses between checkpoints: by a hash of its file name, or
+    of its path where several files have that name."""
+    name = (entry.key or entry.path.name).encode(
+        "utf-8", "surrogatepass"
+    )  # of a name that is no text, which is told when it is read
     return hashlib.sha256(name).digest()[0] < 256 * share
 
 

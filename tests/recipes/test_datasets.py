@@ -267,6 +267,20 @@ def test_sets_of_one_name_are_told_apart():
     assert datasets.titles([Path("/mine"), Path("/b/mine")]) == ["/mine", "b/mine"]
 
 
+def test_files_of_one_name_in_many_folders_are_held_out_one_by_one(tmp_path):
+    """They were learnt from all together, and none of them validated."""
+    rows = [{"image": f"{number:02}/page.png", "text": "x"} for number in range(40)]
+    (tmp_path / "labels.jsonl").write_text(
+        lines(*rows, rows[0], {"image": "test/page.png", "text": "x", "split": "test"})
+    )
+    learnt, held = datasets.train_split(None, [str(tmp_path)])
+    parts = [{entry.path.parent.name for entry in half[tmp_path.name]} for half in (learnt, held)]
+    assert 1 <= len(parts[1]) <= 10 and not parts[0] & parts[1] and len(parts[0] | parts[1]) == 40
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    again = datasets.train_split(None, [str(moved)])[1]["moved"]
+    assert {entry.path.parent.name for entry in again} == parts[1]
+
+
 def test_of_a_single_picture_nothing_is_held_out(tmp_path):
     """Whatever chance says: there would be nothing left to learn from."""
     name = next(f"{k}.png" for k in range(999) if datasets.held_out(datasets.Entry(tmp_path / f"{k}.png", "x", SQUARE)))
