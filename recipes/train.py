@@ -473,11 +473,20 @@ def _claim(run: Path, recipe: Recipe, data: Path | None) -> None:
         raise _damaged(path, error) from error
     new = json.loads(_json(recipe, data))
     there, here = old.pop("data", None), new.pop("data")
-    if changed := ", ".join(f"{key}={old[key]!r} there" for key in old if old[key] != new.get(key)):
+    if changed := ", ".join(f"{key}={old[key]!r} there" for key in old if not _same(old[key], new.get(key))):
         raise RunError(f"{run} holds a run of another recipe ({changed}); go on with it or take another folder")
     if there is not None and bool(there) != bool(here):
         began = f"--data {there}" if there else "no --data"
         raise RunError(f"{run} holds a run that began with {began}; go on with it likewise or take another folder")
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether a recipe's value is the same, or names folders that are where they were no more by other places."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return all(map(_same, old, new))
+    if not (isinstance(old, str) and isinstance(new, str)) or old == new:
+        return old == new
+    return Path(old).is_absolute() and not Path(old).exists() and Path(old).name == Path(new).name
 
 
 def _write(run: Path, recipe: Recipe, data: Path | None) -> None:

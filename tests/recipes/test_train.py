@@ -315,6 +315,20 @@ def test_a_folder_holds_one_recipe(plain, tmp_path):
         train.train(SMALL, tmp_path, verbose=False)
 
 
+def test_a_run_goes_on_whose_data_were_moved(tmp_path):
+    """As with the folder of a project, which holds both."""
+    before, after = tmp_path / "before" / "mine", tmp_path / "after" / "mine"
+    how = Recipe(model="crnn_vgg16_bn", task="recipes.recognition.task", real=(str(before),), start=str(before / "run"))
+    moved = replace(how, real=(str(after),), start=str(after / "run"))
+    train._write(tmp_path / "run", how, None)
+    train._claim(tmp_path / "run", moved, None)
+    with pytest.raises(train.RunError, match="holds a run of another recipe .*real="):
+        train._claim(tmp_path / "run", replace(moved, real=(str(tmp_path / "yours"),)), None)
+    before.mkdir(parents=True)  # there are both
+    with pytest.raises(train.RunError, match="holds a run of another recipe .*real="):
+        train._claim(tmp_path / "run", moved, None)
+
+
 def test_a_file_is_no_folder_of_a_run(plain, tmp_path):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(train.RunError, match="run is a file; give a folder for --run"):
