@@ -283,7 +283,7 @@ def _points(value: Any) -> np.ndarray:
 def _ours(folder: Path, line: str, where: str) -> Entry:
     try:
         row = json.loads(line)
-        path, split = folder / row["image"], _text(row.get("split", "train"))
+        path, split = _file(folder, row["image"]), _text(row.get("split", "train"))
         if "text" in row:
             return Entry(path, _text(row["text"]).strip(), _polygons([]), split=split)
         if not row.keys() & {"words", "page_text", "regions"}:
@@ -304,6 +304,12 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of this format ({type(error).__name__}: {error})") from error
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The picture of that name, as Windows writes it, too."""
+    path = folder / name
+    return folder / name.replace("\\", "/") if "\\" in name and not path.exists() else path
 
 
 def _label(value: object) -> str:
@@ -333,7 +339,7 @@ def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Ent
     """docTR's labels.json: {name: text} for words, {name: {"polygons": [...]}} for pages; pictures in images/."""
     entries = []
     for name, label in labels.items():
-        path = folder / "images" / name
+        path = _file(folder / "images", name)
         if isinstance(label, str):
             entries.append(Entry(path, label.strip(), _polygons([])))
             continue
@@ -366,7 +372,7 @@ def _paddle(folder: Path, line: str, where: str) -> Entry:
     name, tab, label = line.partition("\t")
     if not tab:
         raise ValueError(f"{where}: expected a path, a tab and a label, got {line[:60]!r}")
-    path = folder / name
+    path = _file(folder, name)
     if Path(where.rpartition(":")[0]).name == PPOCRLABEL and not path.parent.is_dir():
         path = folder / path.name
     words: Any = None

@@ -119,6 +119,15 @@ def test_what_is_no_file_is_told_as_a_picture_that_cannot_be_had(tmp_path, name)
         datasets.read(tmp_path)[0].read()
 
 
+def test_pictures_are_found_by_names_that_windows_wrote(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    picture(tmp_path / "b\\c.png")
+    (tmp_path / "gt.txt").write_text("images\\a.png\tone\nb\\c.png\ttwo\n")
+    assert [entry.read().shape for entry in datasets.read(tmp_path)] == [(20, 40, 3)] * 2
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "images\\a.png", "text": "one"}))
+    assert datasets.read(tmp_path)[0].path == tmp_path / "images" / "a.png"
+
+
 def test_label_files_as_others_write_them(tmp_path):
     """With a byte order mark, ends of lines of Windows, and characters that other programs end lines at."""
     path = tmp_path / "labels.jsonl"
