@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -83,6 +84,8 @@ def evaluate(
     entries = datasets.spread(datasets.read(folder, split), limit)
     if not entries:
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
+    if split != "train" and any(entry.split != split for entry in entries):  # docTR's, PaddleOCR's
+        print(f"{folder} has no splits: all of it is scored, what was learnt from, too", file=sys.stderr)
     folder = Path(folder)
     title = f"{folder.resolve().name}/{split}"
     if len({entry.text is None for entry in entries}) > 1:

@@ -373,7 +373,8 @@ def train(
 
 def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> dict[str, float]:
     """The mean "loss" of the steps from `start` to `stop`, which are done, and of each of its parts "loss_…"."""
-    shown = keras.utils.Progbar(stop - start, verbose=(1 if sys.stderr.isatty() else 2) if verbose else 0)
+    how = (1 if sys.stderr.isatty() else 2) if verbose else 0
+    shown = keras.utils.Progbar(stop - start, verbose=how, stateful_metrics=["loss"])  # it would end with the last one
     losses: list[float] = []
     parts: dict[str, list[float]] = {}
     try:
@@ -381,8 +382,8 @@ def _steps(step, task, start: int, stop: int, guard: Guard, verbose: bool) -> di
             losses.append(loss)
             for name, value in step.parts.items():
                 parts.setdefault(f"loss_{name}", []).append(value)
-            shown.update(len(losses), [("loss", loss)])
             guard.check(loss)
+            shown.update(len(losses), [("loss", math.fsum(losses) / len(losses))])
     except step.gone as error:
         raise RunError("another worker is gone: start the same command on all of them to go on") from error
     return {name: math.fsum(values) / len(values) for name, values in {"loss": losses, **parts}.items()}
@@ -472,11 +473,20 @@ def _claim(run: Path, recipe: Recipe, data: Path | None) -> None:
         raise _damaged(path, error) from error
     new = json.loads(_json(recipe, data))
     there, here = old.pop("data", None), new.pop("data")
-    if changed := ", ".join(f"{key}={old[key]!r} there" for key in old if old[key] != new.get(key)):
+    if changed := ", ".join(f"{key}={old[key]!r} there" for key in old if not _same(old[key], new.get(key))):
         raise RunError(f"{run} holds a run of another recipe ({changed}); go on with it or take another folder")
     if there is not None and bool(there) != bool(here):
         began = f"--data {there}" if there else "no --data"
         raise RunError(f"{run} holds a run that began with {began}; go on with it likewise or take another folder")
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether a recipe's value is the same, or names folders that are where they were no more by other places."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return all(map(_same, old, new))
+    if not (isinstance(old, str) and isinstance(new, str)) or old == new:
+        return old == new
+    return Path(old).is_absolute() and not Path(old).exists() and Path(old).name == Path(new).name
 
 
 def _write(run: Path, recipe: Recipe, data: Path | None) -> None:

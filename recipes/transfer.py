@@ -9,6 +9,7 @@ sets to replay. Its report compares both models on held-out samples of each.
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def finetuning(model: str, data: Sequence[Path], replay: Sequence[Path] = (), ch
     if characters:
         if "charset" not in (card := registry.card(model)).options:
             raise ValueError(f"characters={characters!r}: {model} is for {card.task}, which has no alphabet")
+        characters = unicodedata.normalize("NFC", characters)  # as labels are
         known = Charset(card.options["charset"]).characters
         added = "".join(character for character in dict.fromkeys(characters) if character not in known)
         base = dataclasses.replace(base, options={**base.options, "charset": known + added})

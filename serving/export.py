@@ -169,7 +169,7 @@ def plan_of(network: Any, weights: Any = "default", reading: Mapping[str, Any] |
     known = asdict(card) if card else {}
     known.pop("folder", None)  # says something of this machine, not of the model
     kept = {output: outputs[output] for output in decoding.needed(chosen)}
-    plan = Plan(name, task, keras.Model(network.inputs, kept, name=name), chosen, known)
+    plan = Plan(name, task, keras.Model(network.inputs, kept, name=network.name), chosen, known)
     _check_sizes(plan)
     return plan
 

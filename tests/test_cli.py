@@ -229,6 +229,17 @@ def test_a_page_from_standard_input(asked, pages, capsys, monkeypatch):
     assert "there is no standard input" in capsys.readouterr().err
 
 
+def test_pages_are_read_where_standard_error_is_closed(asked, pages, capsys, monkeypatch):
+    """As a service may have it: errors came among the results, and the page before them not at all."""
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "__stderr__", None)
+    assert cli.main(["read", str(pages / "c.png"), str(pages / "b.jpg")]) == 1
+    assert capsys.readouterr().out == "250 50\n"
+    command = [sys.executable, "-m", "zoo.cli", "card", "qqqq"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_a_spotter_is_not_asked_for_what_it_cannot_do(asked, pages, capsys):
     command = ["read", str(pages), "--detection", "ocrnet_mobilenet_v3_large", "--recognition", "crnn_vgg16_bn"]
     assert cli.main([*command, "--only", "date"]) == 1
@@ -251,6 +262,32 @@ def test_a_page_is_not_written_over(asked, pages, capsys, command, option):
     assert cli.main([command, str(pages / "c.png"), str(page), option, str(same)]) == 1
     assert f"{option} {same} is a page to be read" in capsys.readouterr().err
     assert asked == [] and page.read_bytes() == before
+
+
+@pytest.mark.parametrize(("command", "option"), [("read", "--overlay"), ("read", "--output"), ("segment", "--output")])
+def test_a_page_of_a_folder_is_not_written_over(asked, pages, capsys, command, option):
+    page = pages / "a.png"
+    before = page.read_bytes()
+    assert cli.main([command, str(pages), option, str(page)]) == 1
+    assert f"{option} {page} is a page to be read" in capsys.readouterr().err
+    assert asked == [] and page.read_bytes() == before
+
+
+def test_a_page_is_not_written_over_by_the_picture_of_a_further_one(asked, pages, tmp_path, capsys):
+    page = (pages / "a.png").rename(pages / "c-2.png")
+    before, picture = page.read_bytes(), pages / "c.png"
+    picture.rename(pages / "d.png")
+    assert cli.main(["read", str(pages), "--overlay", str(picture)]) == 1
+    assert f"{page}, the name of a further picture, is a page to be read" in capsys.readouterr().err
+    assert asked == [] and page.read_bytes() == before and not picture.exists()
+    assert cli.main(["read", str(page), "--overlay", str(picture)]) == 0  # one page, and one picture
+    assert page.read_bytes() == before and picture.exists()
+
+
+def test_a_picture_that_cannot_be_written_is_told_before_anything_is_read(asked, pages, tmp_path, capsys):
+    (tmp_path / "seen").write_text("a file")
+    assert cli.main(["read", str(pages / "a.png"), "--overlay", str(tmp_path / "seen" / "a.png")]) == 1
+    assert "cannot be written" in capsys.readouterr().err and asked == []
 
 
 def test_parts_of_pages_are_told_and_painted(pages, tmp_path, capsys, monkeypatch):

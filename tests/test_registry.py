@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from zoo import registry
+from zoo import registry, runtime
 from zoo.registry import CARDS, Card, CardError, UnknownName, read_card, write_card
 
 TEXT = """
@@ -161,6 +162,17 @@ def test_a_run_is_named_by_its_folder(tmp_path, monkeypatch):
     for name in (run, str(run), "runs/first", "runs/first/"):
         assert zoo.card(name).name == "first"
         assert zoo.card(name).folder == run.resolve()
+
+
+@pytest.mark.parametrize("name", ["Läufe (2)", "-x", "数据"])
+def test_a_run_is_read_whatever_its_folder_is_called(tmp_path, name):
+    """TensorFlow's scopes take a few characters only."""
+    run = tmp_path / name
+    run.mkdir()
+    card_file(run, name="card.toml")
+    network = zoo.build(run, charset="abc", units=8)
+    assert zoo.card(run).name == name
+    assert runtime.in_process(network)(np.zeros((1, 32, 32, 3), "uint8"))["logits"].shape == (1, 8, 4)
 
 
 def test_a_wrong_builder_is_named(tmp_path):

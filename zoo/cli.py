@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import glob
 import io
 import json
 import logging
@@ -23,7 +24,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -49,6 +50,8 @@ MARKS = ("<!-- models: written by `make models` -->", "<!-- end of models -->")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status of a command line, by default that of the process."""
+    if sys.stderr is None:  # closed: what is to be told there would come among the results
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     args = parser().parse_args(argv)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         # The first process of a container is not ended by it otherwise; nor are temporary files removed.
@@ -399,11 +402,40 @@ def read(args: argparse.Namespace) -> int:
 
 
 def _check_kept(args: argparse.Namespace) -> None:
-    """Passes if nothing is written in place of a page that is to be read."""
+    """Passes if nothing is written in place of a page that is to be read, and the pictures that are wanted can be."""
+    if not (args.output or args.overlay):
+        return
+    pages = _pages(args.paths)
     for name in ("output", "overlay"):
-        path = getattr(args, name)
-        if path and path.is_file() and any(os.path.exists(page) and path.samefile(page) for page in args.paths):
-            raise ValueError(f"--{name} {path} is a page to be read; name another file")
+        if not (path := getattr(args, name)):
+            continue
+        numbered = name == "overlay" or args.command == "segment"
+        for there in [path, *(_further(path, pages) if numbered else ())]:
+            if there.is_file() and any(there.samefile(page) for page in pages):
+                further = f": {there}, the name of a further picture," if there != path else ""
+                raise ValueError(f"--{name} {path}{further} is a page to be read; name another file")
+        if numbered:
+            check_writable(path)
+
+
+def _pages(given: Sequence[str]) -> list[Path]:
+    """The files that are to be read, those of folders among them."""
+    from zoo import image
+
+    found: list[Path] = []
+    for path in filter(os.path.exists, given):
+        with suppress(image.ImageError, OSError):  # told when it is to be read
+            found += image.files(Path(path), [])
+    return found
+
+
+def _further(path: Path, pages: Sequence[Path]) -> Iterator[Path]:
+    """The files that are there under the names of pictures of further pages: of as many as there may be."""
+    several = any(page.suffix.lower() in (".pdf", ".tif", ".tiff") for page in pages)
+    for there in path.parent.glob(f"{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
+        number = there.stem.removeprefix(f"{path.stem}-")
+        if number.isdecimal() and int(number) >= 2 and (several or int(number) <= len(pages)):
+            yield there
 
 
 def _standard_input() -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -170,7 +171,13 @@ def build(name: str | os.PathLike, **options) -> keras.Model:
         ValueError: Keras is told that channels come first, or an option makes no sense.
     """
     chosen = card(name)
-    return _builder(chosen)(**{"name": chosen.name, **chosen.options, **options})
+    return _builder(chosen)(**{"name": _scope(chosen.name), **chosen.options, **options})
+
+
+def _scope(name: str) -> str:
+    """The name as a network may have it: TensorFlow's scopes take no spaces, nor letters that are not ASCII."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return plain if re.match(r"[A-Za-z0-9.]", plain) else f"run{plain}"
 
 
 def _builder(chosen: Card):

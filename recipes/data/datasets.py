@@ -9,9 +9,9 @@ Our format is a folder with `labels.jsonl`, one JSON object a line:
     layout {"image": "images/c.jpg", "regions": [{"polygon": [[x, y], ...], "label": "table"}]}
            or words as above, each with the "label" of what it is part of
 
-Polygons are in pixels, clockwise from the top left of the text, and count up to the edges of the picture: see
-`Entry.seen`. An illegible word is neither text nor background; nor is one without a text, unless the page has none:
-then its words have places alone. Spaces around a crop's text are none. Labels of regions are those of `REGIONS`.
+Polygons are in pixels, from the top left of the text on, and count up to the edges of the picture: see `Entry.seen`.
+Illegible words are neither text nor background; nor are those without a text, unless the page has none: then its words
+have places alone. Spaces around a crop's text are none. Labels of regions are those of `REGIONS`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class Entry:
     regions: tuple[tuple[str, np.ndarray], ...] | None = None
     pixels: np.ndarray | None = None
     folder: Path | None = None  # of the data set
+    key: str = ""  # by which it is held out or not, if that is not the name of its file
 
     @property
     def source(self) -> np.ndarray | Path | bytes:
@@ -85,10 +87,14 @@ class Entry:
             zoo.image.ImageError: it is missing or damaged.
         """
         try:
+            if self.source is self.path and self.path.is_dir():
+                raise images.ImageError(f"{self.path}: a folder, not a picture")
             return next(iter(images.pages(self.source)))
-        except images.ImageError as error:
+        except (images.ImageError, OSError) as error:
+            if isinstance(error, OSError):  # of one that may not be looked at
+                error = images.ImageError(f"{self.path}: {error.strerror or error}")
             if self.folder is None:
-                raise
+                raise error from None
             hint = f"`zoo data check {self.folder}` lists all that is wrong with this data set"
             raise images.ImageError(f"{error}; {hint}") from None
 
@@ -157,11 +163,24 @@ def read(folder: str | Path, split: str | None = None, complaints: list[str] | N
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no data set {folder}: it is no folder")
-    return [replace(entry, folder=folder) for entry in _entries(folder, split, complaints)]
+    return _keyed([replace(entry, folder=folder) for entry in _entries(folder, split, complaints)], folder)
+
+
+def _keyed(entries: list[Entry], folder: Path) -> list[Entry]:
+    """The entries, with a key those whose files have one name in several folders, as 1/page.png and 2/page.png."""
+    files = {(entry.split, entry.path) for entry in entries if entry.pixels is None}
+    named = Counter((split, path.name) for split, path in files)
+
+    def key(path: Path) -> str:
+        return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+    return [
+        replace(entry, key=key(entry.path)) if named[entry.split, entry.path.name] > 1 else entry for entry in entries
+    ]
 
 
 def _entries(folder: Path, split: str | None, complaints: list[str] | None) -> list[Entry]:
-    ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", sorted(folder.glob("*.txt"))
+    ours, doctr, paddle = folder / "labels.jsonl", folder / "labels.json", _paddles(folder)
     if ours.is_file():
         entries = _each(_ours, folder, ours, complaints)
         return [entry for entry in entries if split in (None, entry.split)]
@@ -232,8 +251,14 @@ def _polygons(values: Iterable) -> np.ndarray:
         if len(points) != 4:
             points = cv2.boxPoints(cv2.minAreaRect(points))
             points = np.roll(points, -int(points.sum(1).argmin()), 0)
-        result.append(points)
+        result.append(_clockwise(points))
     return np.array(result, np.float32).reshape(-1, 4, 2)
+
+
+def _clockwise(quad: np.ndarray) -> np.ndarray:
+    """The corners (4, 2) clockwise, from the same one on: those that run the other way would show the text mirrored."""
+    (x, y), (u, v) = quad[2] - quad[0], quad[3] - quad[1]  # the diagonals
+    return quad if x * v >= y * u else quad[[0, 3, 2, 1]]
 
 
 def _points(value: Any) -> np.ndarray:
@@ -245,8 +270,9 @@ def _points(value: Any) -> np.ndarray:
     points = np.asarray(value, np.float32)
     if points.ndim == 1 and len(points) >= 6 and len(points) % 2 == 0:  # x and y one after the other
         points = points.reshape(-1, 2)
-    if points.shape == (4,):
-        points = rectangle(*points)
+    if points.shape == (4,):  # two corners that lie opposite
+        corners = points.reshape(2, 2)
+        points = rectangle(*corners.min(0), *corners.max(0))
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
         raise ValueError(f"a polygon is three points or more, [x, y] each, or a box of four numbers, not {value!r}")
     if not (np.abs(points) <= FARTHEST).all():
@@ -257,7 +283,7 @@ def _points(value: Any) -> np.ndarray:
 def _ours(folder: Path, line: str, where: str) -> Entry:
     try:
         row = json.loads(line)
-        path, split = folder / row["image"], _text(row.get("split", "train"))
+        path, split = _file(folder, row["image"]), _text(row.get("split", "train"))
         if "text" in row:
             return Entry(path, _text(row["text"]).strip(), _polygons([]), split=split)
         if not row.keys() & {"words", "page_text", "regions"}:
@@ -278,6 +304,12 @@ def _ours(folder: Path, line: str, where: str) -> Entry:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of this format ({type(error).__name__}: {error})") from error
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The picture of that name, as Windows writes it, too."""
+    path = folder / name
+    return folder / name.replace("\\", "/") if "\\" in name and not path.exists() else path
 
 
 def _label(value: object) -> str:
@@ -307,7 +339,7 @@ def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Ent
     """docTR's labels.json: {name: text} for words, {name: {"polygons": [...]}} for pages; pictures in images/."""
     entries = []
     for name, label in labels.items():
-        path = folder / "images" / name
+        path = _file(folder / "images", name)
         if isinstance(label, str):
             entries.append(Entry(path, label.strip(), _polygons([])))
             continue
@@ -324,22 +356,38 @@ def _doctr(folder: Path, labels: dict, complaints: list[str] | None) -> list[Ent
     return entries
 
 
+PPOCRLABEL = "Label.txt"  # lies among the pictures, whose names have that of the folder before them
+ITS_OWN = {"fileState.txt", "rec_gt.txt"}  # which pictures were looked at, and crops of what the other one labels
+
+
+def _paddles(folder: Path) -> list[Path]:
+    """PaddleOCR's label files, without what PPOCRLabel writes beside its own."""
+    found = sorted(folder.glob("*.txt"))
+    ours = any(path.name == PPOCRLABEL for path in found)
+    return [path for path in found if not (ours and path.name in ITS_OWN)]
+
+
 def _paddle(folder: Path, line: str, where: str) -> Entry:
-    """PaddleOCR's lines: path, tab, text; or path, tab, a list of {"transcription", "points"}."""
+    """PaddleOCR's lines: path, tab, text; or path, tab, a list of {"transcription", "points", "difficult"}."""
     name, tab, label = line.partition("\t")
     if not tab:
         raise ValueError(f"{where}: expected a path, a tab and a label, got {line[:60]!r}")
+    path = _file(folder, name)
+    if Path(where.rpartition(":")[0]).name == PPOCRLABEL and not path.parent.is_dir():
+        path = folder / path.name
     words: Any = None
     with contextlib.suppress(ValueError):
         words = json.loads(label) if label.lstrip().startswith("[") else None
     if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
-        return Entry(folder / name, label.strip(), _polygons([]))  # a text, which may begin with a bracket
+        return Entry(path, label.strip(), _polygons([]))  # a text, which may begin with a bracket
     try:
         texts = tuple(_text(word["transcription"] or "") for word in words)
         polygons = _polygons(word["points"] for word in words)
+        difficult = [_flag(word.get("difficult") or False) for word in words]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a label of PaddleOCR ({type(error).__name__}: {error})") from error
-    return Entry(folder / name, None, polygons, texts, tuple(text in ("###", "*") for text in texts))
+    unclear = (text in ("###", "*") or hard for text, hard in zip(texts, difficult, strict=True))
+    return Entry(path, None, polygons, texts, tuple(unclear))
 
 
 def _digits(path: Path) -> list[Entry]:
@@ -413,8 +461,11 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarra
 
 
 def held_out(entry: Entry, share: float = 0.1) -> bool:
-    """Whether the entry belongs to the part of `train` that chooses between checkpoints: by a hash of its file name."""
-    name = entry.path.name.encode("utf-8", "surrogatepass")  # of a name that is no text, which is told when it is read
+    """Whether the entry belongs to the part of `train` that chooses between checkpoints: by a hash of its file name, or
+    of its path where several files have that name."""
+    name = (entry.key or entry.path.name).encode(
+        "utf-8", "surrogatepass"
+    )  # of a name that is no text, which is told when it is read
     return hashlib.sha256(name).digest()[0] < 256 * share
 
 
@@ -508,7 +559,7 @@ def _of_use(split: tuple[Named, Named], useful: Callable[[Entry], bool], what: s
 
 def _check_there(name: str, entries: Sequence[Entry]) -> None:
     """Raises `FileNotFoundError` where pages of a data set are not there; crops are read before a run begins."""
-    if missing := [entry for entry in entries if entry.text is None and not entry.path.exists()]:
+    if missing := [entry for entry in entries if entry.text is None and not entry.path.is_file()]:
         first = missing[0]
         raise FileNotFoundError(
             f"{name}: {len(missing)} of {len(entries)} pages are missing, {str(first.path)!r} is one; "

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from recipes.data import shards
+from zoo import image as images
 
 Tensor = Any
 GRID = 5  # places on a side of the net by which paper is crumpled
@@ -55,9 +57,15 @@ def _parsed(record: Tensor) -> dict[str, Tensor]:
     form = {"image": tf.io.FixedLenFeature([], tf.string), "text": tf.io.FixedLenFeature([], tf.string, ""),
             "polygons": tf.io.VarLenFeature(tf.float32)}  # fmt: skip
     found = tf.io.parse_single_example(record, form)
-    image = tf.io.decode_image(found["image"], 3, expand_animations=False)
-    polygons = tf.reshape(tf.sparse.to_dense(found["polygons"]), (-1, 4, 2))
-    return {"image": image, "text": found["text"], "polygons": polygons}
+    image, scale = tf.numpy_function(_decoded, [found["image"]], (tf.uint8, tf.float32), stateful=False)
+    polygons = tf.reshape(tf.sparse.to_dense(found["polygons"]), (-1, 4, 2)) / tf.ensure_shape(scale, (2,))
+    return {"image": tf.ensure_shape(image, (None, None, 3)), "text": found["text"], "polygons": polygons}
+
+
+def _decoded(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """The picture of a file as recipes see it, and its scale: TensorFlow knows few formats, and turns no photograph."""
+    picture = next(iter(images.pages(data)))
+    return picture.pixels, picture.scale
 
 
 def bucketed(words: tf.data.Dataset, height: int, widths: Sequence[int], batch: int) -> tf.data.Dataset:

@@ -19,6 +19,7 @@ from zoo.charset import Charset
 
 Rng = np.random.Generator
 TRIES = 100  # of words together, before there is one less
+MOST_TRIES = 100_000  # of a word, before the alphabet is taken for one that has none
 GLYPHS = 36  # pixels of the em at which words are drawn before they are brought to size
 SMALL = 0.14  # chance of small print
 
@@ -400,12 +401,19 @@ def word_at(
         together: chance that it is several words with spaces between them: two or three, in long ones up to a word for
             eight characters.
         hand: chance of a font that looks written by hand.
+
+    Raises:
+        ValueError: no word is of the alphabet.
     """
     rng = np.random.default_rng((seed, index))
     count = int(rng.integers(2, max(4, 1 + longest // 8))) if together and rng.random() < together else 1
     text, tries = "", 0
     while not 0 < len(text) <= longest:
         tries += 1
+        if tries > MOST_TRIES:
+            raise ValueError(
+                f"no synthetic word of {longest} letters at most is of the alphabet {charset.characters!r}"
+            )
         if tries % TRIES == 0:  # so many seldom are as short
             count = max(1, count - 1)
         words = ["".join(filter(fonts.known, charset.plain(corpus.word(rng)))) for _ in range(count)]

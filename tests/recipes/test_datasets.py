@@ -76,6 +76,58 @@ def test_paddle_format(tmp_path):
     assert (number.text, text.text) == ("[1]", "[a")
 
 
+def test_a_folder_as_ppocrlabel_leaves_it(tmp_path):
+    """Its Label.txt names the folder, too; beside it lie what was looked at, and crops of the same words."""
+    folder = tmp_path / "scans"
+    picture(folder / "a b.jpg")
+    words = [{"transcription": text, "points": SQUARE, "difficult": text == "?"} for text in ("Hi", "?")]
+    (folder / "Label.txt").write_text(f"scans/a b.jpg\t{json.dumps(words)}\n")
+    (folder / "fileState.txt").write_text(f"{folder / 'a b.jpg'}\t1\n")
+    (folder / "rec_gt.txt").write_text("crop_img/a b_crop_0.jpg\tHi\n")
+    (page,) = datasets.read(folder)
+    assert page.path == folder / "a b.jpg" and page.texts == ("Hi", "?") and page.illegible == (False, True)
+    (page,) = datasets.read(folder.rename(tmp_path / "renamed"))
+    assert page.path == tmp_path / "renamed" / "a b.jpg"
+    (page.path.parent / "Label.txt").unlink()
+    assert [entry.text for entry in datasets.read(page.path.parent)] == ["1", "Hi"]
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [[[10, 5], [10, 15], [40, 15], [40, 5]], [40, 5, 10, 15], [[10, 5], [40, 5], [40, 15], [10, 15]]],
+    ids=["the other way round", "a box from its top right", "clockwise"],
+)
+def test_words_are_cut_out_whichever_way_their_corners_run(tmp_path, polygon):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 60, 3), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "a.png", "words": [{"polygon": polygon, "text": "Hi"}]}))
+    (entry,) = datasets.read(tmp_path)
+    assert entry.polygons.tolist() == [[[10, 5], [40, 5], [40, 15], [10, 15]]]
+    ((picture, text),) = datasets.crops(entry)
+    assert text == "Hi" and (picture == pixels[5:15, 10:40]).all()
+
+
+@pytest.mark.parametrize("name", ["", "more", "more/.", f"{'long' * 70}.png"])
+def test_what_is_no_file_is_told_as_a_picture_that_cannot_be_had(tmp_path, name):
+    """A label without a name had the first picture of the folder."""
+    picture(tmp_path / "more" / "a.png")
+    (tmp_path / "labels.jsonl").write_text(lines({"image": name, "text": "Hi"}, {"image": "more/a.png", "text": ""}))
+    what = "File name too long" if name.endswith("png") else "a folder, not a picture"
+    first, second = folders.inspect(tmp_path).complaints
+    assert first == f"{tmp_path / name}: {what}" and second.endswith("a.png: the label is empty")
+    with pytest.raises(images.ImageError, match=f"{what}; `zoo data check"):
+        datasets.read(tmp_path)[0].read()
+
+
+def test_pictures_are_found_by_names_that_windows_wrote(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    picture(tmp_path / "b\\c.png")
+    (tmp_path / "gt.txt").write_text("images\\a.png\tone\nb\\c.png\ttwo\n")
+    assert [entry.read().shape for entry in datasets.read(tmp_path)] == [(20, 40, 3)] * 2
+    (tmp_path / "labels.jsonl").write_text(lines({"image": "images\\a.png", "text": "one"}))
+    assert datasets.read(tmp_path)[0].path == tmp_path / "images" / "a.png"
+
+
 def test_label_files_as_others_write_them(tmp_path):
     """With a byte order mark, ends of lines of Windows, and characters that other programs end lines at."""
     path = tmp_path / "labels.jsonl"
@@ -222,6 +274,20 @@ def test_sets_of_one_name_are_told_apart():
     paths = [Path(path) for path in ("/a/b/mine", "/c/b/mine", "/other", "/a/b/mine")]
     assert datasets.titles(paths) == ["a/b/mine", "c/b/mine", "other", "a/b/mine"]
     assert datasets.titles([Path("/mine"), Path("/b/mine")]) == ["/mine", "b/mine"]
+
+
+def test_files_of_one_name_in_many_folders_are_held_out_one_by_one(tmp_path):
+    """They were learnt from all together, and none of them validated."""
+    rows = [{"image": f"{number:02}/page.png", "text": "x"} for number in range(40)]
+    (tmp_path / "labels.jsonl").write_text(
+        lines(*rows, rows[0], {"image": "test/page.png", "text": "x", "split": "test"})
+    )
+    learnt, held = datasets.train_split(None, [str(tmp_path)])
+    parts = [{entry.path.parent.name for entry in half[tmp_path.name]} for half in (learnt, held)]
+    assert 1 <= len(parts[1]) <= 10 and not parts[0] & parts[1] and len(parts[0] | parts[1]) == 40
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    again = datasets.train_split(None, [str(moved)])[1]["moved"]
+    assert {entry.path.parent.name for entry in again} == parts[1]
 
 
 def test_of_a_single_picture_nothing_is_held_out(tmp_path):

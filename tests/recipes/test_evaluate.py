@@ -296,6 +296,16 @@ def test_a_split_that_is_not_there(told, crops, capsys):
     assert "holds nothing of the split 'holdout'" in capsys.readouterr().err
 
 
+def test_data_without_splits_are_told_to_have_none(told, crops, capsys):
+    labels = {"0.png": "Hello", "1.png": "World"}
+    assert cli.main(["evaluate", "crnn_vgg16_bn", "--data", str(crops), "--limit", "3"]) == 0
+    assert "no splits" not in capsys.readouterr().err
+    (crops / "labels.jsonl").unlink()
+    (crops / "labels.json").write_text(json.dumps(labels))
+    assert cli.main(["evaluate", "crnn_vgg16_bn", "--data", str(crops)]) == 0
+    assert f"{crops} has no splits: all of it is scored, what was learnt from, too" in capsys.readouterr().err
+
+
 def test_what_was_scored_before_a_failure_is_printed(told, pages, monkeypatch, capsys):
     """The classifier is done when it turns out that nothing says what the parts of these pages are."""
     monkeypatch.setattr(evaluate, "class_scores", lambda *given: {"accuracy": 0.5, "seconds": 0.25})

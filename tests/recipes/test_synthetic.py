@@ -558,3 +558,10 @@ def test_a_font_without_ink_for_a_text_is_passed_over(monkeypatch):
     monkeypatch.setattr(synthetic, "mask", lambda text, font, rng: (empty, np.zeros(0)))
     with pytest.raises(ValueError, match="no font has ink for 'Ab'"):
         synthetic.draw_word("Ab", np.random.default_rng(0))
+
+
+def test_an_alphabet_of_which_no_word_is_made_is_told(monkeypatch):
+    """It was drawn for ever."""
+    monkeypatch.setattr(synthetic, "MOST_TRIES", 50)
+    with pytest.raises(ValueError, match="no synthetic word of 24 letters at most is of the alphabet 'ж'"):
+        synthetic.word_at(Charset("ж"), 0, 0)

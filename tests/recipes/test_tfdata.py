@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from test_shards import write_crops
 
-from recipes.data import graph, records, shards
+from recipes.data import datasets, graph, records, shards
 
 SHAPE = (60, 90, 3)
 
@@ -125,6 +127,23 @@ def test_workers_share_the_records_of_an_epoch(packed):
     assert parts[0] == texts(graph.read([packed], 1, worker=0, workers=2))
     assert texts(graph.read([packed], 1)) != texts(graph.read([packed], 1, epoch=1))
     assert texts(graph.read([packed], 1).skip(4)) == texts(graph.read([packed], 1))[4:]
+
+
+@pytest.mark.parametrize("name", ["turned.jpg", "seen through.png", "scan.tif"])
+def test_pictures_are_those_that_recipes_learn_from(tmp_path, name):
+    """TensorFlow turns no photograph, shows what is transparent as black, and knows no TIFF."""
+    turn = Image.Exif()
+    turn[0x0112] = 6  # a quarter turn to the right
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 40, 4), np.uint8)
+    picture = Image.fromarray(pixels if name.endswith("png") else pixels[..., :3].copy())
+    picture.save(tmp_path / name, **({"exif": turn} if name.endswith("jpg") else {}))
+    polygon = [[2.0, 3.0], [9.0, 3.0], [9.0, 8.0], [2.0, 8.0]]
+    (tmp_path / "labels.jsonl").write_text(json.dumps({"image": name, "words": [{"polygon": polygon, "text": "Hi"}]}))
+    shards.pack(tmp_path, tmp_path / "packed", "train")
+    (row,), (entry,) = graph.read([tmp_path / "packed"]), datasets.read(tmp_path)
+    assert row["image"].shape == ((40, 20, 3) if name.endswith("jpg") else (20, 40, 3))
+    np.testing.assert_array_equal(row["image"], entry.read())
+    np.testing.assert_array_equal(row["polygons"], [polygon])
 
 
 def test_strips_are_bucketed_by_width(packed):

@@ -257,6 +257,19 @@ def test_a_signal_stops_after_the_step(plain, tmp_path, monkeypatch, capsys, num
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_the_loss_that_is_shown_is_that_of_the_log(capsys):
+    """Keras shows the mean of the steps until the last one, and then that one alone."""
+
+    class Step:
+        parts, gone = {}, ConnectionError
+
+        def losses(self, task, start, stop):
+            yield from (4.0, 2.0, 0.0)
+
+    assert train._steps(Step(), None, 0, 3, train.Guard(), verbose=True) == {"loss": 2.0}
+    assert "loss: 2.0000" in capsys.readouterr().out
+
+
 def test_a_signal_in_the_last_validation_stops_before_the_report(plain, tmp_path, monkeypatch):
     """Whoever asks a run to stop waits for no report; the same call writes it."""
     how, reports = replace(SMALL, validate_every=SMALL.steps), []
@@ -300,6 +313,20 @@ def test_a_folder_holds_one_recipe(plain, tmp_path):
     train.train(replace(SMALL, steps=2), tmp_path, verbose=False)
     with pytest.raises(train.RunError, match=r"another recipe \(steps=2 there\)"):
         train.train(SMALL, tmp_path, verbose=False)
+
+
+def test_a_run_goes_on_whose_data_were_moved(tmp_path):
+    """As with the folder of a project, which holds both."""
+    before, after = tmp_path / "before" / "mine", tmp_path / "after" / "mine"
+    how = Recipe(model="crnn_vgg16_bn", task="recipes.recognition.task", real=(str(before),), start=str(before / "run"))
+    moved = replace(how, real=(str(after),), start=str(after / "run"))
+    train._write(tmp_path / "run", how, None)
+    train._claim(tmp_path / "run", moved, None)
+    with pytest.raises(train.RunError, match="holds a run of another recipe .*real="):
+        train._claim(tmp_path / "run", replace(moved, real=(str(tmp_path / "yours"),)), None)
+    before.mkdir(parents=True)  # there are both
+    with pytest.raises(train.RunError, match="holds a run of another recipe .*real="):
+        train._claim(tmp_path / "run", moved, None)
 
 
 def test_a_file_is_no_folder_of_a_run(plain, tmp_path):

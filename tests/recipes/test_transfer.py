@@ -180,6 +180,8 @@ def test_characters_are_added_once_and_at_the_end(tmp_path):
     how = transfer.finetuning("crnn_mobilenet_v3_small", [tmp_path], characters="ř éřA")
     french = Charset("french").characters
     assert how.options["charset"] == french + "ř "
+    apart = transfer.finetuning("crnn_mobilenet_v3_small", [tmp_path], characters="r\u030ce\u0301")  # as of a Mac
+    assert apart.options["charset"] == french + "ř"
 
 
 def test_characters_are_added_to_no_detector(tmp_path):

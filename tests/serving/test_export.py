@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -226,6 +227,17 @@ def test_a_name_with_a_dot(small, tmp_path):
     """As variants of a card have them."""
     variant = keras.Model(small.input, small.output, name="small.lines")
     assert export(variant, tmp_path) == tmp_path / "small.lines" / "1"
+
+
+def test_a_run_is_exported_whatever_its_folder_is_called(tmp_path):
+    run = tmp_path / "Läufe (2)"
+    run.mkdir()
+    card = registry.card("crnn_mobilenet_v3_small")
+    options = {"features": "mobilenet_v3_test_r", "charset": "digits", "units": 8}
+    registry.write_card(replace(card, options=options, weights={}, published={}), run / "card.toml")
+    plan = plan_of(run, None)
+    assert plan.name == run.name
+    assert tf.function(plan.network)(tf.zeros((1, 32, 128, 3)))["logits"].shape == (1, 32, 11)
 
 
 def test_a_full_disk_is_said(small, tmp_path):
