@@ -463,10 +463,9 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarra
 def held_out(entry: Entry, share: float = 0.1) -> bool:
     """Whether the entry belongs to the part of `train` that chooses between checkpoints: by a hash of its file name, or
     of its path where several files have that name."""
-    name = (entry.key or entry.path.name).encode(
-        "utf-8", "surrogatepass"
-    )  # of a name that is no text, which is told when it is read
-    return hashlib.sha256(name).digest()[0] < 256 * share
+    name = entry.key or entry.path.name
+    data = name.encode("utf-8", "surrogatepass")  # of a name that is no text, which is told when it is read
+    return hashlib.sha256(data).digest()[0] < 256 * share
 
 
 def spread(entries: list[Any], count: int) -> list[Any]:
