@@ -1,5 +1,7 @@
 """Polygons from maps, offsets, overlap, lines and reading order, by hand-worked values and properties."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -130,6 +132,39 @@ def test_a_word_within_a_frame_is_found():
     assert any(np.array_equal(found, box(30, 40, 70, 50)) for found in boxes)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_regions_are_those_of_the_tree_of_contours(seed):
+    """Regions with holes, and regions in these: the outlines are the contours that OpenCV's tree has outermost."""
+    noise = np.random.default_rng(seed).normal(size=(90, 120)).astype("float32")
+    field = cv2.GaussianBlur(noise, (0, 0), 1 + seed % 2)
+    contours, tree = cv2.findContours((field >= 0).astype("uint8"), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    outer = [c[:, 0] for c, node in zip(contours, tree[0], strict=True) if node[3] < 0 and np.ptp(c, 0).min() > 0]
+    assert len(contours) > len(outer) > 3
+    boxes, _ = geometry.polygons(field, threshold=0, box_threshold=0)
+    np.testing.assert_array_equal(boxes, geometry.rectangles(outer, 1.5).clip(0, [120, 90]))
+
+
+def test_a_map_full_of_holes_is_fast():
+    import time
+
+    start = time.process_time()
+    boxes, _ = geometry.polygons(np.indices((512, 512)).sum(0) % 2.0)
+    assert len(boxes) == 1 and time.process_time() - start < 2
+
+
+def test_thousands_of_specks_beside_a_round_region_take_little_memory():
+    field = np.zeros((600, 600), "float32")
+    field[::4, ::4] = 1
+    cv2.circle(field, (300, 300), 150, 1, -1)
+    tracemalloc.start()
+    boxes, _ = geometry.polygons(field, min_size=1, unclip=0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(boxes) > 15000 and most < 300e6
+    places = np.sort(boxes[:, 0, 0])  # each of the specks is a pixel
+    assert set(np.unique(boxes[:, 2] - boxes[:, 0])) == {1, 301} and places[0] == 0 and places[-1] == 596
+
+
 @pytest.mark.parametrize("degrees", [-40, -15, -5, 5, 20, 44])
 def test_turned_regions_keep_their_angle(degrees):
     word = turned(box(120, 190, 280, 210), degrees)
@@ -148,7 +183,7 @@ def test_turned_regions_keep_their_angle(degrees):
 def test_rectangles_are_as_small_as_those_of_opencv(places):
     points = np.array(places, "int32")
     (width, height) = cv2.minAreaRect(points)[1]
-    _, ((along, across),) = geometry._smallest(geometry._hulls([points]))
+    _, ((along, across),) = geometry._smallest(geometry._hulls([points])[0])
     # What half a step of the angle may add, where two rectangles are nearly as small.
     slack = np.radians(geometry.COARSE / 2) * (width**2 + height**2) + 0.01
     assert width * height - 0.01 <= along * across <= width * height + slack

@@ -19,6 +19,7 @@ import pyclipper
 STRAIGHT = 2.0  # degrees: a box turned by less is taken as upright
 COARSE, FINE = 1.0, 0.125  # degrees between the angles that are tried for the smallest rectangle
 TELLING = 2.5  # aspect ratio from which a box's own angle is trusted
+TOGETHER = 1 << 14  # corners of which the smallest rectangles are sought at once, in some 50 MB
 PRECISION = 256  # units of Clipper's integers in a pixel
 RIM = 1 / 16  # part of its height that a closer look at a word leaves out above, and as much below
 
@@ -146,12 +147,16 @@ def polygons(
     small = np.minimum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) < min_size
     keep = (scores >= box_threshold) & ~small
     keep[0] = False  # the background
-    contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    # Without their tree, which takes a time that grows with the square of the holes: a region's outline is the contour
+    # that begins at its first pixel.
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return np.zeros((0, 4, 2), "float32"), np.zeros(0, "float32")
-    outer = [contour[:, 0] for contour, node in zip(contours, tree.reshape(-1, 4), strict=True) if node[3] < 0]
-    owners = [int(labels[contour[0, 1], contour[0, 0]]) for contour in outer]
-    kept = [(contour, owner) for contour, owner in zip(outer, owners, strict=True) if keep[owner]]
+    starts = np.array([contour[0, 0] for contour in contours]) @ (1, mask.shape[1])
+    owners, first = labels.ravel()[starts], np.full(count, mask.size)
+    np.minimum.at(first, owners, starts)
+    outer = np.flatnonzero((starts == first[owners]) & keep[owners]).tolist()
+    kept = [(contours[i][:, 0], owners[i]) for i in outer]
     boxes = rectangles([contour for contour, _ in kept], unclip, shrunk)
     limit = np.array(probability.shape[::-1], "float32")
     return boxes.clip(0, limit), scores[[owner for _, owner in kept]].astype("float32")
@@ -166,8 +171,10 @@ def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float 
     """
     if not contours:
         return np.zeros((0, 4, 2), "float32")
-    points = _hulls(contours)
-    turns, lengths = _smallest(points)
+    points, counts = _hulls(contours)
+    turns, lengths = np.empty(len(points)), np.empty((len(points), 2))
+    for part in _alike(counts):
+        turns[part], lengths[part] = _smallest(points[part, : counts[part].max()])
     lengths = lengths + 1
     telling = lengths.max(1) > TELLING * lengths.min(1)
     if telling.any():
@@ -182,12 +189,19 @@ def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float 
     return (corners @ np.swapaxes(_rotation(turns), 1, 2) + 0.5).astype("float32")
 
 
-def _hulls(contours: Sequence[np.ndarray]) -> np.ndarray:
-    """(N, M, 2) the corners of each contour's convex hull, some of them more than once."""
+def _hulls(contours: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, M, 2) the corners of each contour's convex hull, some of them more than once, and how many there are (N,)."""
     hulls = [cv2.convexHull(contour)[:, 0] for contour in contours]
-    counts = np.array([len(hull) for hull in hulls])[:, None]
-    index = np.cumsum(counts)[:, None] - counts + np.arange(counts.max()) % counts
-    return np.concatenate(hulls).astype("float64")[index]
+    counts = np.array([len(hull) for hull in hulls])
+    index = (np.cumsum(counts) - counts)[:, None] + np.arange(counts.max()) % counts[:, None]
+    return np.concatenate(hulls).astype("float64")[index], counts
+
+
+def _alike(counts: np.ndarray) -> list[np.ndarray]:
+    """Indices of hulls in parts: of about as many corners each, and not more than `TOGETHER` together."""
+    order = np.argsort(counts, kind="stable")
+    kinds = np.stack([np.ceil(np.log2(counts[order])), counts[order].cumsum() // TOGETHER], 1)
+    return np.split(order, np.flatnonzero((np.diff(kinds, axis=0) != 0).any(1)) + 1)
 
 
 def _smallest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
