@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
+import cv2
 import numpy as np
 import pytest
 
-from zoo import decoding
-from zoo.decoding import regions
+from zoo import decoding, geometry
+from zoo.decoding import cells, ctpn, east, regions, turned
+from zoo.decoding.nms import suppress
 from zoo.reading import Detector
 
 
@@ -73,3 +78,45 @@ def test_a_decoding_is_found_by_its_name_or_refused():
 def test_an_option_that_the_decoding_does_not_take_is_refused():
     with pytest.raises(TypeError, match="without unclip; options are: factor, least"):
         Detector(lambda batch: {}, decode=fake, unclip=1.5)
+
+
+# ---------------------------------------------------------------- whatever the maps hold
+
+LARGE = 8.0  # a logit of which nobody doubts
+
+
+def boxes_at(rng: np.random.Generator, count: int, room: float) -> np.ndarray:
+    """Turned boxes (count, 4, 2) of words, some of them large, within `room` pixels."""
+    sizes = rng.uniform(4, 20, (count, 2)) * np.where(rng.random((count, 1)) < 0.1, 8, 1)
+    places, turns = rng.uniform(0, room, (count, 2)), rng.uniform(-40, 40, count)
+    return np.stack([cv2.boxPoints((p, s, t)) for p, s, t in zip(places, sizes, turns, strict=True)])
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("room", [60, 400])
+def test_suppression_is_that_of_a_plain_loop(room, overlap):
+    rng = np.random.default_rng(room)
+    boxes, scores = boxes_at(rng, 150, room), rng.random(150).round(2)
+    expected: list[int] = []
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if all(geometry.iou(boxes[other], boxes[index]) <= overlap for other in expected):
+            expected.append(index)
+    assert suppress(boxes, scores, overlap) == expected and len(expected) < 150
+    assert suppress(np.zeros((0, 4, 2)), np.zeros(0), overlap) == []
+
+
+def test_thousands_of_small_boxes_are_suppressed_quickly():
+    corners = np.stack(np.meshgrid(np.arange(100), np.arange(100)), -1).reshape(-1, 1, 2) * 4.0
+    boxes = corners + np.array([[0, 0], [3, 0], [3, 3], [0, 3]])
+    start = time.process_time()
+    assert len(suppress(boxes, np.arange(10000.0), 0.2)) == 10000
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("distances", [(10, 60, 10, 60), (1.9, 1.9, 1.9, 1.9)], ids=["words", "pixels"])
+def test_east_where_all_is_text(distances):
+    geometry_ = np.tile(np.array([*distances, 0], "float32"), (128, 128, 1))
+    start = time.process_time()
+    found, scores = east.boxes(np.full((128, 128, 1), LARGE), geometry_, stride=4)
+    assert time.process_time() - start < 2
+    assert np.isfinite(found).all() and (scores > 0.99).all() and len(found) > 20
