@@ -120,3 +120,53 @@ def test_east_where_all_is_text(distances):
     found, scores = east.boxes(np.full((128, 128, 1), LARGE), geometry_, stride=4)
     assert time.process_time() - start < 2
     assert np.isfinite(found).all() and (scores > 0.99).all() and len(found) > 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_of_a_line_are_those_of_a_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+    column, top = np.sort(rng.integers(0, 12, 80)), rng.uniform(0, 60, 80).round(1)
+    pieces = ctpn.Proposals(column, top, top + rng.uniform(8, 30, 80).round(1), rng.normal(size=80), rng.random(80))
+    kept = ctpn.unique(pieces, 0.2)
+    assert kept.tolist() == [i for part in range(12) for i in best_of_column(pieces, part, 0.2)] and len(kept) < 80
+    pieces = ctpn.Proposals(*(values[kept] for values in pieces))
+    best = {step: [neighbour(pieces, i, step, 3, 0.6) for i in range(len(kept))] for step in (1, -1)}
+    followed = {(i, j) for i, j in enumerate(best[1]) if j is not None and best[-1][j] == i}
+    lines = ctpn.chains(pieces, 3, 0.6)
+    assert {pair for line in lines for pair in pairwise(line)} == followed and len(followed) > 10
+    assert sorted(i for line in lines for i in line) == list(range(len(kept)))
+
+
+def common(pieces: ctpn.Proposals, i: int, j: int) -> float:
+    return max(min(pieces.bottom[i], pieces.bottom[j]) - max(pieces.top[i], pieces.top[j]), 0)
+
+
+def best_of_column(pieces: ctpn.Proposals, column: int, suppression: float) -> list[int]:
+    best: list[int] = []
+    high = pieces.bottom - pieces.top
+    for i in sorted(np.flatnonzero(pieces.column == column).tolist(), key=lambda i: -pieces.score[i]):
+        shared = {j: common(pieces, i, j) for j in best}
+        if all(c <= suppression * (high[i] + high[j] - c) for j, c in shared.items()):
+            best.append(i)
+    return best
+
+
+def neighbour(pieces: ctpn.Proposals, i: int, step: int, reach: int, overlap: float) -> int | None:
+    high = pieces.bottom - pieces.top
+    for distance in range(1, reach + 1):
+        others = np.flatnonzero(pieces.column == pieces.column[i] + step * distance).tolist()
+        shared = {j: common(pieces, i, j) for j in others}
+        fits = [j for j, c in shared.items() if c >= overlap * min(high[i], high[j]) and c >= max(high[i], high[j]) / 2]
+        if fits:
+            return max(fits, key=lambda j: pieces.score[j])
+    return None
+
+
+def test_ctpn_where_all_is_text():
+    """Of the anchors of a column those remain that hardly overlap, and none is counted twice."""
+    nothing = np.zeros((48, 48, 20), "float32")
+    start = time.process_time()
+    found, scores = ctpn.boxes(np.full((48, 48, 10), LARGE), nothing, nothing[..., :10], stride=16, gap=1e300)
+    assert time.process_time() - start < 2
+    assert len(found) > 40 and (scores > 0.99).all()
+    np.testing.assert_allclose(found[:, 1, 0] - found[:, 0, 0], 48 * 16, atol=17)
