@@ -170,3 +170,76 @@ def test_ctpn_where_all_is_text():
     assert time.process_time() - start < 2
     assert len(found) > 40 and (scores > 0.99).all()
     np.testing.assert_allclose(found[:, 1, 0] - found[:, 0, 0], 48 * 16, atol=17)
+
+
+def test_a_point_lies_within_a_cell_as_opencv_has_it():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        outline, points = rng.integers(0, 6, (4, 2)).astype("float32"), rng.integers(0, 6, (20, 2)).astype("float32")
+        expected = [cv2.pointPolygonTest(outline, point.tolist(), False) > 0 for point in points]
+        np.testing.assert_array_equal(cells.within(outline, points), expected)
+
+
+def maps_of_cells(side: int, seed: int = 0) -> list[np.ndarray]:
+    """Offset, corners, centres, logical and span of TableCenterNet, (side, side, …), of cells near each pixel."""
+    rng = np.random.default_rng(seed)
+    corners = np.tile(np.array([1.5, 1.5, -1.5, 1.5, -1.5, -1.5, 1.5, -1.5], "float32"), (side, side, 1))
+    offset, logical = rng.normal(size=(2, side, side, 2)).astype("float32")
+    noise = rng.normal(size=(2, side, side, 8)).astype("float32") / 4
+    return [offset / 10, corners + noise[0], corners + noise[1], np.abs(logical) + 1, np.ones((side, side, 2))]
+
+
+def plainly_moved(cell, points, around, said, logical, near):
+    """What `cells._moved` gives, by one peak after the other."""
+    result, known, moves = cell.copy(), np.full((4, 2), np.nan, "float32"), 0
+    for index in near:
+        inside = [cv2.pointPolygonTest(cell.astype("float32"), p.tolist(), False) > 0 for p in around[index]]
+        distance = ((cell - points[index]) ** 2).sum(1)
+        nearest = int(distance.argmin())
+        before = ((cell[nearest] - result[nearest]) ** 2).sum()
+        if any(inside) and (np.isnan(known[nearest, 0]) or before >= distance[nearest]):
+            result[nearest], known[nearest], moves = points[index], said[index], moves + 1
+    for corner in np.flatnonzero(np.isnan(known[:, 0])):
+        column, row = result[corner].clip(0, np.array(logical.shape[1::-1]) - 1).astype(int)
+        known[corner] = logical[row, column]
+    return result, known, moves
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_corners_move_as_by_a_plain_loop(seed, monkeypatch):
+    logits = np.random.default_rng(seed).normal(size=(24, 30, 2)).astype("float32")
+    given = [values[:24] for values in maps_of_cells(30, seed)]
+    found = cells.table(logits, *given)
+    monkeypatch.setattr(cells, "_moved", plainly_moved)
+    for ours, theirs in zip(found, cells.table(logits, *given), strict=True):
+        assert len(ours) > 20
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_page_that_is_all_cells_is_fast():
+    start = time.process_time()
+    found, scores, places = cells.table(np.full((256, 256, 2), LARGE), *maps_of_cells(256))
+    assert time.process_time() - start < 3
+    assert len(found) == len(scores) == len(places) == 3000 and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("likely", [LARGE, np.nan, np.inf])
+def test_what_is_no_number_is_no_box(value, likely):
+    """Boxes of a network that has gone astray are left out; its maps and what it says of places end in no traceback."""
+
+    def given(*shape):
+        return np.full(shape, value, "float32")
+
+    logits = np.full((16, 16, 10), likely, "float32")
+    for found in (
+        east.boxes(logits[..., :1], given(16, 16, 5), stride=4),
+        ctpn.boxes(logits, given(16, 16, 20), given(16, 16, 10), stride=16),
+        turned.regions(logits[0], given(16, 6)),
+        cells.boxes(logits[..., :2], given(16, 16, 2), given(16, 16, 8)),
+        cells.table(logits[..., :2], *(given(16, 16, n) for n in (2, 8, 8, 2, 2))),
+    ):
+        assert all(len(values) == 0 for values in found)
+    flat = np.zeros((16, 16, 8), "float32")
+    found, _, places = cells.table(logits[..., :2], flat[..., :2], flat, flat, given(16, 16, 2), given(16, 16, 2))
+    assert np.isfinite(found).all() and (places >= 0).all()
