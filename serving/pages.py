@@ -25,8 +25,14 @@ from zoo.reading import PageError
 
 AS_THEY_ARE = (b"\xff\xd8\xff", b"\x89PNG\r\n")
 # What `zoo.image` heeds and TensorFlow does not: in a PNG a colour that is transparent, and which way is up, by any of
-# the three chunks that may tell; in a JPEG the latter where XMP tells, which counts if EXIF does not.
-OTHERWISE = re.compile(rb"eXIf|tRNS|Raw profile type exif|XML:com\.adobe\.xmp|tiff:Orientation(?:=\"|>)[2-8]")
+# the three chunks that may tell; in a JPEG the latter where XMP tells, which counts if EXIF does not. And a JPEG of
+# four inks, whose white TensorFlow takes for black where Adobe's mark is missing: its frame has length, depth, sides
+# and their number.
+OTHERWISE = re.compile(
+    rb"eXIf|tRNS|Raw profile type exif|XML:com\.adobe\.xmp|tiff:Orientation(?:=\"|>)[2-8]"
+    rb"|\xff[\xc0-\xc2]\x00\x14\x08.{4}\x04",
+    re.DOTALL,
+)
 
 
 def read(

@@ -94,6 +94,23 @@ def test_whatever_tells_which_way_is_up(tmp_path, kind, turn):
     assert (client.sent[0] == path.read_bytes()) == as_it_is
 
 
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("progressive", [True, False])
+def test_a_jpeg_of_four_inks_is_sent_as_it_is_read_here(tmp_path, marked, progressive):
+    """Without Adobe's mark, which says that 255 is no ink, a model would see the negative."""
+    file = io.BytesIO()
+    Image.new("CMYK", (90, 60), (0, 0, 0, 200)).save(file, "JPEG", progressive=progressive)
+    data = file.getvalue()
+    mark = data.index(b"\xff\xee\x00\x0eAdobe")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data if marked else data[:mark] + data[mark + 16 :])
+    client = Fake()
+    list(pages.read(client, [path]))
+    sent = Image.open(io.BytesIO(client.sent[0]))
+    assert sent.format == "PNG"
+    np.testing.assert_array_equal(np.asarray(sent), next(image.pages(path)).pixels)
+
+
 def test_words_are_in_pixels_of_the_page_however_it_is_sent(monkeypatch):
     monkeypatch.setattr(image, "REDUCE_ABOVE", 2000)  # of 5400 pixels
     client = Fake()
