@@ -433,3 +433,41 @@ def test_a_crowded_page_is_fast():
     start = time.process_time()
     assert len(geometry.lines(boxes)) == 60
     assert time.process_time() - start < 2
+
+
+def test_a_crowded_table_is_fast():
+    import time
+
+    places = [(x * 8, y * 8) for y in range(80) for x in range(80)]
+    start = time.process_time()
+    assert len(geometry.lines(np.array([box(x, y, x + 5, y + 5) for x, y in places]))) == 80
+    assert time.process_time() - start < 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=8), st.integers(-5, 80), st.integers(0, 40))
+def test_the_white_of_a_row_between_two_places(words, start, width):
+    row = geometry._row(np.array([(x, 0, x + w, 10) for x, w in sorted(words)], float).reshape(-1, 4))
+    white = zip([-np.inf, *row.rights], [*row.lefts, np.inf], strict=True)
+    assert row.gaps(start, start + width) == [(a, b) for a, b in white if b >= start and a <= start + width]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_columns_are_those_of_a_plain_search(seed, monkeypatch):
+    """White that goes on is what each gap of a row has in common with each of those above."""
+    rng = np.random.default_rng(seed)
+    boxes = np.concatenate([justified(rng, 2 + seed % 2, 20, 18.0), np.array([box(5, -40, 600, -28)])])
+    found = geometry.layout(boxes)
+
+    def plainly(rows, height):
+        white, best = [(-np.inf, np.inf)], (0, 0.0)
+        for count, row in enumerate(rows):
+            gaps = row.gaps(-np.inf, np.inf)
+            shared = [(max(a, c), min(b, d)) for a, b in white for c, d in gaps]
+            shared = [(a, b) for a, b in shared if b - a >= geometry.NARROW * height]
+            ended = [(a, b) for a, b in white if not any(a <= c and d <= b for c, d in shared)]
+            best = max([best, *((count, x) for x in geometry._gutters(rows[:count], ended, height))])
+            white = shared
+        return max([best, *((len(rows), x) for x in geometry._gutters(rows, white, height))])
+
+    monkeypatch.setattr(geometry, "_columns", plainly)
+    assert geometry.layout(boxes) == found and len(found) > 1

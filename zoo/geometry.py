@@ -5,7 +5,7 @@ A polygon is (P, 2) float32, x then y, clockwise from its top left; a box is one
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from math import inf, isfinite
@@ -343,9 +343,11 @@ class _Row(NamedTuple):
     tops: list[float]
     bottoms: list[float]
 
-    def gaps(self) -> list[tuple[float, float]]:
-        """The white of the row, with what lies left and right of it."""
-        return list(zip([-inf, *self.rights], [*self.lefts, inf], strict=True))
+    def gaps(self, start: float, stop: float) -> list[tuple[float, float]]:
+        """The white of the row, with what lies left and right of it, as far as it touches what lies between two x."""
+        first, last = bisect_left(self.lefts, start), bisect_right(self.rights, stop)
+        lefts, rights = [*self.lefts[first : last + 1], inf], self.rights[max(first - 1, 0) : last]
+        return list(zip(rights if first else [-inf, *rights], lefts, strict=False))
 
     def halves(self, x: float) -> tuple[_Half, _Half]:
         """What begins left of x, and the rest."""
@@ -404,9 +406,10 @@ def _columns(found: list[_Row], height: float) -> tuple[int, float]:
     white = [(-inf, inf)]
     best = (0, 0.0)
     for count, row in enumerate(found):
-        shared = [(max(a, c), min(b, d)) for a, b in white for c, d in row.gaps()]
+        shared = [(max(a, c), min(b, d)) for a, b in white for c, d in row.gaps(a, b)]
         shared = [(a, b) for a, b in shared if b - a >= NARROW * height]
-        ended = [(a, b) for a, b in white if not any(a <= c and d <= b for c, d in shared)]
+        after = ((a, b, bisect_left(shared, (a, -inf))) for a, b in white)  # both go from left to right
+        ended = [(a, b) for a, b, place in after if place == len(shared) or shared[place][1] > b]
         best = max([best, *((count, x) for x in _gutters(found[:count], ended, height))])
         white = shared
         if not white:
