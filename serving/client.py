@@ -407,11 +407,21 @@ def ready(value: Any) -> Any:
 
 
 def _writable(picture: Any) -> Any:
-    """A Pillow image as it is to be seen, turned as its EXIF data say, in a mode that PNG files have."""
+    """A Pillow image as it is to be seen, turned as its EXIF data say, in a mode that PNG files have.
+
+    What is transparent is so by an alpha channel, since models do not heed a transparent colour; and of 32 bits those
+    are sent that values need, of which a model takes the upper eight.
+    """
     from PIL import ImageOps  # whoever gives a picture has it
 
-    mode = {"I": "I;16", "PA": "RGBA", "RGBa": "RGBA"}.get(picture.mode, "RGB")
-    return ImageOps.exif_transpose(picture if picture.mode in PNG_MODES else picture.convert(mode))
+    mode = picture.mode
+    if picture.has_transparency_data:
+        mode = mode if mode in ("LA", "RGBA") else "RGBA"
+    elif mode == "I":
+        mode = "L" if picture.getextrema()[1] <= 255 else "I;16"
+    elif mode not in PNG_MODES:
+        mode = "RGB"
+    return ImageOps.exif_transpose(picture if picture.mode == mode else picture.convert(mode))
 
 
 def _is_picture(value: Any) -> bool:

@@ -7,6 +7,7 @@ that come back are laid out here, by the code that lays out what `zoo.read` read
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,15 @@ from zoo.page import Page, assemble
 from zoo.reading import PageError
 
 AS_THEY_ARE = (b"\xff\xd8\xff", b"\x89PNG\r\n")
-# Chunks of a PNG that `zoo.image` heeds and TensorFlow does not: which way is up, and a colour that is transparent.
-OTHERWISE = (b"eXIf", b"tRNS")
+# What `zoo.image` heeds and TensorFlow does not: in a PNG a colour that is transparent, and which way is up, by any of
+# the three chunks that may tell; in a JPEG the latter where XMP tells, which counts if EXIF does not. And a JPEG of
+# four inks, whose white TensorFlow takes for black where Adobe's mark is missing: its frame has length, depth, sides
+# and their number.
+OTHERWISE = re.compile(
+    rb"eXIf|tRNS|Raw profile type exif|XML:com\.adobe\.xmp|tiff:Orientation(?:=\"|>)[2-8]"
+    rb"|\xff[\xc0-\xc2]\x00\x14\x08.{4}\x04",
+    re.DOTALL,
+)
 
 
 def read(
@@ -83,7 +91,7 @@ def encoded(sheet: Sheet) -> tuple[bytes, Picture | None]:
     path = Path(sheet.name)
     if sheet.number == 1 and sheet.name not in image.NAMELESS and path.is_file():
         data = path.read_bytes()
-        if data.startswith(AS_THEY_ARE) and not any(chunk in data for chunk in OTHERWISE):
+        if data.startswith(AS_THEY_ARE) and not OTHERWISE.search(data):
             return data, None
     picture = sheet.load()
     file = io.BytesIO()

@@ -1,5 +1,7 @@
 """Polygons from maps, offsets, overlap, lines and reading order, by hand-worked values and properties."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -50,6 +52,21 @@ def test_iou_is_that_of_shapely(one, other):
     a, b = Polygon(first), Polygon(second)
     expected = a.intersection(b).area / a.union(b).area
     assert geometry.iou(first, second) == pytest.approx(expected, abs=5e-3)
+
+
+def test_what_lies_nowhere_overlaps_nothing():
+    for value in (np.nan, np.inf, 1e300):
+        assert geometry.iou(box(0, 0, 4, 4), np.full((4, 2), value)) == 0
+
+
+def test_overlaps_are_measured_in_microseconds():
+    import time
+
+    one, other = turned(box(180, 190, 220, 210), 10), turned(box(185, 195, 225, 215), 5)
+    start = time.process_time()
+    for _ in range(5000):
+        geometry.iou(one, other)
+    assert time.process_time() - start < 0.2  # 40 microseconds each
 
 
 def test_a_closer_look_by_hand():
@@ -130,6 +147,39 @@ def test_a_word_within_a_frame_is_found():
     assert any(np.array_equal(found, box(30, 40, 70, 50)) for found in boxes)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_regions_are_those_of_the_tree_of_contours(seed):
+    """Regions with holes, and regions in these: the outlines are the contours that OpenCV's tree has outermost."""
+    noise = np.random.default_rng(seed).normal(size=(90, 120)).astype("float32")
+    field = cv2.GaussianBlur(noise, (0, 0), 1 + seed % 2)
+    contours, tree = cv2.findContours((field >= 0).astype("uint8"), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    outer = [c[:, 0] for c, node in zip(contours, tree[0], strict=True) if node[3] < 0 and np.ptp(c, 0).min() > 0]
+    assert len(contours) > len(outer) > 3
+    boxes, _ = geometry.polygons(field, threshold=0, box_threshold=0)
+    np.testing.assert_array_equal(boxes, geometry.rectangles(outer, 1.5).clip(0, [120, 90]))
+
+
+def test_a_map_full_of_holes_is_fast():
+    import time
+
+    start = time.process_time()
+    boxes, _ = geometry.polygons(np.indices((512, 512)).sum(0) % 2.0)
+    assert len(boxes) == 1 and time.process_time() - start < 2
+
+
+def test_thousands_of_specks_beside_a_round_region_take_little_memory():
+    field = np.zeros((600, 600), "float32")
+    field[::4, ::4] = 1
+    cv2.circle(field, (300, 300), 150, 1, -1)
+    tracemalloc.start()
+    boxes, _ = geometry.polygons(field, min_size=1, unclip=0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(boxes) > 15000 and most < 300e6
+    places = np.sort(boxes[:, 0, 0])  # each of the specks is a pixel
+    assert set(np.unique(boxes[:, 2] - boxes[:, 0])) == {1, 301} and places[0] == 0 and places[-1] == 596
+
+
 @pytest.mark.parametrize("degrees", [-40, -15, -5, 5, 20, 44])
 def test_turned_regions_keep_their_angle(degrees):
     word = turned(box(120, 190, 280, 210), degrees)
@@ -148,7 +198,7 @@ def test_turned_regions_keep_their_angle(degrees):
 def test_rectangles_are_as_small_as_those_of_opencv(places):
     points = np.array(places, "int32")
     (width, height) = cv2.minAreaRect(points)[1]
-    _, ((along, across),) = geometry._smallest(geometry._hulls([points]))
+    _, ((along, across),) = geometry._smallest(geometry._hulls([points])[0])
     # What half a step of the angle may add, where two rectangles are nearly as small.
     slack = np.radians(geometry.COARSE / 2) * (width**2 + height**2) + 0.01
     assert width * height - 0.01 <= along * across <= width * height + slack
@@ -383,3 +433,41 @@ def test_a_crowded_page_is_fast():
     start = time.process_time()
     assert len(geometry.lines(boxes)) == 60
     assert time.process_time() - start < 2
+
+
+def test_a_crowded_table_is_fast():
+    import time
+
+    places = [(x * 8, y * 8) for y in range(80) for x in range(80)]
+    start = time.process_time()
+    assert len(geometry.lines(np.array([box(x, y, x + 5, y + 5) for x, y in places]))) == 80
+    assert time.process_time() - start < 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=8), st.integers(-5, 80), st.integers(0, 40))
+def test_the_white_of_a_row_between_two_places(words, start, width):
+    row = geometry._row(np.array([(x, 0, x + w, 10) for x, w in sorted(words)], float).reshape(-1, 4))
+    white = zip([-np.inf, *row.rights], [*row.lefts, np.inf], strict=True)
+    assert row.gaps(start, start + width) == [(a, b) for a, b in white if b >= start and a <= start + width]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_columns_are_those_of_a_plain_search(seed, monkeypatch):
+    """White that goes on is what each gap of a row has in common with each of those above."""
+    rng = np.random.default_rng(seed)
+    boxes = np.concatenate([justified(rng, 2 + seed % 2, 20, 18.0), np.array([box(5, -40, 600, -28)])])
+    found = geometry.layout(boxes)
+
+    def plainly(rows, height):
+        white, best = [(-np.inf, np.inf)], (0, 0.0)
+        for count, row in enumerate(rows):
+            gaps = row.gaps(-np.inf, np.inf)
+            shared = [(max(a, c), min(b, d)) for a, b in white for c, d in gaps]
+            shared = [(a, b) for a, b in shared if b - a >= geometry.NARROW * height]
+            ended = [(a, b) for a, b in white if not any(a <= c and d <= b for c, d in shared)]
+            best = max([best, *((count, x) for x in geometry._gutters(rows[:count], ended, height))])
+            white = shared
+        return max([best, *((len(rows), x) for x in geometry._gutters(rows, white, height))])
+
+    monkeypatch.setattr(geometry, "_columns", plainly)
+    assert geometry.layout(boxes) == found and len(found) > 1

@@ -27,6 +27,7 @@ from serving.bulk import Answer, Window, stream
 from serving.client import Client
 from serving.http import RestClient
 from serving.server import Server
+from zoo import image
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,29 @@ def test_a_pillow_image_is_sent_as_it_is_to_be_seen():
     for mode in ("CMYK", "YCbCr", "RGBX", "PA", "I"):
         sent = Image.open(io.BytesIO(clients.ready(Image.new("L", (3, 2), 200).convert(mode))))
         assert np.abs(np.asarray(sent.convert("RGB" if mode != "I" else "I")).astype(int) - 200).max() <= 1, mode
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_colour_that_is_transparent_is_sent_as_alpha(mode):
+    """A reader in this process lays it over white, and models do so with alpha alone."""
+    given = Image.new("RGB", (3, 2), (7, 7, 7))
+    given.putpixel((0, 0), (0, 0, 0))
+    given = given.quantize(2) if mode == "P" else given.convert(mode)
+    given.info["transparency"] = {"P": given.getpixel((1, 1)), "L": 7, "RGB": (7, 7, 7)}[mode]
+    sent = Image.open(io.BytesIO(clients.ready(given)))
+    assert sent.mode == "RGBA" and "transparency" not in sent.info
+    over_white = Image.alpha_composite(Image.new("RGBA", (3, 2), "white"), sent).convert("RGB")
+    np.testing.assert_array_equal(over_white, next(image.pages(given)).pixels)
+    assert over_white.getpixel((0, 0)) == (0, 0, 0) and over_white.getpixel((1, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(("white", "deep"), [(200, False), (51400, True)])
+def test_greys_of_32_bits_are_sent_with_as_many_as_they_need(white, deep):
+    """A model takes the upper eight of sixteen bits: of 200 nothing would be left."""
+    given = Image.fromarray(np.full((2, 3), white, "int32"))
+    sent = np.asarray(Image.open(io.BytesIO(clients.ready(given))))
+    assert sent.dtype == (np.uint16 if deep else np.uint8)
+    np.testing.assert_array_equal(sent >> 8 if deep else sent, next(image.pages(given)).pixels[..., 0])
 
 
 def test_a_budget_for_all_pages(client):

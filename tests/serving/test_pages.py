@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from serving import pages
 from zoo import cli, image
@@ -64,6 +65,50 @@ def test_a_png_that_tensorflow_would_read_otherwise(tmp_path):
     first, second = pages.read(client, [str(tmp_path)], window=1)
     assert (first.width, first.height, second.width, second.height) == (60, 90, 90, 60)
     assert (np.asarray(Image.open(io.BytesIO(client.sent[1]))) == 255).all()  # laid over white
+
+
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("kind", ["XMP in a PNG", "EXIF in a PNG's text", "XMP in a JPEG"])
+def test_whatever_tells_which_way_is_up(tmp_path, kind, turn):
+    """As for a reader in this process: a quarter turn makes the page upright, which is 90 by 60 pixels as it lies."""
+    picture, text, exif = Image.new("RGB", (90, 60)), PngInfo(), Image.Exif()
+    exif[0x0112] = turn
+    if kind == "XMP in a JPEG":
+        picture.save(tmp_path / "a.jpg", xmp=XMP.format(turn).encode())
+    else:
+        content = exif.tobytes()
+        raw = f"\nexif\n{len(content)}\n{content.hex()}\n"  # as ImageMagick writes it
+        if kind == "XMP in a PNG":
+            text.add_itxt("XML:com.adobe.xmp", XMP.format(turn))
+        else:
+            text.add_text("Raw profile type exif", raw, zip=True)
+        picture.save(tmp_path / "a.png", pnginfo=text)
+    client = Fake()
+    (path,) = tmp_path.iterdir()
+    (page,) = pages.read(client, [path])
+    assert next(image.pages(path)).size == (page.height, page.width) == ((90, 60) if turn == 6 else (60, 90))
+    as_it_is = kind == "XMP in a JPEG" and turn == 1  # most photographs have such
+    assert (client.sent[0] == path.read_bytes()) == as_it_is
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("progressive", [True, False])
+def test_a_jpeg_of_four_inks_is_sent_as_it_is_read_here(tmp_path, marked, progressive):
+    """Without Adobe's mark, which says that 255 is no ink, a model would see the negative."""
+    file = io.BytesIO()
+    Image.new("CMYK", (90, 60), (0, 0, 0, 200)).save(file, "JPEG", progressive=progressive)
+    data = file.getvalue()
+    mark = data.index(b"\xff\xee\x00\x0eAdobe")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data if marked else data[:mark] + data[mark + 16 :])
+    client = Fake()
+    list(pages.read(client, [path]))
+    sent = Image.open(io.BytesIO(client.sent[0]))
+    assert sent.format == "PNG"
+    np.testing.assert_array_equal(np.asarray(sent), next(image.pages(path)).pixels)
 
 
 def test_words_are_in_pixels_of_the_page_however_it_is_sent(monkeypatch):

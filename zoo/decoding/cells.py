@@ -33,8 +33,8 @@ def boxes(
         threshold: probability from which a peak is a cell.
         count: cells at most, the surest ones.
     """
-    at, centres, scores = peaks(logits[..., 0], offset, threshold, count)
-    return (_around(centres, corners, at) * stride).astype("float32"), scores
+    _, cells, scores = _cells(logits, offset, corners, threshold, count)
+    return (cells * stride).astype("float32"), scores
 
 
 def table(
@@ -63,11 +63,15 @@ def table(
         stride, threshold, count: as for `boxes`.
         corner_threshold, corner_count: the same of corners.
     """
-    at, middles, scores = peaks(logits[..., 0], offset, threshold, count)
-    cells = _around(middles, corners, at)
+    logical, span = (np.nan_to_num(values, posinf=0, neginf=0) for values in (logical, span))
+    at, cells, scores = _cells(logits, offset, corners, threshold, count)
     spots, points, _ = peaks(logits[..., 1], offset, corner_threshold, corner_count)
     around, said = _around(points, centres, spots), logical[spots]
-    found = [_moved(cell, points, around, said, logical) for cell in cells]
+    edges = np.concatenate([around.min(1), -around.max(1)], 1).T.copy()  # rows, which are compared quickly
+    found = []
+    for cell in cells:
+        near = np.flatnonzero((edges <= np.concatenate([cell.max(0), -cell.min(0)])[:, None]).all(0))
+        found.append(_moved(cell, points, around, said, logical, near))
     places = [place(known, span[row, column]) for (_, known, _), row, column in zip(found, *at, strict=True)]
     taken = np.array([count for _, _, count in found], int)
     scores = np.where(taken <= SURE, DOUBT * scores, scores)
@@ -75,6 +79,16 @@ def table(
     order = order[scores[order] >= threshold]
     moved = np.array([cell for cell, _, _ in found], "float32").reshape(-1, 4, 2)
     return moved[order] * stride, scores[order].astype("float32"), np.array(places, int).reshape(-1, 4)[order]
+
+
+def _cells(
+    logits: np.ndarray, offset: np.ndarray, corners: np.ndarray, threshold: float, count: int
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """Rows and columns (N,) of centres, the cells (N, 4, 2) by them in pixels of the map, and scores (N,)."""
+    (rows, columns), centres, scores = peaks(logits[..., 0], offset, threshold, count)
+    cells = _around(centres, corners, (rows, columns))
+    sure = np.isfinite(cells).all((1, 2))
+    return (rows[sure], columns[sure]), cells[sure], scores[sure]
 
 
 def peaks(
@@ -95,7 +109,12 @@ def _around(points: np.ndarray, vectors: np.ndarray, at: tuple[np.ndarray, np.nd
 
 
 def _moved(
-    cell: np.ndarray, points: np.ndarray, around: np.ndarray, said: np.ndarray, logical: np.ndarray
+    cell: np.ndarray,
+    points: np.ndarray,
+    around: np.ndarray,
+    said: np.ndarray,
+    logical: np.ndarray,
+    near: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """A cell (4, 2) with its corners moved to peaks, their columns and rows (4, 2), how often one was moved.
 
@@ -103,23 +122,35 @@ def _moved(
         cell: as its centre has it.
         points, around, said: peaks of corners (K, 2), the centres around each (K, 4, 2), column and row of each (K, 2).
         logical: what is said of other pixels.
+        near: indices of the peaks that may say so, in their order.
     """
     result, known, moves = cell.copy(), np.full((4, 2), np.nan, "float32"), 0
-    near = (around.min(1) <= cell.max(0)).all(1) & (around.max(1) >= cell.min(0)).all(1)
-    outline = cell.astype("float32")
-    for index in np.flatnonzero(near):
-        if not any(cv2.pointPolygonTest(outline, tuple(map(float, point)), False) > 0 for point in around[index]):
-            continue
-        distance = ((cell - points[index]) ** 2).sum(1)
-        nearest = int(distance.argmin())
-        before = ((cell[nearest] - result[nearest]) ** 2).sum()
-        if np.isnan(known[nearest, 0]) or before >= distance[nearest]:  # of several the nearest
-            result[nearest], known[nearest], moves = points[index], said[index], moves + 1
+    near = near[within(cell.astype("float32"), around[near].astype("float32")).any(1)]
+    distance = ((cell - points[near][:, None]) ** 2).sum(2)
+    nearest = distance.argmin(1)
+    for corner in np.unique(nearest):
+        own = near[nearest == corner]
+        far = distance[nearest == corner, corner]
+        better = np.r_[True, far[1:] <= np.minimum.accumulate(far)[:-1]]  # than those before
+        last = own[better][-1]  # of several the nearest
+        result[corner], known[corner], moves = points[last], said[last], moves + int(better.sum())
     limit = np.array(logical.shape[1::-1]) - 1
     for corner in np.flatnonzero(np.isnan(known[:, 0])):
         column, row = result[corner].clip(0, limit).astype(int)
         known[corner] = logical[row, column]
     return result, known, moves
+
+
+def within(outline: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Whether points (…, 2) float32 lie within a polygon (P, 2) float32 and not on it: as OpenCV's pointPolygonTest."""
+    x, y = points[..., 0, None], points[..., 1, None]
+    (x0, y0), (x1, y1) = np.roll(outline, 1, 0).T, outline.T
+    beside = ((y0 <= y) & (y1 <= y)) | ((y0 > y) & (y1 > y)) | ((x0 < x) & (x1 < x))
+    side = (y - y0).astype("float64") * (x1 - x0) - (x - x0).astype("float64") * (y1 - y0)
+    level = (y == y0) & (((x0 <= x) & (x <= x1)) | ((x1 <= x) & (x <= x0)))
+    upon = np.where(beside, (y == y1) & ((x == x1) | level), side == 0)
+    crossed = ~beside & (np.where(y1 < y0, -side, side) > 0)
+    return ~upon.any(-1) & (crossed.sum(-1) % 2 == 1)
 
 
 def place(known: np.ndarray, span: np.ndarray) -> tuple[int, int, int, int]:

@@ -6,6 +6,7 @@ outputs â†’ proposals: columns 16 pixels wide, with their upper and lower ends â
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ def boxes(
     """
     found = proposals(logits, vertical, side, stride, threshold)
     found = Proposals(*(values[unique(found, suppression)] for values in found))
-    lines = chains(found, int(gap // stride) + 1, overlap)
+    lines = chains(found, int(min(gap, logits.shape[1] * stride) // stride) + 1, overlap)
     made = [(box(found, line, stride), found.score[line].mean()) for line in lines]
     made = [(corners, score) for corners, score in made if score >= line_threshold and _height(corners) >= min_size]
     scores = np.array([score for _, score in made], "float32")
@@ -69,7 +70,8 @@ def _height(corners: np.ndarray) -> float:
 def proposals(logits: np.ndarray, vertical: np.ndarray, side: np.ndarray, stride: float, threshold: float) -> Proposals:
     """The anchors that see text, from the left to the right (eq. 2 and 4)."""
     score = sigmoid(logits)
-    column, row, kind = np.nonzero((score >= threshold).swapaxes(0, 1))
+    sensible = np.isfinite(vertical.reshape(*logits.shape, 2)).all(-1) & np.isfinite(side)
+    column, row, kind = np.nonzero(((score >= threshold) & sensible).swapaxes(0, 1))
     anchor = np.array(HEIGHTS)[kind]
     shift, growth = vertical.reshape(*logits.shape, 2)[row, column, kind].T
     middle, height = (row + 0.5) * stride + shift * anchor, anchor * np.exp(np.minimum(growth, 4))
@@ -81,23 +83,29 @@ def proposals(logits: np.ndarray, vertical: np.ndarray, side: np.ndarray, stride
 def unique(found: Proposals, suppression: float) -> np.ndarray:
     """Indices of the proposals of which no better one in their column says nearly the same, in their order."""
     kept: list[int] = []
-    for column in np.unique(found.column):
-        here = np.flatnonzero(found.column == column)
-        best: list[int] = []
-        for index in here[np.argsort(-found.score[here], kind="stable")].tolist():
-            common, union = _common(found, index, np.array(best, int))
-            if not (common > suppression * union).any():
-                best.append(index)
-        kept += best
+    for here in _columns(found).values():
+        rest = here[np.argsort(-found.score[here], kind="stable")]
+        while len(rest):
+            best, rest = rest[0], rest[1:]
+            kept.append(int(best))
+            common, union = _common(found, best, rest)
+            rest = rest[~(common > suppression * union)]
     return np.array(kept, int)
 
 
-def _common(found: Proposals, index: int, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of height that one proposal has in common with others, and that they cover together."""
+def _columns(found: Proposals) -> dict[int, np.ndarray]:
+    """The indices of the proposals in each column that has some, from the left."""
+    order = np.argsort(found.column, kind="stable")
+    columns, starts = np.unique(found.column[order], return_index=True)
+    return dict(zip(columns.tolist(), np.split(order, starts[1:]), strict=False))
+
+
+def _common(found: Proposals, index: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of height that proposals have in common with others, and that they cover together."""
     low = np.maximum(found.top[index], found.top[others])
     common = np.maximum(np.minimum(found.bottom[index], found.bottom[others]) - low, 0)
-    heights = found.bottom - found.top
-    return common, heights[index] + heights[others] - common
+    heights = [found.bottom[these] - found.top[these] for these in (index, others)]
+    return common, heights[0] + heights[1] - common
 
 
 def chains(found: Proposals, reach: int, overlap: float) -> list[list[int]]:
@@ -108,7 +116,7 @@ def chains(found: Proposals, reach: int, overlap: float) -> list[list[int]]:
         reach: columns to the next piece at most.
         overlap: share of the lower height that both have in common.
     """
-    following = {index: _neighbour(found, index, 1, reach, overlap) for index in range(len(found.column))}
+    following, leading = (_neighbours(found, step, reach, overlap).tolist() for step in (1, -1))
     lines: list[list[int]] = []
     owner: dict[int, int] = {}  # a proposal's line
     for index in np.argsort(found.column, kind="stable").tolist():
@@ -116,24 +124,27 @@ def chains(found: Proposals, reach: int, overlap: float) -> list[list[int]]:
         if line == len(lines):
             lines.append([index])
         after = following[index]
-        if after is not None and _neighbour(found, after, -1, reach, overlap) == index:
+        if after >= 0 and leading[after] == index:
             lines[line].append(after)
             owner[after] = line
     return lines
 
 
-def _neighbour(found: Proposals, index: int, step: int, reach: int, overlap: float) -> int | None:
-    """The best proposal on the right (step 1) or left (-1), in the nearest column that has one; None if none has."""
-    for distance in range(1, reach + 1):
-        others = np.flatnonzero(found.column == found.column[index] + step * distance)
-        common, _ = _common(found, index, others)
-        heights = found.bottom - found.top
-        fits = (common >= overlap * np.minimum(heights[index], heights[others])) & (
-            common >= 0.5 * np.maximum(heights[index], heights[others])
-        )
-        if fits.any():
-            return int(others[fits][np.argmax(found.score[others[fits]])])
-    return None
+def _neighbours(found: Proposals, step: int, reach: int, overlap: float) -> np.ndarray:
+    """(N,) the best proposal right (step 1) or left (-1) of each, in the nearest column that has one, or -1."""
+    columns, result = _columns(found), np.full(len(found.column), -1)
+    heights = found.bottom - found.top
+    for column, distance in product(columns, range(1, reach + 1)):
+        here, others = columns[column], columns.get(column + step * distance)
+        here = here[result[here] < 0]
+        if others is None or not len(here):
+            continue
+        common, _ = _common(found, here[:, None], others)
+        low, high = (pick(heights[here][:, None], heights[others]) for pick in (np.minimum, np.maximum))
+        fits = (common >= overlap * low) & (common >= 0.5 * high)
+        best = others[np.where(fits, found.score[others], -1).argmax(1)]
+        result[here] = np.where(fits.any(1), best, -1)
+    return result
 
 
 def box(found: Proposals, line: list[int], stride: float) -> np.ndarray:

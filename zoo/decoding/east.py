@@ -32,7 +32,8 @@ def boxes(
         min_size: both sides of a box have this many pixels.
     """
     probability = sigmoid(logits[..., 0])
-    rows, columns = np.nonzero(probability >= threshold)  # row by row: merging wants neighbours next to each other
+    text = (probability >= threshold) & np.isfinite(geometry).all(-1)
+    rows, columns = np.nonzero(text)  # row by row: merging wants neighbours next to each other
     centres = (np.stack([columns, rows], 1) + 0.5) * stride
     found, weights, counts = merge(rectangles(centres, geometry[rows, columns]), probability[rows, columns], overlap)
     large = np.minimum(*sides(found)) >= min_size

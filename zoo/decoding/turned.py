@@ -24,7 +24,7 @@ def regions(
         overlap: intersection over union above which two of one class are one.
         count: pairs of box and class that are looked at, at most, the best ones.
     """
-    scores = sigmoid(logits).ravel()
+    scores = np.where(np.isfinite(boxes).all(1)[:, None], sigmoid(logits), 0).ravel()
     best = np.argsort(-scores, kind="stable")[:count]
     best = best[scores[best] > threshold]
     polygons, scores, classes = corners(boxes[best // logits.shape[1]]), scores[best], best % logits.shape[1]
