@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import cv2
@@ -105,20 +104,16 @@ def test_suppression_is_that_of_a_plain_loop(room, overlap):
     assert suppress(np.zeros((0, 4, 2)), np.zeros(0), overlap) == []
 
 
-def test_thousands_of_small_boxes_are_suppressed_quickly():
+def test_of_thousands_of_small_boxes_all_that_lie_apart_are_kept():
     corners = np.stack(np.meshgrid(np.arange(100), np.arange(100)), -1).reshape(-1, 1, 2) * 4.0
     boxes = corners + np.array([[0, 0], [3, 0], [3, 3], [0, 3]])
-    start = time.process_time()
     assert len(suppress(boxes, np.arange(10000.0), 0.2)) == 10000
-    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("distances", [(10, 60, 10, 60), (1.9, 1.9, 1.9, 1.9)], ids=["words", "pixels"])
 def test_east_where_all_is_text(distances):
     geometry_ = np.tile(np.array([*distances, 0], "float32"), (128, 128, 1))
-    start = time.process_time()
     found, scores = east.boxes(np.full((128, 128, 1), LARGE), geometry_, stride=4)
-    assert time.process_time() - start < 2
     assert np.isfinite(found).all() and (scores > 0.99).all() and len(found) > 20
 
 
@@ -165,9 +160,7 @@ def neighbour(pieces: ctpn.Proposals, i: int, step: int, reach: int, overlap: fl
 def test_ctpn_where_all_is_text():
     """Of the anchors of a column those remain that hardly overlap, and none is counted twice."""
     nothing = np.zeros((48, 48, 20), "float32")
-    start = time.process_time()
     found, scores = ctpn.boxes(np.full((48, 48, 10), LARGE), nothing, nothing[..., :10], stride=16, gap=1e300)
-    assert time.process_time() - start < 2
     assert len(found) > 40 and (scores > 0.99).all()
     np.testing.assert_allclose(found[:, 1, 0] - found[:, 0, 0], 48 * 16, atol=17)
 
@@ -216,10 +209,8 @@ def test_corners_move_as_by_a_plain_loop(seed, monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_page_that_is_all_cells_is_fast():
-    start = time.process_time()
+def test_a_page_that_is_all_cells():
     found, scores, places = cells.table(np.full((256, 256, 2), LARGE), *maps_of_cells(256))
-    assert time.process_time() - start < 3
     assert len(found) == len(scores) == len(places) == 3000 and np.isfinite(found).all()
 
 
