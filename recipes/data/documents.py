@@ -360,7 +360,7 @@ def picture(sheet: Sheet) -> None:
 def chart(sheet: Sheet) -> None:
     """Bars or a curve between axes, whose labels run upwards or aslant, too, as in papers and reports."""
     rng, font = sheet.rng, sheet.font(sheet.rng.uniform(0.6, 1.0))
-    em, top = font.size, sheet.y
+    em, top, upright, aslant = font.size, sheet.y, len(sheet.boxes), len(sheet.aslant)
     left = sheet.left + 6 * em
     right = min(sheet.right - em, left + rng.uniform(12, 40) * em)
     bottom = top + rng.uniform(7, 20) * em
@@ -395,7 +395,10 @@ def chart(sheet: Sheet) -> None:
             sheet.slanting(words, font, degrees, (x, bottom + em), 0.5 if not degrees else float(degrees > 0))
     side = 90.0 if rng.random() < 0.85 else -90.0
     sheet.slanting(corpus.phrase(rng, 1, 4), font, side, (sheet.left + 0.8 * em, (top + bottom) / 2), 0.5)
-    sheet.regions.append(("figure", (sheet.left, top, right, bottom)))
+    drawn = [corners(sheet.boxes[upright:]), *(word.quad[None] for word in sheet.aslant[aslant:])]
+    points = np.concatenate([*drawn, [[[left, top], [right, bottom]] * 2]]).reshape(-1, 2)
+    (left, top), (right, bottom_most) = points.min(0).tolist(), points.max(0).tolist()
+    sheet.regions.append(("figure", (left, top, right, bottom_most)))
     sheet.y = bottom + (6 if degrees else 3) * em
 
 
