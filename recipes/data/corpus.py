@@ -133,7 +133,8 @@ class Speller(NamedTuple):
     def word(self, rng: np.random.Generator) -> str:
         """One of the words, most of those that may have an ending with one."""
         stem, _, names = pick(rng, self.stems).partition("/")
-        rules = [rule for rule in self.named(names) if rule in self.suffixes] if rng.random() < ENDED else []
+        # Sorted, since names that stand for several are sets, whose order is another in each process.
+        rules = sorted(set(self.named(names)) & self.suffixes.keys()) if rng.random() < ENDED else []
         for _ in range(TRIES if rules else 0):
             ending = pick(rng, self.suffixes[pick(rng, rules)])
             word = stem.removesuffix(ending.strip) + ending.add

@@ -407,8 +407,11 @@ def beside(sheet: Sheet) -> None:
     rng, font = sheet.rng, sheet.font(sheet.rng.uniform(0.6, 1.4))
     words = [corpus.word(rng) if rng.random() < 0.5 else corpus.entry(rng) for _ in range(rng.integers(1, 7))]
     x = 0.8 * font.size if rng.random() < 0.7 else sheet.image.width - 0.8 * font.size
-    y = rng.uniform(0.3, 0.7) * sheet.image.height
+    y, before = rng.uniform(0.3, 0.7) * sheet.image.height, len(sheet.aslant)
     sheet.slanting(words, font, 90.0 if rng.random() < 0.8 else -90.0, (x, y), 0.5)
+    if sheet.aslant[before:]:
+        points = np.concatenate([word.quad for word in sheet.aslant[before:]])
+        sheet.regions.append(("text", (*points.min(0).tolist(), *points.max(0).tolist())))
 
 
 LABELS = ("text", "title", "list", "table", "figure")  # of regions

@@ -73,6 +73,10 @@ def test_words_of_spellers_dictionaries(monkeypatch, tmp_path):
     alone = latvian._replace(stems=latvian.stems[-1:])
     assert {alone.word(np.random.default_rng(seed)) for seed in range(50)} == {"ābols", "āboliem"}
 
+    turned = estonian._replace(named=lambda names: reversed(names))  # as another process may have them
+    for seed in range(200):
+        assert estonian.word(np.random.default_rng(seed)) == turned.word(np.random.default_rng(seed))
+
     monkeypatch.setattr(corpus, "spellers", lambda: (estonian, latvian))
     monkeypatch.setattr(corpus, "dictionaries", lambda: (("oxygen",),))
     drawn = [corpus.entry(np.random.default_rng(seed)) for seed in range(4000)]
