@@ -1,6 +1,6 @@
 """Charts to read beside others: axes whose labels run upwards and aslant, heads of tables that do, legends, stamps.
 
-    python bench/charts.py FOLDER [--pages 12]
+    python bench/charts.py FOLDER [--pages 15]
     python bench/peers.py FOLDER [--readers ocrzoo tesseract rapidocr]
 
 Matplotlib draws them, in fonts and by code that no detector of this zoo has learnt from.
@@ -94,7 +94,7 @@ def page(number: int, path: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pages", type=int, default=12)
+    parser.add_argument("--pages", type=int, default=15)
     args = parser.parse_args()
     images = args.folder / "images"
     images.mkdir(parents=True, exist_ok=True)
