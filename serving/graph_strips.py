@@ -46,14 +46,15 @@ def page(encoded: tf.Tensor) -> tf.Tensor:
     pixels = decode(encoded)
     green = tf.boolean_mask(pixels, tf.range(tf.shape(pixels)[0]) // 16 % 4 == 0)[..., 1:2]
 
-    def many(rings: Sequence[tuple], share: float) -> tf.Tensor:
-        count = tf.math.count_nonzero(_without_specks(green, rings)[1])
+    _, (single, *_, every) = _without_specks(green, RINGS)
+
+    def many(count: tf.Tensor, share: float) -> tf.Tensor:
         return tf.cast(count, tf.float64) >= share * tf.cast(tf.size(green), tf.float64)
 
     return tf.cond(
-        many(RINGS, CLUMPS),
+        many(every, CLUMPS),
         lambda: _cleaned(pixels, RINGS),
-        lambda: tf.cond(many(RINGS[:1], SPECKS), lambda: _cleaned(pixels, RINGS[:1]), lambda: _black_on_white(pixels)),
+        lambda: tf.cond(many(single, SPECKS), lambda: _cleaned(pixels, RINGS[:1]), lambda: _black_on_white(pixels)),
     )
 
 
@@ -85,9 +86,10 @@ def _cleaned(pixels: tf.Tensor, rings: Sequence[tuple]) -> tf.Tensor:
     return clean
 
 
-def _without_specks(pixels: tf.Tensor, rings: Sequence[tuple]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The pixels, each that is a speck no darker and no brighter than those around it; and Bool: which these are."""
-    clean, specks = pixels, tf.zeros_like(pixels, tf.bool)
+def _without_specks(pixels: tf.Tensor, rings: Sequence[tuple]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """The pixels, each that is a speck no darker and no brighter than those around it; and how many the rings up to
+    each of them tell."""
+    clean, specks, counts = pixels, tf.zeros_like(pixels, tf.bool), []
     for ring, (left, above) in rings:
         high, wide = ring.shape
         margins = [[above, high - 1 - above], [left, wide - 1 - left], [0, 0]]
@@ -95,7 +97,8 @@ def _without_specks(pixels: tf.Tensor, rings: Sequence[tuple]) -> tuple[tf.Tenso
         near = tf.clip_by_value(pixels, darkest, brightest)
         far = tf.where(near > pixels, near - pixels, pixels - near) > FAR
         clean, specks = tf.where(far & ~specks, near, clean), specks | far
-    return clean, specks
+        counts.append(tf.math.count_nonzero(specks))
+    return clean, counts
 
 
 def _with_edges(pixels: tf.Tensor, margins: list) -> tf.Tensor:

@@ -555,9 +555,11 @@ def on_paper(pixels: np.ndarray) -> np.ndarray:
     """
     seen = np.arange(len(pixels)) // 16 % 4 == 0
     green = np.ascontiguousarray(pixels[seen, :, 1])
-    for rings, many in ((RINGS, CLUMPS), (RINGS[:1], SPECKS)):
-        if np.count_nonzero(_without_specks(green, rings)[1]) >= many * green.size:
-            return _without_specks(pixels, rings)[0]
+    _, (single, *_, every) = _without_specks(green, RINGS)
+    if every >= CLUMPS * green.size:
+        return _without_specks(pixels, RINGS)[0]
+    if single >= SPECKS * green.size:
+        return _without_specks(pixels, RINGS[:1])[0]
     counts = _levels(pixels)
     low, high = np.searchsorted(counts.cumsum() * EDGE, counts.sum() * np.array([1, EDGE - 1])).tolist()
     if BLANK < high - low < PALE:
@@ -570,9 +572,10 @@ def on_paper(pixels: np.ndarray) -> np.ndarray:
     return 255 - pixels if most < DARK and flat and brighter > darker else pixels
 
 
-def _without_specks(pixels: np.ndarray, rings: Sequence[tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels, each that is a speck no darker and no brighter than those around it; and Bool: which these are."""
-    clean, specks = pixels, np.zeros(pixels.shape, bool)
+def _without_specks(pixels: np.ndarray, rings: Sequence[tuple]) -> tuple[np.ndarray, list[int]]:
+    """The pixels, each that is a speck no darker and no brighter than those around it; and how many the rings up to
+    each of them tell."""
+    clean, specks, counts = pixels, np.zeros(pixels.shape, bool), []
     for ring, place in rings:
         darkest, brightest = (
             f(pixels, ring, anchor=place, borderType=cv2.BORDER_REPLICATE) for f in (cv2.erode, cv2.dilate)
@@ -580,7 +583,8 @@ def _without_specks(pixels: np.ndarray, rings: Sequence[tuple]) -> tuple[np.ndar
         near = cv2.max(cv2.min(pixels, brightest), darkest)
         far = cv2.absdiff(near, pixels) > FAR
         clean, specks = np.where(far & ~specks, near, clean), specks | far
-    return clean, specks
+        counts.append(int(np.count_nonzero(specks)))
+    return clean, counts
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:
