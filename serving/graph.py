@@ -23,13 +23,16 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from serving import graph_alphabets, graph_bands, graph_joining, graph_language, graph_regions, graph_strips, graph_text
+from serving import (
+    graph_alphabets, graph_bands, graph_joining, graph_language, graph_regions, graph_strips, graph_text, graph_upwards,
+)  # fmt: skip
 from serving.graph_loop import joined
 from serving.graph_strips import Places
 from zoo.bands import MOST
 from zoo.charset import Charset
 from zoo.image import rim
-from zoo.reading import BATCH, TALL
+from zoo.reading import BATCH
+from zoo.upwards import TALL
 
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from pixels to outputs by name
 
@@ -111,8 +114,8 @@ class Words(NamedTuple):
         polygons: (N, 4, 2) float32 page pixels.
         scores: (N,) float32 of the detector.
         halves: (N, 2) int32 places of the two that one is around, if they are pieces of it; -1 of one that was found.
-        items: (M, 2) int32 what is to be read: a word, and how its crop is turned. The words themselves come first on
-            each page, then those that may run upwards or downwards, either way.
+        items: (M, 2) int32 what is to be read: a word, and by how many quarters clockwise its crop is turned. The words
+            themselves come first on each page, then those that are read turned, too.
     """
 
     counts: tf.Tensor
@@ -230,17 +233,19 @@ def laid_out(
 
 
 def rolled(polygons: tf.Tensor) -> tf.Tensor:
-    """(N, 3, 4, 2): polygons (N, 4, 2) as they are, and from where text begins that runs upwards, and downwards."""
-    return tf.stack([tf.roll(polygons, turn, 1) for turn in (0, 1, -1)], 1)
+    """(N, 4, 4, 2): polygons (N, 4, 2) from where text begins that runs level, upwards, back and downwards."""
+    return tf.stack([tf.roll(polygons, turn, 1) for turn in range(4)], 1)
 
 
-def items(high: tf.Tensor, wide: tf.Tensor, halves: tf.Tensor) -> tf.Tensor:
-    """(M, 2) int32, as `Words` has them, of words (N,) so high and wide."""
-    tall = (tf.cast(high, tf.float32) > TALL * tf.cast(wide, tf.float32)) & (halves[:, 0] < 0)
-    tall = tf.cast(tf.where(tall)[:, 0], tf.int32)
-    every = tf.range(tf.size(high))
-    turns = tf.zeros_like(every), tf.ones_like(tall), -tf.ones_like(tall)
-    return tf.stack([tf.concat([every, tall, tall], 0), tf.concat(turns, 0)], 1)
+def items(polygons: tf.Tensor, high: tf.Tensor, wide: tf.Tensor, halves: tf.Tensor) -> tf.Tensor:
+    """(M, 2) int32, as `Words` has them, of words (N, 4, 2) so high and wide."""
+    along, found = polygons[:, 1] - polygons[:, 0], halves[:, 0] < 0
+    upward = -along[:, 1] > tf.abs(along[:, 0])
+    tall = (tf.cast(high, tf.float32) > TALL * tf.cast(wide, tf.float32)) & ~upward & found
+    groups = ((tf.ones_like(found), 0), (tall, 1), (tall, 3), (upward & found, 2))
+    places = [tf.cast(tf.where(among)[:, 0], tf.int32) for among, _ in groups]
+    turns = [tf.fill(tf.shape(place), turn) for place, (_, turn) in zip(places, groups, strict=True)]
+    return tf.stack([tf.concat(places, 0), tf.concat(turns, 0)], 1)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
@@ -355,8 +360,9 @@ def _looked(
 ) -> tuple[tf.Tensor, ...]:
     """As `looked`, of a page that is not long, or of a part."""
     size, multiple = values["size"], int(values.get("multiple", 256))
-    usual = {"small": 0.0, "wanted": 18.0, "most": MOST, "room": 0}
-    small, wanted, most, room = (values.get(key, value) for key, value in usual.items())
+    usual = {"small": 0.0, "wanted": 18.0, "most": MOST, "room": 0, "aside": False}
+    small, wanted, most, room, aside = (values.get(key, value) for key, value in usual.items())
+    room = room or size[0] * size[1]
 
     def look(part: tf.Tensor, batch: tf.Tensor, inner: tf.Tensor) -> Look:
         given = find(batch[None])
@@ -366,13 +372,40 @@ def _looked(
 
     batch, inner = graph_strips.letterbox(page, size, multiple)
     first = look(page, batch, inner)
-    if not small:
-        return see(first)
     scale, height = tf.cast(tf.shape(page)[0] / inner[0], tf.float32), graph_bands.height(first.polygons)
+    words = tf.zeros([0, 4, 2])  # of a turned part
+
+    def enlarged(height: tf.Tensor) -> tf.Tensor:
+        return tf.minimum(wanted / tf.cast(height, tf.float64), most / tf.cast(scale, tf.float64))
+
+    def turned(_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        part = graph_strips.turn(page[place.top : place.bottom, place.left : place.right], tf.constant(1))
+        factor = tf.where(place.height < small * scale, enlarged(place.height), 1 / tf.cast(scale, tf.float64))
+        factor = tf.minimum(factor, tf.sqrt(room / tf.cast(tf.reduce_prod(tf.shape(part)[:2]), tf.float64)))
+        found = look(part, *graph_strips.canvas(part, factor, multiple))
+        polygons = graph_upwards.turned(found.polygons, tf.shape(part)[1])
+        polygons += tf.cast(tf.stack([place.left, place.top]), tf.float32)
+        level = graph_upwards.words(found.polygons, place.usual)
+        level = tf.tensor_scatter_nd_update(
+            level, tf.where(level), graph_upwards.taken(first.polygons, tf.boolean_mask(polygons, level))
+        )
+        polygons, scores, quads = (tf.boolean_mask(x, level) for x in (polygons, found.scores, found.quads))
+        return *see(Look(polygons, scores, quads, found.given)), polygons
+
+    def uncovered(look: Look) -> tuple[tf.Tensor, ...]:
+        rest = ~graph_upwards.covered(look.polygons, words)
+        return see(Look(*(tf.boolean_mask(x, rest) for x in look[:3]), look.given))
+
+    others: list[tf.Tensor] = []
+    if aside:
+        place = graph_upwards.part(first.polygons, tf.shape(page)[:2])
+        *others, words = joined(
+            tf.cast(place.some, tf.int32), turned, (*kinds, tf.float32), (*shapes, [None, 4, 2]), parallel=1
+        )
 
     def closer() -> tuple[tf.Tensor, ...]:
-        factor = tf.minimum(wanted / tf.cast(height, tf.float64), most / tf.cast(scale, tf.float64))
-        every = graph_bands.bands(first.polygons, tf.shape(page)[:2], factor, room or size[0] * size[1])
+        factor = enlarged(height)
+        every = graph_bands.bands(first.polygons, tf.shape(page)[:2], factor, room)
 
         def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             begin, end, low, high = graph_bands.rows(every, number)
@@ -382,11 +415,12 @@ def _looked(
             middles = tf.cast(tf.reduce_mean(polygons[..., 1], 1), tf.float64)
             counts = (low <= middles) & (middles < high)
             polygons, scores, quads = (tf.boolean_mask(x, counts) for x in (polygons, found.scores, found.quads))
-            return see(Look(polygons, scores, quads, found.given))
+            return uncovered(Look(polygons, scores, quads, found.given))
 
         return tuple(joined(every.count, step, kinds, shapes, parallel=1))
 
-    return tf.cond(height < small * scale, closer, lambda: see(first))
+    seen = tf.cond(height < small * scale, closer, lambda: uncovered(first)) if small else uncovered(first)
+    return tuple(tf.concat(both, 0) for both in zip(others, seen, strict=True)) if aside else seen
 
 
 def on_page(
@@ -412,7 +446,7 @@ def on_page(
 
 def _page_strips(reading: Reading, page: tf.Tensor, polygons: tf.Tensor, halves: tf.Tensor) -> tuple[tf.Tensor, ...]:
     places = graph_strips.places(polygons, page)
-    chosen = items(places.sizes[:, 0], places.sizes[:, 1], halves)
+    chosen = items(polygons, places.sizes[:, 0], places.sizes[:, 1], halves)
 
     def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         word = chosen[number, 0]
@@ -551,15 +585,13 @@ def in_parts(
 
 
 def _best(found: Words, scores: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of each word the item that is read most surely, (N,) int32, and its turn: 0 none, 1 upwards, 2 downwards."""
+    """Of each word the item that is read most surely, (N,) int32, and its turn."""
     count = tf.shape(found.polygons)[0]
     sure = tf.where(lengths > 0, scores ** (1 / tf.cast(tf.maximum(lengths, 1), tf.float32)), tf.zeros_like(scores))
-    kind = tf.where(found.items[:, 1] < 0, 2, found.items[:, 1])
-    place = found.items[:, 0] * 3 + kind
-    table = tf.tensor_scatter_nd_update(-tf.ones([3 * count]), place[:, None], sure)
-    items = tf.tensor_scatter_nd_update(tf.zeros([3 * count], tf.int32), place[:, None], tf.range(tf.size(place)))
-    turns = tf.argmax(tf.reshape(table, [-1, 3]), 1, tf.int32)
-    return tf.gather(tf.reshape(items, [-1, 3]), turns, batch_dims=1), turns
+    table = tf.tensor_scatter_nd_update(-tf.ones([count, 4]), found.items, sure)
+    items = tf.tensor_scatter_nd_update(tf.zeros([count, 4], tf.int32), found.items, tf.range(tf.size(sure)))
+    turns = tf.argmax(table, 1, tf.int32)
+    return tf.gather(items, turns, batch_dims=1), turns
 
 
 def _counted(pages: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -61,8 +61,12 @@ def parts(size: tf.Tensor) -> Parts:
 
 def height(boxes: tf.Tensor) -> tf.Tensor:
     """As `zoo.bands.height`: () float32 of boxes (N, 4, 2); infinite where there is none."""
-    heights = tf.sort(tf.norm(boxes[:, 3] - boxes[:, 0], axis=1))
-    count, filled = tf.size(heights), tf.concat([heights, [float("inf")]], 0)
+    return median(tf.norm(boxes[:, 3] - boxes[:, 0], axis=1))
+
+
+def median(values: tf.Tensor) -> tf.Tensor:
+    """The median of values (N,); infinite where there is none."""
+    count, filled = tf.size(values), tf.concat([tf.sort(values), [float("inf")]], 0)
     return (filled[tf.maximum(count - 1, 0) // 2] + filled[count // 2]) / 2
 
 

@@ -99,10 +99,9 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     def see(look: graph.Look) -> tuple[tf.Tensor, ...]:
         polygons, scores, halves = graph_joining.candidates(look.polygons, look.scores, letters)
         quads = graph_joining.with_pairs(look.quads, tf.boolean_mask(halves, halves[:, 0] >= 0))
-        wide, high = _sides(polygons)
-        items = graph.items(high, wide, halves)
-        turned = tf.gather(graph.rolled(quads), items[:, 0])
-        turned = tf.gather(turned, tf.where(items[:, 1] < 0, 2, items[:, 1]), batch_dims=1)
+        wide, high = graph_strips.sides(polygons)
+        items = graph.items(polygons, high, wide, halves)
+        turned = tf.gather_nd(graph.rolled(quads), items)
         lengths = [tf.shape(values)[:1] for values in (polygons, items)]
         shared = {name: value for name, value in look.given.items() if name != "logits"}
         return *lengths, polygons, scores, halves, items, *_sure(spotting, shared, turned, length)
@@ -138,12 +137,6 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
     return graph.laid_out(found, letters, *texts)
 
 
-def _sides(quads: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Widths and heights (N,) of quadrilaterals (N, 4, 2), as `zoo.geometry.sides`."""
-    edges = tf.norm(tf.roll(quads, -1, 1) - quads, axis=2)
-    return (edges[:, 0] + edges[:, 2]) / 2, (edges[:, 1] + edges[:, 3]) / 2
-
-
 def _sure(spotting: Spotting, shared: dict[str, tf.Tensor], quads: tf.Tensor, length: int) -> graph_text.Steps:
     """As `_steps`, with a second look from a little closer at what is unsure, where that is surer."""
     first, again = _steps(spotting, shared, quads, length), spotting.reading.get("again", 0.0)
@@ -174,7 +167,7 @@ def _closer(quads: tf.Tensor) -> tf.Tensor:
 
 def _steps(spotting: Spotting, shared: dict[str, tf.Tensor], quads: tf.Tensor, length: int) -> graph_text.Steps:
     """What stands in quadrilaterals (M, 4, 2) of a page, as steps (M, length)."""
-    wide, high = _sides(quads)
+    wide, high = graph_strips.sides(quads)
     most = spotting.widths[-1]
     columns = tf.clip_by_value(tf.round(spotting.height * wide / tf.maximum(high, 1e-3)), min(4, most), most)
     kinds = tf.reduce_sum(tf.cast(columns[:, None] > tf.constant(spotting.widths[:-1], tf.float32)[None], tf.int32), 1)

@@ -274,6 +274,12 @@ def _laid(image: tf.Tensor, inner: tf.Tensor, multiple: int) -> tuple[tf.Tensor,
 # --- crops -----------------------------------------------------------------------------------------------------------
 
 
+def sides(quads: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Widths and heights (N,) of quadrilaterals (N, 4, 2), as `zoo.geometry.sides`."""
+    edges = tf.norm(tf.roll(quads, -1, 1) - quads, axis=2)
+    return (edges[:, 0] + edges[:, 2]) / 2, (edges[:, 1] + edges[:, 3]) / 2
+
+
 class Places(NamedTuple):
     """Quadrilaterals on a page, and how each is cut.
 
@@ -366,13 +372,9 @@ def strip_width(sizes: tf.Tensor, height: int) -> tf.Tensor:
 
 
 def turn(image: tf.Tensor, quarters: tf.Tensor) -> tf.Tensor:
-    """The crop turned clockwise (1) or the other way (-1), or as it is (0)."""
-
-    def turned() -> tf.Tensor:
-        swapped = tf.transpose(image, [1, 0, 2])
-        return tf.cond(quarters > 0, lambda: tf.reverse(swapped, [1]), lambda: tf.reverse(swapped, [0]))
-
-    return tf.cond(quarters == 0, lambda: image, turned)
+    """The crop turned clockwise by so many quarters, 0 to 3."""
+    half = tf.cond(quarters > 1, lambda: tf.reverse(image, [0, 1]), lambda: image)
+    return tf.cond(quarters % 2 == 0, lambda: half, lambda: tf.reverse(tf.transpose(half, [1, 0, 2]), [1]))
 
 
 def strips(image: tf.Tensor, height: int, widest: int, split: bool) -> tuple[tf.Tensor, tf.Tensor]:

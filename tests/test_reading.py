@@ -206,6 +206,39 @@ def test_words_that_run_upwards_or_downwards(turns, first):
     np.testing.assert_allclose(word.polygon, place, atol=1.5)
 
 
+def of_level_print(batch: np.ndarray) -> dict[str, np.ndarray]:
+    """As `dark`, but of what is higher than wide it finds the middle alone."""
+    logits = dark(batch)["logits"]
+    _, parts, places, _ = cv2.connectedComponentsWithStats((logits[0, ..., 0] > 0).astype("uint8"))
+    for number, (_, top, wide, high, _) in enumerate(places[1:], 1):
+        if high > wide:
+            rows = np.arange(logits.shape[1])[:, None]
+            ends = (rows < top + high // 4) | (rows >= top + 3 * high // 4)
+            logits[0, (parts == number) & ends] = -6
+    return {"logits": logits}
+
+
+@pytest.mark.parametrize(("turns", "first"), [(1, (60, 312)), (3, (84, 210))], ids=["upwards", "downwards"])
+def test_words_that_run_upwards_beside_level_ones_are_looked_at_where_they_are_level(turns, first):
+    page = blank_page(512, 512)
+    for text, x, y in [("345", 200, 40), ("0126", 200, 90), ("6789", 200, 150)]:
+        write(page, text, x, y)
+        page[y : y + 6][page[y : y + 6] < 180] = 4  # the dark ends
+    aside = blank_page(24, 102)
+    write(aside, "12345", 0, 0)
+    aside[:6][aside[:6] < 180] = 4
+    page[210:312, 60:84] = np.rot90(aside, turns)
+    recognizer, words = Recognizer(upright_bars, DIGITS), {}
+    for asked in (False, True):
+        detector = Detector(of_level_print, size=(512, 512), multiple=128, unclip=0, aside=asked)
+        words[asked] = {word.text: word for word in Reader(detector, recognizer, min_confidence=0.5).read(page).words}
+    assert "12345" not in words[False]
+    assert words[True].keys() == {"345", "0126", "6789", "12345"}
+    polygon = words[True]["12345"].polygon
+    np.testing.assert_allclose(polygon[0], first, atol=1.5)
+    np.testing.assert_allclose([polygon.min(0), polygon.max(0)], [(60, 210), (84, 312)], atol=1.5)
+
+
 def test_a_tall_crop_may_stand_upright():
     page = blank_page(200, 200)
     write(page, "1", 60, 60)

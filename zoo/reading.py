@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from zoo import bands, decoding, geometry, image, joining, limits, righting
+from zoo import bands, decoding, geometry, image, joining, limits, righting, upwards
 from zoo.alphabets import native
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint, fits
 from zoo.image import ImageError, Picture, Sheet, Source
 from zoo.language import WEIGHT, Language, Spelling, language
 from zoo.page import Document, Page, assemble
+from zoo.upwards import TALL
 
 if TYPE_CHECKING:
     from zoo import registry
@@ -42,7 +43,6 @@ BATCH = 64  # strips at once
 SEARCHED = 16  # prefixes of a beam that looks for certain texts
 NOT_READING = ("labels", "min_confidence")  # what else a recognizer's or a spotter's card may say
 STRIPS = "strips"  # views of words in the picture, beside those in a spotter's features
-TALL = 1.5  # height over width from which a crop may hold text that runs upwards or downwards
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Look(NamedTuple):
         pixels: (H, W, 3) uint8 that it was given.
         scale: (2,) pixels of the image for one that the network saw: across, down.
         corner: (2,) pixels of the image where the part begins: across, down.
+        turned: height and width of the part if it was looked at turned clockwise by a quarter.
     """
 
     boxes: np.ndarray
@@ -78,6 +79,12 @@ class Look(NamedTuple):
     pixels: np.ndarray
     scale: np.ndarray
     corner: np.ndarray
+    turned: tuple[int, int] | None = None
+
+    def seen(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes (N, 4, 2) of the image in pixels that the network saw."""
+        boxes = boxes - self.corner
+        return (geometry.turned(boxes, self.turned, 3) if self.turned else boxes) / self.scale
 
 
 class Detector:
@@ -93,6 +100,8 @@ class Detector:
         wanted: the median height to which they are brought then, from up to `most` times as close.
         most: see `wanted`.
         room: pixels that a band may have, but for overlaps; 0: as many as `size`.
+        aside: whether words that run upwards or downwards beside level ones are looked for on a turned part of the
+            page, too. Their boxes begin at the lower left.
         decode: what makes boxes of the outputs, or its dotted name: see `zoo.decoding`. By default regions of "logits".
         **options: keyword arguments of `decode`.
 
@@ -111,6 +120,7 @@ class Detector:
         wanted: float = 18.0,
         most: float = bands.MOST,
         room: int = 0,
+        aside: bool = False,
         decode: str | Callable = decoding.DEFAULT,
         **options: Any,
     ):
@@ -123,7 +133,7 @@ class Detector:
         self.size = (int(size[0]), int(size[1]))
         self.small, self.wanted, self.most = small, wanted, most
         self.room = room or self.size[0] * self.size[1]
-        self.multiple = multiple
+        self.multiple, self.aside = multiple, aside
         self.decode = decoding.checked(decode, options, "boxes")
         self.outputs = decoding.outputs(self.decode)
         self.options = options
@@ -151,20 +161,44 @@ class Detector:
     def _looks(self, pixels: np.ndarray) -> Iterator[Look]:
         first = self._look(pixels, *image.letterbox(pixels, self.size, self.multiple))
         boxes, scale = first.boxes, float(first.scale[1])
+        turned = self._turned(pixels, boxes, scale) if self.aside and len(boxes) else None
+        if turned:
+            yield turned
+            first = _uncovered(first, turned)
         height = bands.height(boxes) if self.small and len(boxes) else np.inf
         if height >= self.small * scale:
             yield first
             return
         del first  # its features are many
-        factor = min(self.wanted / height, self.most / scale)
-        for band in bands.bands(boxes, pixels.shape[:2], factor, self.room):
+        for band in bands.bands(boxes, pixels.shape[:2], self._factor(height, scale), self.room):
             part = pixels[band.top : band.bottom, band.left : band.right]
-            look = self._look(part, *image.canvas(part, factor, self.multiple))
+            look = self._look(part, *image.canvas(part, self._factor(height, scale), self.multiple))
             corner = np.array([band.left, band.top], "float32")
             found = look.boxes + corner
             middles = bands.middles(found)
             counts = (band.low <= middles) & (middles < band.high)
-            yield look._replace(boxes=found[counts], scores=look.scores[counts], corner=corner)
+            look = look._replace(boxes=found[counts], scores=look.scores[counts], corner=corner)
+            yield _uncovered(look, turned) if turned else look
+
+    def _factor(self, height: float, scale: float) -> float:
+        """By which small text of this height is enlarged, seen at a `scale` before."""
+        return min(self.wanted / height, self.most / scale)
+
+    def _turned(self, pixels: np.ndarray, boxes: np.ndarray, scale: float) -> Look | None:
+        """The words that run upwards or downwards, by the boxes of a first look; None where there seem to be none."""
+        if (part := upwards.part(boxes, pixels.shape[:2])) is None:
+            return None
+        shown = np.rot90(pixels[part.top : part.bottom, part.left : part.right], -1)
+        factor = self._factor(part.height, scale) if part.height < self.small * scale else 1 / scale
+        factor = min(factor, math.sqrt(self.room / (shown.shape[0] * shown.shape[1])))
+        look = self._look(shown, *image.canvas(shown, factor, self.multiple))
+        words = upwards.words(look.boxes, part.usual)
+        corner = np.array([part.left, part.top], "float32")
+        found, scores = geometry.turned(look.boxes[words], shown.shape[:2], 1) + corner, look.scores[words]
+        taken = upwards.taken(boxes, found)
+        size = shown.shape[1], shown.shape[0]
+        look = look._replace(boxes=found[taken], scores=scores[taken], corner=corner, turned=size)
+        return look if taken.any() else None
 
     def _look(self, pixels: np.ndarray, batch: np.ndarray, scale: np.ndarray) -> Look:
         given = self.run(batch[None])
@@ -175,6 +209,12 @@ class Detector:
         limit = np.array([pixels.shape[1], pixels.shape[0]], "float32")
         boxes = (boxes * scale).clip(0, limit).astype("float32")
         return Look(boxes, scores, given, batch, scale, np.zeros(2, "float32"))
+
+
+def _uncovered(look: Look, turned: Look) -> Look:
+    """The look but for what words of a turned one cover."""
+    rest = ~upwards.covered(look.boxes, turned.boxes)
+    return look._replace(boxes=look.boxes[rest], scores=look.scores[rest])
 
 
 def _without_padding(output: np.ndarray, batch: np.ndarray, inner: np.ndarray) -> np.ndarray:
@@ -438,15 +478,15 @@ class Spotter:
         seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # candidates of each look; features of one suffice
         plain: list[tuple[Reading, np.ndarray]] = []
         turned: list[tuple[Reading, np.ndarray]] = []
-        tall: list[int] = []
+        turns: list[tuple[int, int]] = []
         for look in self.detector.looks(pixels):
-            high, before = _tall(look.boxes), len(plain)
-            both = [np.roll(look.boxes[i], roll, axis=0) for i in high for roll in (1, -1)]
+            others, before = _turns(look.boxes, *geometry.sides(look.boxes)), len(plain)
+            rolled = [np.roll(look.boxes[i], turn, axis=0) for i, turn in others]
             boxes, scores, halves = candidates(look.boxes, look.scores, self.charset)
-            every = np.concatenate([boxes, np.reshape(both, (-1, 4, 2))]) - look.corner
-            found = self._sure(self._seen(look.pixels, look.given), (every / look.scale).astype("float32"))
+            every = look.seen(np.concatenate([boxes, np.reshape(rolled, (-1, 4, 2))]))
+            found = self._sure(self._seen(look.pixels, look.given), every.astype("float32"))
             plain, turned = plain + found[: len(boxes)], turned + found[len(boxes) :]
-            tall += [before + i for i in high]
+            turns += [(before + i, turn) for i, turn in others]
             seen.append((boxes, scores, np.where(halves < 0, halves, halves + before)))
         boxes, scores, halves = map(np.concatenate, zip(*seen, strict=True))
         readings = [reading for reading, _ in plain + turned]
@@ -454,7 +494,7 @@ class Spotter:
             logits = [logits for _, logits in plain + turned]
             lowered = self.spelling.alphabets.lowered(logits)
             readings = self.spelling(*native(readings, logits, lowered, self.charset.decode_batch))
-        return words(boxes, scores, readings, tall, halves)
+        return words(boxes, scores, readings, turns, halves)
 
     def recognize(self, crops: Sequence[np.ndarray]) -> list[Reading]:
         """What stands in each crop (h, w, 3) uint8 of a page, seen one below the other with their edges drawn out."""
@@ -517,10 +557,12 @@ class Spotter:
         return views
 
 
-def _tall(boxes: np.ndarray) -> list[int]:
-    """The places of boxes (N, 4, 2) whose text may run upwards or downwards."""
-    wide, high = geometry.sides(boxes)
-    return np.flatnonzero(high > TALL * wide).tolist()
+def _turns(boxes: np.ndarray, wide: np.ndarray, high: np.ndarray) -> list[tuple[int, int]]:
+    """Places of boxes (N, 4, 2) so wide and high that are read turned, too, and by how many corners these begin later:
+    1 as text that runs upwards, 3 downwards, 2 the other way round."""
+    along = boxes[:, 1] - boxes[:, 0]
+    upward, tall = -along[:, 1] > np.abs(along[:, 0]), high > TALL * wide
+    return [(i, turn) for i in range(len(boxes)) for turn in ([2] if upward[i] else [1, 3] if tall[i] else [])]
 
 
 def columns(quads: np.ndarray, height: int, most: int) -> np.ndarray:
@@ -664,13 +706,14 @@ class Reader:
     ) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
         """Words from the top left of their texts, their scores and readings: tall boxes are read turned, too, and those
         that may be pieces together as well."""
-        found = len(boxes)
+        found = boxes
         boxes, scores, halves = candidates(boxes, scores, getattr(self.recognizer, "charset", None))
         crops = [image.crop(pixels, box) for box in boxes]
-        tall = [i for i, crop in enumerate(crops[:found]) if crop.shape[0] > TALL * crop.shape[1]]
-        turned = [np.rot90(crops[i], turns) for i in tall for turns in (3, 1)]
+        high, wide = np.reshape([crop.shape[:2] for crop in crops[: len(found)]], (-1, 2)).T
+        turns = _turns(found, wide, high)
+        turned = [np.rot90(crops[i], -turn) for i, turn in turns]
         readings = list(self.recognizer([*crops, *turned])) if crops and self.recognizer else []
-        return words(boxes, scores, readings, tall, halves)
+        return words(boxes, scores, readings, turns, halves)
 
 
 def candidates(
@@ -683,33 +726,36 @@ def candidates(
 
 
 def words(
-    boxes: np.ndarray, scores: np.ndarray, readings: list[Reading], tall: Sequence[int], halves: np.ndarray
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    readings: list[Reading],
+    turns: Sequence[tuple[int, int]],
+    halves: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
     """Words (N, 4, 2) from the top left of their texts, their scores (N,) and readings.
 
     Args:
         boxes, scores, halves: of candidates, as `zoo.joining.candidates` has them.
-        readings, tall: as `uprighted` takes them.
+        readings, turns: as `righted` takes them.
     """
-    boxes, readings = uprighted(boxes, readings, tall)
+    boxes, readings = righted(boxes, readings, turns)
     return joining.joined(boxes, scores, readings, halves)
 
 
-def uprighted(boxes: np.ndarray, readings: list[Reading], tall: Sequence[int]) -> tuple[np.ndarray, list[Reading]]:
-    """Boxes (N, 4, 2) from the top left of their texts, and the reading of each.
+def righted(
+    boxes: np.ndarray, readings: list[Reading], turns: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, list[Reading]]:
+    """Boxes (N, 4, 2) from the top left of their texts, and the surest reading of each.
 
     Args:
         boxes: as they were found.
-        readings: of all boxes, then of each tall one as text that runs upwards, and downwards.
-        tall: places of those that may.
+        readings: of all boxes, then of those that were read turned, too.
+        turns: of these: the place, and by how many corners later it began.
     """
-    boxes, best = boxes.copy(), readings[: len(boxes)]
-    for place, i in enumerate(tall):
-        upward, downward = readings[len(boxes) + 2 * place :][:2]
-        # Text that runs upwards begins at the bottom left corner, downwards at the top right one.
-        choices = [(best[i], 0), (upward, 1), (downward, -1)]
-        best[i], roll = max(choices, key=lambda choice: _sureness(choice[0]))
-        boxes[i] = np.roll(boxes[i], roll, axis=0)
+    found, boxes, best = boxes, boxes.copy(), readings[: len(boxes)]
+    for (i, turn), reading in zip(turns, readings[len(boxes) :], strict=True):
+        if _sureness(reading) > _sureness(best[i]):
+            best[i], boxes[i] = reading, np.roll(found[i], turn, axis=0)
     return boxes, best
 
 

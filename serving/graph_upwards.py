@@ -1,0 +1,82 @@
+"""Words that run upwards or downwards, looked for on a turned part of a page: what `zoo.upwards` does with NumPy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from serving.graph_bands import median
+from serving.graph_strips import sides
+from zoo.upwards import ACROSS, ALONG, AS_HIGH, ASIDE, BEHIND, COVERED, HIGH, LEVEL, LONG, TALL, WORD
+
+
+class Part(NamedTuple):
+    """A part of a page, in its pixels, () int32, if there are such words; see `zoo.upwards.Part`."""
+
+    some: tf.Tensor
+    left: tf.Tensor
+    top: tf.Tensor
+    right: tf.Tensor
+    bottom: tf.Tensor
+    height: tf.Tensor
+    usual: tf.Tensor
+
+
+def part(boxes: tf.Tensor, size: tf.Tensor) -> Part:
+    """The part of a page of a size (2,) int32 to look at turned, by its boxes (N, 4, 2)."""
+    level, tall, usual = _kinds(boxes)
+    count = tf.math.count_nonzero(tall)
+    some = (count > 0) & (count < tf.math.count_nonzero(level))
+    boxes = tf.boolean_mask(boxes, tall)
+    wide, high = sides(boxes)
+    margin = tf.stack([ACROSS * median(wide), ALONG * median(high)])
+    first = tf.math.floor(tf.reduce_min(boxes, (0, 1)) - margin)
+    last = tf.math.ceil(tf.reduce_max(boxes, (0, 1)) + margin)
+    limit = tf.cast(tf.reverse(size, [0]), tf.float32)
+    first, last = (tf.cast(tf.clip_by_value(x, 0.0, limit), tf.int32) for x in (first, last))
+    return Part(some, first[0], first[1], last[0], last[1], median(wide), usual)
+
+
+def words(boxes: tf.Tensor, usual: tf.Tensor) -> tf.Tensor:
+    """(N,) bool: which boxes (N, 4, 2) of a turned part are words that are level there."""
+    wide, high = sides(boxes)
+    long = (wide > TALL * high) & (high > HIGH * usual)
+    middle, x = tf.reduce_mean(boxes[..., 1], 1), boxes[..., 0]
+    left, right = tf.reduce_min(x, 1), tf.reduce_max(x, 1)
+    gap = tf.maximum(left[:, None] - right, left - right[:, None])
+    beside = (gap < BEHIND * high) & (tf.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
+    return long | tf.reduce_any(beside & long, 1)
+
+
+def taken(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """(M,) bool: which words (M, 4, 2) of a turned part stand for the boxes (N, 4, 2) of the page that they cover."""
+    level, tall, _ = _kinds(boxes)
+    inside, (wide, high) = _inside(boxes, words), sides(words)
+    result = ~tf.reduce_any((inside > LEVEL) & level[:, None], 0)
+    plain = tf.reduce_any((wide > WORD * high) & result)
+    return result & plain & tf.reduce_any((inside > COVERED) & tall[:, None] & result)
+
+
+def covered(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """(N,) bool: which boxes (N, 4, 2) lie in one of the words (M, 4, 2) for the most part."""
+    return tf.reduce_any(_inside(boxes, words) > COVERED, 1)
+
+
+def turned(points: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Points (…, 2) of a picture so wide where they are after a quarter turn against the clock."""
+    return tf.stack([points[..., 1], tf.cast(width, points.dtype) - points[..., 0]], -1)
+
+
+def _kinds(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    wide, high = sides(boxes)
+    level = wide > TALL * high
+    usual = median(tf.boolean_mask(high, level))
+    return level, (high > TALL * wide) & (high > LONG * usual) & (wide > HIGH * usual), usual
+
+
+def _inside(boxes: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    low = tf.maximum(tf.reduce_min(boxes, 1)[:, None], tf.reduce_min(others, 1))
+    high = tf.minimum(tf.reduce_max(boxes, 1)[:, None], tf.reduce_max(others, 1))
+    area = tf.reduce_prod(tf.reduce_max(boxes, 1) - tf.reduce_min(boxes, 1), 1)
+    return tf.reduce_prod(tf.maximum(high - low, 0.0), 2) / tf.maximum(area, 1e-6)[:, None]

@@ -1,0 +1,91 @@
+"""Words that run upwards or downwards beside level ones, looked at once more where they are level.
+
+    boxes of a page ─► high ones, fewer than wide ones ─► the part of the page around them, turned ─► wide ones there
+                    ─► in place of those that they cover
+
+A detector that has seen little but level print finds pieces of the label of an axis, or signs beside it; on the turned
+page it finds its words. `serving.graph_upwards` does the same in TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from zoo import geometry
+
+TALL = 1.5  # height over width from which a box may hold text that runs upwards or downwards
+LONG, HIGH = 1.3, 0.7  # median heights of wide boxes that such text is long and high at least
+ACROSS, ALONG = 2.0, 3.0  # around it, in its median height and length
+BEHIND, ASIDE, AS_HIGH = 1.0, 0.4, 1.6  # heights from a wide box to a short word of its line, and how high that may be
+WORD = 2.2  # width over height that one word of a part has at least
+COVERED = 0.5  # part of a box above which another covers it
+LEVEL = 0.3  # the same, of a wide box that is level: what covers it is no word
+
+
+class Part(NamedTuple):
+    """A part of a page, in its pixels; the median height of text that runs upwards in it, and of level text."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    height: float
+    usual: float
+
+
+def part(boxes: np.ndarray, size: tuple[int, int]) -> Part | None:
+    """The part of a page of (height, width) to look at turned, by the boxes (N, 4, 2) that were found; None of most."""
+    level, tall, usual = _kinds(boxes)
+    if not 0 < tall.sum() < level.sum():
+        return None
+    wide, high = geometry.sides(boxes[tall])
+    margin = np.array([ACROSS * np.median(wide), ALONG * np.median(high)])
+    left, top = np.floor(boxes[tall].min((0, 1)) - margin).clip(0).astype(int).tolist()
+    right, bottom = np.ceil(boxes[tall].max((0, 1)) + margin).clip(0, size[::-1]).astype(int).tolist()
+    return Part(left, top, right, bottom, float(np.median(wide)), usual)
+
+
+def words(boxes: np.ndarray, usual: float) -> np.ndarray:
+    """(N,) bool: which boxes (N, 4, 2) of a turned part are words that are level there: wide ones about as high as
+    those of the page usually are, and short ones beside these in their lines."""
+    wide, high = geometry.sides(boxes)
+    long = (wide > TALL * high) & (high > HIGH * usual)
+    middle, left, right = boxes[..., 1].mean(1), boxes[..., 0].min(1), boxes[..., 0].max(1)
+    gap = np.maximum(left[:, None] - right[long], left[long] - right[:, None])
+    aside = np.abs(middle[:, None] - middle[long])
+    beside = (gap < BEHIND * high[long]) & (aside < ASIDE * high[long]) & (high[:, None] < AS_HIGH * high[long])
+    return long | beside.any(1)
+
+
+def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """(M,) bool: which words (M, 4, 2) of a turned part stand for the boxes (N, 4, 2) that they cover, all in pixels of
+    the page. None does unless one is plainly a word, and some are where high boxes were."""
+    level, tall, _ = _kinds(boxes)
+    inside, (wide, high) = _inside(boxes, words), geometry.sides(words)
+    result = ~(inside[level] > LEVEL).any(0)
+    plain = (wide > WORD * high)[result].any() and (inside[tall][:, result] > COVERED).any()
+    return result & plain
+
+
+def covered(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """(N,) bool: which boxes (N, 4, 2) lie in one of the words (M, 4, 2) for the most part."""
+    return (_inside(boxes, words) > COVERED).any(1)
+
+
+def _kinds(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """(N,) bool each: which boxes (N, 4, 2) are wide, and which may hold text that runs upwards or downwards beside
+    these; and the median height of the wide ones."""
+    wide, high = geometry.sides(boxes)
+    level = wide > TALL * high
+    usual = float(np.median(high[level])) if level.any() else math.inf
+    return level, (high > TALL * wide) & (high > LONG * usual) & (wide > HIGH * usual), usual
+
+
+def _inside(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N, M): the part of each box (N, 4, 2) that lies in each other one (M, 4, 2), all taken as upright."""
+    low, high = np.maximum(boxes.min(1)[:, None], others.min(1)), np.minimum(boxes.max(1)[:, None], others.max(1))
+    area = np.prod(boxes.max(1) - boxes.min(1), 1)
+    return np.prod((high - low).clip(0), 2) / np.maximum(area, 1e-6)[:, None]
