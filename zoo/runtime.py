@@ -35,7 +35,7 @@ Call = Callable[[Any], dict[str, np.ndarray]]  # of a batch, or of named arrays
 
 PARTS = ("locate", "read")  # of a spotter, by which it reads
 LOGITS = ("logits",)  # the outputs that most networks are read by; `zoo.decoding.needed` says those of a card
-EXPORT = 3  # counted up when what an ONNX file holds changes: see `zoo.onnx_file`
+EXPORT = 4  # counted up when what an ONNX file holds changes: see `zoo.onnx_file`
 NEEDS_FRAMEWORK = "pip install 'ocrzoo[tensorflow]' gives what is missing"
 
 
