@@ -44,7 +44,7 @@ from zoo import decoding, registry, runtime
 from zoo.charset import Charset
 from zoo.files import check_writable, sha256
 from zoo.language import WEIGHT
-from zoo.layers import Normalize
+from zoo.layers import multiple
 from zoo.reading import DETECTOR, RECOGNIZER, spelt
 
 PIXELS = "pixels"  # the signature of images that are already prepared
@@ -417,11 +417,11 @@ def _signatures(plan: Plan) -> dict[str, Any]:
     _, height, width, _ = plan.network.inputs[0].shape
     prepare, shape = preparation(plan), [None, height or plan.reading.get("height"), width, 3]
     network, kind = graph.once(plan.network, shape), plan.network.inputs[0].dtype
-    multiple = max((layer.multiple for layer in plan.network.layers if isinstance(layer, Normalize)), default=1)
+    sides = multiple(plan.network)
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
     def pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return network(tf.cast(_of_sides(_some(_of_shape(image)), multiple), kind))
+        return network(tf.cast(_of_sides(_some(_of_shape(image)), sides), kind))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -65,7 +65,13 @@ PYRAMIDS = [
 
 @pytest.mark.parametrize(
     ("name", "multiple"),
-    [*((name, 32) for name in PYRAMIDS), ("unet_small", 8), ("deeplabv3_resnet50", 8), ("ocrnet_seg_resnet50", 8)],
+    [
+        *((name, 32) for name in PYRAMIDS),
+        ("unet_small", 8),
+        ("deeplabv3_resnet50", 8),
+        ("ocrnet_seg_resnet50", 8),
+        ("viptr_tiny", 8),
+    ],
 )
 def test_a_size_that_strides_do_not_divide_is_told_at_once(name, multiple):
     wrong = (4 * multiple, 3 * multiple + 2)

@@ -97,6 +97,16 @@ def test_a_network_is_traced_once_or_twice(networks, monkeypatch):
     assert 1 <= traces <= 3
 
 
+@pytest.mark.parametrize("name", ["craft_vgg16_bn", "deeplabv3_mobilenet_v3_large"])
+def test_images_of_one_height_and_several_widths_run_where_convolutions_are_dilated(name, small):
+    run = runtime.in_process(small(name))
+    for shape in ((64, 64), (64, 96), (64, 32), (96, 32)):
+        batch = pixels(1, *shape, 3)
+        np.testing.assert_allclose(run(batch)["logits"], small(name)(batch)["logits"], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"image of \(64, 90\) pixels has a side that is no multiple of"):
+        run(pixels(1, 64, 90, 3))
+
+
 START = """
 import json, sys
 import numpy as np

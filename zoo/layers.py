@@ -44,6 +44,11 @@ def check_sides(shape, multiple: int) -> None:
         raise ValueError(f"an image of {given} pixels has a side that is no multiple of {multiple}; {larger} would do")
 
 
+def multiple(network: keras.Model) -> int:
+    """Of which the sides of a network's images are multiples: see `normalize`."""
+    return max((layer.multiple for layer in network.layers if isinstance(layer, Normalize)), default=1)
+
+
 Colour = tuple[float, float, float]
 
 

@@ -35,7 +35,7 @@ Call = Callable[[Any], dict[str, np.ndarray]]  # of a batch, or of named arrays
 
 PARTS = ("locate", "read")  # of a spotter, by which it reads
 LOGITS = ("logits",)  # the outputs that most networks are read by; `zoo.decoding.needed` says those of a card
-EXPORT = 3  # counted up when what an ONNX file holds changes: see `zoo.onnx_file`
+EXPORT = 4  # counted up when what an ONNX file holds changes: see `zoo.onnx_file`
 NEEDS_FRAMEWORK = "pip install 'ocrzoo[tensorflow]' gives what is missing"
 
 
@@ -131,8 +131,7 @@ def in_process(network: keras.Model, outputs: Sequence[str] = LOGITS) -> Run:
 
 def call(network: keras.Model) -> Call:
     """What gives all outputs of a network, or of a part of one, in this process."""
-    network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
-
+    step = _step(network)
     names = network.input.keys() if isinstance(network.input, dict) else ()
 
     def run(batch: Any) -> dict[str, np.ndarray]:
@@ -140,9 +139,19 @@ def call(network: keras.Model) -> Call:
             batch = {name: batch[name] for name in names}
         else:
             check_batch(batch)
-        return {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
+        return {key: np.asarray(value) for key, value in step(batch).items()}
 
     return run
+
+
+def _step(network: keras.Model) -> Callable[[Any], Mapping[str, Any]]:
+    """A network's outputs for a batch."""
+    if _framework() == "tensorflow":
+        from zoo import tracing
+
+        return tracing.step(network)
+    network.compile(jit_compile=False)  # XLA is several times slower on CPUs, and compiles for every shape
+    return network.predict_on_batch
 
 
 def check_batch(batch: Any) -> None:

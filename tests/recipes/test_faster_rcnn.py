@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 keras = pytest.importorskip("keras")
 
 from recipes.detection import faster_rcnn_resnet50_fpn as recipe  # noqa: E402
+from zoo import onnx_file, runtime  # noqa: E402
 from zoo.decoding import upright  # noqa: E402
 from zoo.detection import faster_rcnn as network  # noqa: E402
 
@@ -71,6 +72,18 @@ def test_a_chain_of_boxes_is_left_by_turns():
     """Each overlaps the one before: of n, every second stays; the longest way to the fixed point."""
     chain = np.array([[[10 * i, 0, 10 * i + 18, 10] for i in range(12)]], "float32")
     np.testing.assert_array_equal(np.asarray(network.survivors(chain, 0.2))[0], [i % 2 == 0 for i in range(12)])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="files are made of TensorFlow's graphs")
+def test_a_chain_of_overlaps_is_followed_to_its_end_in_an_onnx_file(tmp_path):
+    """Each box overlaps its neighbours alone: of twelve, from the best to the worst, each second one survives."""
+    boxes, scores = keras.Input((12, 4), name="boxes"), keras.Input((12,), name="scores")
+    left = network.Suppress(0.2)([boxes, scores])
+    onnx_file.write(keras.Model({"boxes": boxes, "scores": scores}, {"logits": left}), tmp_path / "chain.onnx")
+    chain = np.array([[[10 * i, 0, 10 * i + 18, 10] for i in range(12)]], "float32")
+    told = {"boxes": chain, "scores": np.arange(12, 0, -1, "float32")[None]}
+    found = runtime.onnx_run(tmp_path / "chain.onnx")(told)["logits"]
+    np.testing.assert_array_equal(found[0] > network.NEVER, [i % 2 == 0 for i in range(12)])
 
 
 def test_overlaps_by_hand():

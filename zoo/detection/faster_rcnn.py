@@ -93,14 +93,12 @@ def survivors(boxes, overlap: float):
     better = np.triu(np.ones((count, count), "float32"), 1)  # (i, j): box i comes before j
     over = ops.cast(overlaps(boxes, boxes) > overlap, "float32") * better
 
-    def changed(before, now):
-        return ops.any(before != now)
+    def again(now, changed):
+        left = ops.cast(ops.matmul(now[:, None], over)[:, 0] < 0.5, "float32")
+        return left, ops.any(left != now)  # told here: ONNX's converter mistakes values that a loop only passes on
 
-    def again(before, now):
-        return now, ops.cast(ops.matmul(now[:, None], over)[:, 0] < 0.5, "float32")
-
-    everyone = ops.ones_like(boxes[..., 0])
-    _, now = ops.while_loop(changed, again, again(everyone, everyone), maximum_iterations=count)
+    start = ops.ones_like(boxes[..., 0]), ops.convert_to_tensor(True)
+    now, _ = ops.while_loop(lambda now, changed: changed, again, start, maximum_iterations=count)
     return now > 0.5
 
 

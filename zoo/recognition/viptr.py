@@ -32,6 +32,6 @@ def viptr(
         name: of the model.
     """
     image = keras.Input((*image_size, 3), name="image")
-    x = vip(normalize(image, MEAN, STD), features)
+    x = vip(normalize(image, MEAN, STD, 8), features)
     logits = layers.Dense(len(Charset(charset)) + 1, dtype="float32", name="logits")(x)
     return keras.Model(image, {"logits": logits}, name=name)
