@@ -324,7 +324,7 @@ def prune(model: str, share: float, folder: Path, multiple: int = 8) -> Path:
         multiple: what is left of a layer's channels is a multiple of this.
 
     Raises:
-        ValueError: the share is not in (0, 1), or no channel can go.
+        ValueError: the share is not in (0, 1), or no channel can go, or the model is a spotter.
         FileExistsError: the folder holds a model already.
         OSError: it cannot be written.
     """
@@ -334,7 +334,13 @@ def prune(model: str, share: float, folder: Path, multiple: int = 8) -> Path:
     if path.exists():
         raise FileExistsError(f"{path} exists; take an empty folder for --output")
     check_writable(path)
-    card, network = registry.card(model), registry.load(model)
+    card = registry.card(model)
+    if card.task == "spotting":
+        raise ValueError(
+            f"{model} is read by two networks, into which one with fewer channels is not divided; "
+            "--output FILE.tflite has eight bits"
+        )
+    network = registry.load(model)
     smaller, filters = narrow.cut(network, narrow.least(network, share, multiple))
     if not filters:
         raise ValueError(f"prune={share}: no channel of {card.name} can go; give a larger share")

@@ -68,7 +68,8 @@ def release(
         folder: of the cards; by default that of the package.
 
     Raises:
-        ReleaseError: the weights in the file score lower than those of the run, or the name is a path.
+        ReleaseError: the weights in the file score lower than those of the run, or the name is a path, or that of a
+            model for another task.
         UnknownName, CardError, WeightsError: the folder holds no finished validation, or other weights than it says.
         OSError: the folder of the cards cannot be written.
     """
@@ -77,9 +78,12 @@ def release(
     name = name or how.model
     if Path(name).name != name:
         raise ReleaseError(f"{name!r} is a path, as of a model that zoo compress wrote; give a name by --name")
-    check_writable(folder / f"{name}.toml")
+    released = folder / f"{name}.toml"
+    if released.is_file() and (other := registry.read_card(released).task) != trained.task:
+        raise ReleaseError(f"{name} is a model for {other}, and {run} for {trained.task}; give another name by --name")
+    check_writable(released)
     network = registry.load(run)
-    image = picture(trained.task)
+    image = picture(trained.task, sides(network))
     exact = logits(network, image)
     score = validate(network, trained, how)
     with (
@@ -214,11 +218,17 @@ def golden_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.golden.npz"
 
 
-def picture(task: str) -> np.ndarray:
-    """A picture (1, H, W, 3) uint8 of squares in all colours."""
-    height, width = SIZES.get(task, USUAL)
-    squares = np.random.default_rng(SEED).integers(0, 256, (1, height // 8, width // 8, 3), np.uint8)
-    return squares.repeat(8, 1).repeat(8, 2)
+def sides(network: keras.Model) -> tuple[int | None, int | None]:
+    """Height and width of the pictures that a network takes; None where it takes any."""
+    image = network.input["image"] if isinstance(network.input, dict) else network.input
+    return image.shape[1:3]
+
+
+def picture(task: str, sides: tuple[int | None, int | None] = (None, None)) -> np.ndarray:
+    """A picture (1, H, W, 3) uint8 of squares in all colours, of these sides; of the usual ones where they are None."""
+    height, width = (side or usual for side, usual in zip(sides, SIZES.get(task, USUAL), strict=True))
+    squares = np.random.default_rng(SEED).integers(0, 256, (1, -(-height // 8), -(-width // 8), 3), np.uint8)
+    return squares.repeat(8, 1).repeat(8, 2)[:, :height, :width]
 
 
 def logits(network: keras.Model, image: np.ndarray) -> np.ndarray:

@@ -162,7 +162,7 @@ def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
     if not hasattr(module, "make"):
         raise RunError(f"task={recipe.task}: it makes no task; recipes.recognition.task would, say")
     own = registry.card(module.RECIPE.model) if hasattr(module, "RECIPE") else card  # of one kind of network alone
-    if own.builder != card.builder:
+    if own.builder != card.options.get("of", card.builder):  # of a model with fewer channels
         raise RunError(f"model={recipe.model} gives other outputs than {own.name}, for which {recipe.task} is")
     task = module.make(recipe, card, data)
     if recipe.shards and not hasattr(task, "packed"):
@@ -644,9 +644,18 @@ def _write_card(run: Path, card: registry.Card, recipe: Recipe, row: dict, sourc
 
 
 def threads(count: int) -> None:
-    """Limits TensorFlow to this many threads; to be called before anything runs."""
-    if count and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    """Limits TensorFlow to this many threads, unless they are 0; to be called before anything runs.
 
-        tf.config.threading.set_intra_op_parallelism_threads(count)
-        tf.config.threading.set_inter_op_parallelism_threads(count)
+    Raises:
+        RunError: networks run on another framework, which cannot be limited.
+    """
+    if not count:
+        return
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise RunError(
+            f"threads={count}: {backend} takes one for each core that the process may use; taskset limits these"
+        )
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)

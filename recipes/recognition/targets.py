@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+LABEL = 16  # characters in which labels grow: JAX compiles a step for each shape of a batch, for half a minute
+
+
+def padded(longest: int) -> int:
+    """How many characters a batch's labels are padded to, of which the longest has so many."""
+    return -(-max(1, longest) // LABEL) * LABEL
+
 
 def masks(length: int, steps: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """(count, steps, steps) bool for a text of so many characters: [p, i, j] whether position i sees token j.

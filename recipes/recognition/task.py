@@ -13,7 +13,7 @@ from recipes import analysis, plots
 from recipes.data import augment, datasets, shards, synthetic
 from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
-from recipes.recognition.targets import align, masks
+from recipes.recognition.targets import align, masks, padded
 from zoo import image as images
 from zoo import runtime
 from zoo.charset import Charset, Reading
@@ -218,7 +218,7 @@ class Task:
         width = self.width(max(images.strip_width(sample.image, self.height) for sample in samples))
         pixels = np.stack([images.strip(sample.image, self.height, width) for sample in samples])
         labels = [self.charset.encode(sample.text) for sample in samples]
-        ids = np.full((len(labels), max(2, *map(len, labels))), self.charset.blank, "int32")
+        ids = np.full((len(labels), padded(max(map(len, labels)))), self.charset.blank, "int32")
         for row, label in zip(ids, labels, strict=True):
             row[: len(label)] = label
         targets = {"ids": ids, "length": np.array([len(label) for label in labels], "int32")}

@@ -13,6 +13,7 @@ from recipes.data.pages import Page, labelled
 from recipes.data.pipeline import Batch
 from recipes.detection import task as detection
 from recipes.recipe import Recipe
+from recipes.recognition.targets import padded
 from recipes.spotting import targets
 from zoo import runtime
 from zoo.charset import Charset
@@ -65,7 +66,7 @@ class Task(detection.Task):
         for row, (page, words) in enumerate(zip(pages, every, strict=True)):
             rng = np.random.default_rng((self.recipe.seed, 5, step, row))
             drawn.append(self.target(page) | self.words(words, rng, share, reach))
-        longest = max(len(values["ids"][0]) for values in drawn)
+        longest = padded(max(len(values["ids"][0]) for values in drawn))
         widest = -(-max(int(values["columns"].sum(1).max()) for values in drawn) // 16) * 16 or 16
         for values in drawn:
             missing = longest - len(values["ids"][0])

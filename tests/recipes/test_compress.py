@@ -362,6 +362,12 @@ def test_a_folder_that_cannot_be_written_is_told_before_channels_are_cut(tmp_pat
         compress.prune("crnn_mobilenet_v3_small", 0.3, tmp_path / "file" / "narrow")
 
 
+def test_a_spotter_has_no_fewer_channels(tmp_path):
+    with pytest.raises(ValueError, match="is read by two networks, .*FILE.tflite has eight bits"):
+        compress.prune("ocrnet_mobilenet_v3_large", 0.3, tmp_path / "narrow")
+    assert not (tmp_path / "narrow").exists()
+
+
 def test_a_full_disk_leaves_no_empty_folder(reader, tmp_path, monkeypatch):
     def full(*args, **options):
         raise SafetensorError("No space left on device")

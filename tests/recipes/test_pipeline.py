@@ -115,6 +115,14 @@ def test_a_recognizer_sees_the_same_batch_at_a_step_whatever_came_before(reader)
     assert not np.array_equal(batches[0][1]["ids"], batches[3][1]["ids"])
 
 
+def test_batches_of_one_width_have_labels_of_one_shape(reader):
+    """JAX compiles a step for each shape."""
+    task = reader()
+    batches = [task.batch(step) for step in range(recognition.GROUP)]
+    widths = {pixels.shape[2] for pixels, _ in batches}
+    assert len({(pixels.shape[2], targets["ids"].shape[1]) for pixels, targets in batches}) == len(widths) > 1
+
+
 def test_strips_and_labels_of_a_batch(reader):
     task = reader()
     seen = []

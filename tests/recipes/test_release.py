@@ -21,11 +21,14 @@ from zoo import cli, registry, runtime, weights
 
 @pytest.fixture
 def run(small, tmp_path):
-    """The folder of a run with the small network's weights."""
-    name, folder = "crnn_mobilenet_v3_small", tmp_path / "run"
+    return made("crnn_mobilenet_v3_small", small, tmp_path / "run")
+
+
+def made(name, small, folder):
+    """The folder of a run with a small network's weights."""
     card = zoo.card(name)
     weights.save(small(name), folder / "weights.safetensors", dtype="float32")
-    how = replace(recipe.find(f"recognition.{name}"), options=card.test_options, validation=4, rate=0.1)
+    how = replace(recipe.find(f"{card.task}.{name}"), options=card.test_options, validation=4, rate=0.1)
     (folder / "recipe.json").write_text(json.dumps(asdict(how)))
     table = {"file": "weights.safetensors", "data": ["synthetic words"], "seconds": 12.5, "device": "abacus"}
     options = {**card.options, **card.test_options}
@@ -168,6 +171,30 @@ def test_a_run_of_a_model_in_a_folder_needs_a_name(run, cards, tmp_path):
     assert not list(tmp_path.glob("narrow*"))
 
 
+def test_no_model_of_another_task_is_replaced(run, cards):
+    """Its card would keep how its network was read."""
+    detector = replace(zoo.card("crnn_mobilenet_v3_small"), task="detection", name="finder")
+    registry.write_card(detector, cards / "finder.toml")
+    before = {path.name: path.read_bytes() for path in cards.iterdir()}
+    with pytest.raises(release.ReleaseError, match="finder is a model for detection, and .*run for recognition; give"):
+        release.release(run, "finder")
+    assert {path.name: path.read_bytes() for path in cards.iterdir()} == before
+
+
+@pytest.fixture
+def of_one_size(small, tmp_path):
+    return made("lenet5", small, tmp_path / "lenet")
+
+
+def test_a_network_of_one_size_is_released(of_one_size, cards, monkeypatch):
+    monkeypatch.setattr(release, "validate", lambda *args: 0.5)
+    name = release.release(of_one_size).card.name
+    with np.load(release.golden_path(cards, name)) as golden:
+        assert golden["image"].shape == (1, 64, 96, 3)
+    assert release.check(name) < 1e-3
+    assert release.picture("layout", (36, None)).shape == (1, 36, 128, 3)
+
+
 def test_golden_pictures_are_as_tasks_take_them():
     assert release.picture("recognition").shape == (1, 32, 128, 3)
     assert release.picture("detection").shape == (1, 128, 128, 3)
@@ -178,6 +205,7 @@ def test_golden_pictures_are_as_tasks_take_them():
 def test_a_spotters_golden_outputs_are_its_map_and_a_words_text(small):
     network = small("ocrnet_mobilenet_v3_large")
     image = release.picture("spotting")
+    assert release.sides(network) == (None, None)
     before = release.logits(network, image)
     outputs = network.output
     assert before.shape[1] == 128 * 128 + 32 * outputs["text"].shape[-1] and release.part(before).shape[0] == 1

@@ -356,6 +356,23 @@ def test_a_run_that_cannot_begin_claims_no_folder(plain, tmp_path):
     train.train(replace(SMALL, steps=1), tmp_path, verbose=False)
 
 
+def test_threads_are_limited_on_tensorflow_alone(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    train.threads(0)
+    with pytest.raises(train.RunError, match="threads=2: jax takes one for each core"):
+        train.threads(2)
+
+
+def test_a_model_with_fewer_channels_is_of_the_kind_that_it_was_cut_from():
+    card = zoo.card("east_resnet50")
+    narrow = replace(card, builder="zoo.narrow:narrowed", options={**card.options, "of": card.builder, "filters": {}})
+    how = replace(recipe.find("detection.east_resnet50"), real=())
+    assert train.make_task(how, narrow, None)
+    other = replace(narrow, options={**narrow.options, "of": zoo.card("db_resnet50").builder})
+    with pytest.raises(train.RunError, match="gives other outputs than east_resnet50"):
+        train.make_task(how, other, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
