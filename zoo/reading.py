@@ -147,7 +147,8 @@ class Detector:
         return np.concatenate(boxes), np.concatenate(scores)
 
     def looks(self, pixels: np.ndarray) -> Iterator[Look]:
-        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts."""
+        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts. Words
+        that run upwards are seen first, if these are looked for."""
         axis = int(pixels.shape[1] > pixels.shape[0])
         for part in bands.parts(pixels.shape[:2]):
             corner = np.roll(np.array([0, part.start], "float32"), axis)  # across, down
@@ -170,9 +171,10 @@ class Detector:
             yield first
             return
         del first  # its features are many
-        for band in bands.bands(boxes, pixels.shape[:2], self._factor(height, scale), self.room):
+        factor = self._factor(height, scale)
+        for band in bands.bands(boxes, pixels.shape[:2], factor, self.room):
             part = pixels[band.top : band.bottom, band.left : band.right]
-            look = self._look(part, *image.canvas(part, self._factor(height, scale), self.multiple))
+            look = self._look(part, *image.canvas(part, factor, self.multiple))
             corner = np.array([band.left, band.top], "float32")
             found = look.boxes + corner
             middles = bands.middles(found)
