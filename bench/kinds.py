@@ -36,7 +36,8 @@ def draw(source: Path, path: Path, scale: float, browser: str) -> str:
     assert found, f"{source} has no data-width"
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / source.name
-        page.write_text(text.replace("<!doctype html>", '<!doctype html><meta charset="utf-8">').replace("</html>", ASK))
+        text = text.replace("<!doctype html>", '<!doctype html><meta charset="utf-8">').replace("</html>", ASK)
+        page.write_text(text, "utf-8")
         window = f"--window-size={found[1]},"
         shown = browse(browser, f"{window}100", "--virtual-time-budget=2000", "--dump-dom", page.as_uri())
         said, height = (re.search(rf'data-{name}="([^"]*)"', shown) for name in ("said", "height"))

@@ -24,8 +24,15 @@ import keras
 import tensorflow as tf
 
 from serving import (
-    graph_alphabets, graph_bands, graph_joining, graph_language, graph_regions, graph_strips, graph_text, graph_upwards,
-)  # fmt: skip
+    graph_alphabets,
+    graph_bands,
+    graph_joining,
+    graph_language,
+    graph_regions,
+    graph_strips,
+    graph_text,
+    graph_upwards,
+)
 from serving.graph_loop import joined
 from serving.graph_strips import Places
 from zoo.bands import MOST
@@ -394,7 +401,8 @@ def _looked(
 
     def uncovered(look: Look) -> tuple[tf.Tensor, ...]:
         rest = ~graph_upwards.covered(look.polygons, words)
-        return see(Look(*(tf.boolean_mask(x, rest) for x in look[:3]), look.given))
+        polygons, scores, quads = (tf.boolean_mask(x, rest) for x in (look.polygons, look.scores, look.quads))
+        return see(Look(polygons, scores, quads, look.given))
 
     others: list[tf.Tensor] = []
     if aside:

@@ -45,7 +45,9 @@ def words(boxes: tf.Tensor, usual: tf.Tensor) -> tf.Tensor:
     middle, x = tf.reduce_mean(boxes[..., 1], 1), boxes[..., 0]
     left, right = tf.reduce_min(x, 1), tf.reduce_max(x, 1)
     gap = tf.maximum(left[:, None] - right, left - right[:, None])
-    beside = (gap < BEHIND * high) & (tf.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
+    beside = (
+        (gap < BEHIND * high) & (tf.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
+    )
     return long | tf.reduce_any(beside & long, 1)
 
 

@@ -147,8 +147,10 @@ class Detector:
         return np.concatenate(boxes), np.concatenate(scores)
 
     def looks(self, pixels: np.ndarray) -> Iterator[Look]:
-        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts. Words
-        that run upwards are seen first, if these are looked for."""
+        """What is seen of an image at once, or of one band after the other, from closer; of a long image in parts.
+
+        Words that run upwards are seen first, if these are looked for.
+        """
         axis = int(pixels.shape[1] > pixels.shape[0])
         for part in bands.parts(pixels.shape[:2]):
             corner = np.roll(np.array([0, part.start], "float32"), axis)  # across, down

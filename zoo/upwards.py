@@ -57,7 +57,7 @@ def words(boxes: np.ndarray, usual: float) -> np.ndarray:
     gap = np.maximum(left[:, None] - right[long], left[long] - right[:, None])
     aside = np.abs(middle[:, None] - middle[long])
     beside = (gap < BEHIND * high[long]) & (aside < ASIDE * high[long]) & (high[:, None] < AS_HIGH * high[long])
-    return long | beside.any(1)
+    return long | np.any(beside, axis=1)
 
 
 def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -65,14 +65,14 @@ def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
     the page. None does unless one is plainly a word, and some are where high boxes were."""
     level, tall, _ = _kinds(boxes)
     inside, (wide, high) = _inside(boxes, words), geometry.sides(words)
-    result = ~(inside[level] > LEVEL).any(0)
+    result = ~np.any(inside[level] > LEVEL, axis=0)
     plain = (wide > WORD * high)[result].any() and (inside[tall][:, result] > COVERED).any()
-    return result & plain
+    return result if plain else np.zeros(len(words), bool)
 
 
 def covered(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
     """(N,) bool: which boxes (N, 4, 2) lie in one of the words (M, 4, 2) for the most part."""
-    return (_inside(boxes, words) > COVERED).any(1)
+    return np.any(_inside(boxes, words) > COVERED, axis=1)
 
 
 def _kinds(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import keras
@@ -18,7 +19,7 @@ from serving import graph, graph_joining, graph_regions, graph_strips, graph_tex
 from serving.client import Client
 from serving.export import ExportError
 from serving.server import Server
-from zoo import bands, geometry, image, joining, reading
+from zoo import bands, geometry, image, joining, reading, upwards
 from zoo.charset import Charset
 from zoo.reading import Detector, Reader, Recognizer
 
@@ -404,6 +405,32 @@ def test_small_print_is_looked_at_from_closer_as_by_the_reader(networks, reader,
         assert all(max(geometry.iou(box, other) for other in others) > 0.9 for box in boxes)
     closer, usual = (find(page())[0] for find in (detector, reader.detector))
     assert (closer.shape != usual.shape or np.abs(closer - usual).max() > 0.5) == bool(small)
+
+
+def labelled() -> np.ndarray:
+    """Words in lines, and one that runs upwards: its pieces are further apart than the detector joins below each other,
+    but not beside each other."""
+    pixels = page()
+    pixels[100:170, 296:318] = 255
+    for begin, end in ((60, 98), (104, 120), (126, 142)):
+        pixels[begin:end, 298:316] = np.random.default_rng(begin).integers(0, 140, (end - begin, 18, 1))
+    return pixels
+
+
+@pytest.mark.parametrize("closer", [{}, {"small": 30.0, "wanted": 28.0}])
+def test_words_that_run_upwards_are_looked_for_as_by_the_reader(networks, reader, closer):
+    options, pixels = {**OPTIONS, **closer, "aside": True}, labelled()
+    detector = Detector(reader.detector.run, **options)
+    boxes = detector(pixels)[0]
+    (label,) = (box for box in boxes if box[0, 1] > box[1, 1] + 60)
+    assert label[:, 0].min() > 280 and label[0, 1] > 140 and label[1, 1] < 60
+    assert upwards.covered(boxes, label[None]).sum() == 1  # it stands for its pieces
+    read = tf.function(partial(graph.read, replace(networks, detection=options)))
+    answer = {name: value.numpy() for name, value in read(tf.constant([encoded(pixels), encoded(page())])).items()}
+    expected = Reader(detector, reader.recognizer, upright=True)
+    for number, shown in enumerate((pixels, page())):
+        check(answer, number, expected.read(shown)[0])
+    assert any(word.polygon[:, 0].min() > 280 for word in expected.read(pixels).words)
 
 
 @pytest.mark.parametrize("closer", [{}, {"small": 30.0, "wanted": 40.0}])
