@@ -317,6 +317,15 @@ class Look(NamedTuple):
     quads: tf.Tensor
     given: dict[str, tf.Tensor]
 
+    def among(self, counts: tf.Tensor) -> Look:
+        """The look with those boxes alone of which `counts` (N,) is true."""
+        polygons, scores, quads = (tf.boolean_mask(x, counts) for x in (self.polygons, self.scores, self.quads))
+        return Look(polygons, scores, quads, self.given)
+
+    def moved(self, left: tf.Tensor, top: tf.Tensor) -> Look:
+        """The look at an image as one at a part, which begins there, of a larger one."""
+        return self._replace(polygons=self.polygons + tf.cast(tf.stack([left, top]), tf.float32))
+
 
 def looked(
     find: Callable[[tf.Tensor], dict[str, tf.Tensor]],
@@ -348,9 +357,7 @@ def looked(
             middles = tf.reduce_mean(tf.cast(look.polygons, tf.float64), 1)  # across, down
             along = tf.where(wide, middles[:, 0], middles[:, 1]) + tf.cast(start, tf.float64)
             counts = (every.edges[number] <= along) & (along < every.edges[number + 1])
-            polygons = look.polygons + tf.cast(tf.reverse(corner, [0]), tf.float32)
-            polygons, scores, quads = (tf.boolean_mask(x, counts) for x in (polygons, look.scores, look.quads))
-            return see(Look(polygons, scores, quads, look.given))
+            return see(look.among(counts).moved(corner[1], corner[0]))
 
         return _looked(find, values, part, counted, kinds, shapes)
 
@@ -380,7 +387,6 @@ def _looked(
     batch, inner = graph_strips.letterbox(page, size, multiple)
     first = look(page, batch, inner)
     scale, height = tf.cast(tf.shape(page)[0] / inner[0], tf.float32), graph_bands.height(first.polygons)
-    words = tf.zeros([0, 4, 2])  # of a turned part
 
     def enlarged(height: tf.Tensor) -> tf.Tensor:
         return tf.minimum(wanted / tf.cast(height, tf.float64), most / tf.cast(scale, tf.float64))
@@ -390,21 +396,15 @@ def _looked(
         factor = tf.where(place.height < small * scale, enlarged(place.height), 1 / tf.cast(scale, tf.float64))
         factor = tf.minimum(factor, tf.sqrt(room / tf.cast(tf.reduce_prod(tf.shape(part)[:2]), tf.float64)))
         found = look(part, *graph_strips.canvas(part, factor, multiple))
-        polygons = graph_upwards.turned(found.polygons, tf.shape(part)[1])
-        polygons += tf.cast(tf.stack([place.left, place.top]), tf.float32)
-        level = graph_upwards.words(found.polygons, place.usual)
-        level = tf.tensor_scatter_nd_update(
-            level, tf.where(level), graph_upwards.taken(first.polygons, tf.boolean_mask(polygons, level))
-        )
-        polygons, scores, quads = (tf.boolean_mask(x, level) for x in (polygons, found.scores, found.quads))
-        return *see(Look(polygons, scores, quads, found.given)), polygons
+        found = found.among(graph_upwards.words(found.polygons, place.usual))
+        found = found._replace(polygons=graph_upwards.turned(found.polygons, tf.shape(part)[1]))
+        found = found.moved(place.left, place.top)
+        found = found.among(graph_upwards.taken(first.polygons, found.polygons))
+        return *see(found), found.polygons
 
     def uncovered(look: Look) -> tuple[tf.Tensor, ...]:
-        rest = ~graph_upwards.covered(look.polygons, words)
-        polygons, scores, quads = (tf.boolean_mask(x, rest) for x in (look.polygons, look.scores, look.quads))
-        return see(Look(polygons, scores, quads, look.given))
+        return see(look.among(~graph_upwards.covered(look.polygons, words)) if aside else look)
 
-    others: list[tf.Tensor] = []
     if aside:
         place = graph_upwards.part(first.polygons, tf.shape(page)[:2])
         *others, words = joined(
@@ -419,11 +419,9 @@ def _looked(
             begin, end, low, high = graph_bands.rows(every, number)
             part = page[begin:end, every.left : every.right]
             found = look(part, *graph_strips.canvas(part, factor, multiple))
-            polygons = found.polygons + tf.cast(tf.stack([every.left, begin]), tf.float32)
-            middles = tf.cast(tf.reduce_mean(polygons[..., 1], 1), tf.float64)
-            counts = (low <= middles) & (middles < high)
-            polygons, scores, quads = (tf.boolean_mask(x, counts) for x in (polygons, found.scores, found.quads))
-            return uncovered(Look(polygons, scores, quads, found.given))
+            found = found.moved(every.left, begin)
+            middles = tf.cast(tf.reduce_mean(found.polygons[..., 1], 1), tf.float64)
+            return uncovered(found.among((low <= middles) & (middles < high)))
 
         return tuple(joined(every.count, step, kinds, shapes, parallel=1))
 

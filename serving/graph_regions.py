@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from serving.graph_bands import median
 from zoo.geometry import COARSE, FINE, STRAIGHT, TELLING
 
 
@@ -160,7 +161,7 @@ def _rectangles(
     turns, along, across = _smallest(points, owners, count)
     lengths = tf.stack([along, across], 1) + 1
     telling = tf.reduce_max(lengths, 1) > TELLING * tf.reduce_min(lengths, 1)
-    usual = _median(tf.boolean_mask(turns, telling))
+    usual = median(tf.boolean_mask(turns, telling))
     turns = tf.where(telling, turns, usual)
     turns = tf.where((tf.abs(turns) < STRAIGHT) | ~tf.reduce_any(telling), tf.zeros_like(turns), turns)
     radians = turns * (np.pi / 180)
@@ -184,10 +185,3 @@ def _growth(width: tf.Tensor, height: tf.Tensor, unclip: float, shrunk: float | 
     k = 1 - shrunk**2
     linear = (1 - k) * (width + height)
     return (tf.sqrt(linear**2 + (8 - 4 * k) * k * width * height) - linear) / (8 - 4 * k)
-
-
-def _median(values: tf.Tensor) -> tf.Tensor:
-    """The median, the mean of the two in the middle where their number is even; 0 of none."""
-    ordered = tf.sort(tf.concat([values, tf.zeros([tf.cast(tf.size(values) == 0, tf.int32)], values.dtype)], 0))
-    count = tf.size(ordered)
-    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

@@ -81,6 +81,14 @@ class Look(NamedTuple):
     corner: np.ndarray
     turned: tuple[int, int] | None = None
 
+    def among(self, counts: np.ndarray) -> Look:
+        """The look with those boxes alone of which `counts` (N,) is true."""
+        return self._replace(boxes=self.boxes[counts], scores=self.scores[counts])
+
+    def moved(self, corner: np.ndarray) -> Look:
+        """The look at an image as one at a part, which begins at `corner`, of a larger one."""
+        return self._replace(boxes=self.boxes + corner, corner=self.corner + corner)
+
     def seen(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes (N, 4, 2) of the image in pixels that the network saw."""
         boxes = boxes - self.corner
@@ -157,9 +165,7 @@ class Detector:
             shown = pixels[:, part.start : part.stop] if axis else pixels[part.start : part.stop]
             for look in self._looks(np.ascontiguousarray(shown)):
                 along = look.boxes.astype(float).mean(1)[:, 1 - axis] + part.start
-                counts = (part.low <= along) & (along < part.high)
-                boxes = look.boxes[counts] + corner
-                yield look._replace(boxes=boxes, scores=look.scores[counts], corner=look.corner + corner)
+                yield look.among((part.low <= along) & (along < part.high)).moved(corner)
 
     def _looks(self, pixels: np.ndarray) -> Iterator[Look]:
         first = self._look(pixels, *image.letterbox(pixels, self.size, self.multiple))
@@ -167,7 +173,7 @@ class Detector:
         turned = self._turned(pixels, boxes, scale) if self.aside and len(boxes) else None
         if turned:
             yield turned
-            first = _uncovered(first, turned)
+            first = first.among(~upwards.covered(boxes, turned.boxes))
         height = bands.height(boxes) if self.small and len(boxes) else np.inf
         if height >= self.small * scale:
             yield first
@@ -177,12 +183,10 @@ class Detector:
         for band in bands.bands(boxes, pixels.shape[:2], factor, self.room):
             part = pixels[band.top : band.bottom, band.left : band.right]
             look = self._look(part, *image.canvas(part, factor, self.multiple))
-            corner = np.array([band.left, band.top], "float32")
-            found = look.boxes + corner
-            middles = bands.middles(found)
-            counts = (band.low <= middles) & (middles < band.high)
-            look = look._replace(boxes=found[counts], scores=look.scores[counts], corner=corner)
-            yield _uncovered(look, turned) if turned else look
+            look = look.moved(np.array([band.left, band.top], "float32"))
+            middles = bands.middles(look.boxes)
+            look = look.among((band.low <= middles) & (middles < band.high))
+            yield look.among(~upwards.covered(look.boxes, turned.boxes)) if turned else look
 
     def _factor(self, height: float, scale: float) -> float:
         """By which small text of this height is enlarged, seen at a `scale` before."""
@@ -196,13 +200,12 @@ class Detector:
         factor = self._factor(part.height, scale) if part.height < self.small * scale else 1 / scale
         factor = min(factor, math.sqrt(self.room / (shown.shape[0] * shown.shape[1])))
         look = self._look(shown, *image.canvas(shown, factor, self.multiple))
-        words = upwards.words(look.boxes, part.usual)
-        corner = np.array([part.left, part.top], "float32")
-        found, scores = geometry.turned(look.boxes[words], shown.shape[:2], 1) + corner, look.scores[words]
-        taken = upwards.taken(boxes, found)
-        size = shown.shape[1], shown.shape[0]
-        look = look._replace(boxes=found[taken], scores=scores[taken], corner=corner, turned=size)
-        return look if taken.any() else None
+        look = look.among(upwards.words(look.boxes, part.usual))
+        high, wide = shown.shape[:2]
+        look = look._replace(boxes=geometry.turned(look.boxes, (high, wide), 1), turned=(wide, high))
+        look = look.moved(np.array([part.left, part.top], "float32"))
+        look = look.among(upwards.taken(boxes, look.boxes))
+        return look if len(look.boxes) else None
 
     def _look(self, pixels: np.ndarray, batch: np.ndarray, scale: np.ndarray) -> Look:
         given = self.run(batch[None])
@@ -213,12 +216,6 @@ class Detector:
         limit = np.array([pixels.shape[1], pixels.shape[0]], "float32")
         boxes = (boxes * scale).clip(0, limit).astype("float32")
         return Look(boxes, scores, given, batch, scale, np.zeros(2, "float32"))
-
-
-def _uncovered(look: Look, turned: Look) -> Look:
-    """The look but for what words of a turned one cover."""
-    rest = ~upwards.covered(look.boxes, turned.boxes)
-    return look._replace(boxes=look.boxes[rest], scores=look.scores[rest])
 
 
 def _without_padding(output: np.ndarray, batch: np.ndarray, inner: np.ndarray) -> np.ndarray:
