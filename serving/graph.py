@@ -394,7 +394,8 @@ def _looked(
     def turned(_: tf.Tensor) -> tuple[tf.Tensor, ...]:
         part = graph_strips.turn(page[place.top : place.bottom, place.left : place.right], tf.constant(1))
         factor = tf.where(place.height < small * scale, enlarged(place.height), 1 / tf.cast(scale, tf.float64))
-        factor = tf.minimum(factor, tf.sqrt(room / tf.cast(tf.reduce_prod(tf.shape(part)[:2]), tf.float64)))
+        pixels = tf.cast(tf.reduce_prod(tf.shape(part)[:2]), tf.float64)
+        factor = tf.minimum(factor, tf.sqrt(max(room, size[0] * size[1]) / pixels))
         found = look(part, *graph_strips.canvas(part, factor, multiple))
         found = found.among(graph_upwards.words(found.polygons, place.usual))
         found = found._replace(polygons=graph_upwards.turned(found.polygons, tf.shape(part)[1]))

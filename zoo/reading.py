@@ -198,7 +198,8 @@ class Detector:
             return None
         shown = np.rot90(pixels[part.top : part.bottom, part.left : part.right], -1)
         factor = self._factor(part.height, scale) if part.height < self.small * scale else 1 / scale
-        factor = min(factor, math.sqrt(self.room / (shown.shape[0] * shown.shape[1])))
+        most = max(self.room, math.prod(self.size))  # pixels
+        factor = min(factor, math.sqrt(most / math.prod(shown.shape[:2])))
         look = self._look(shown, *image.canvas(shown, factor, self.multiple))
         look = look.among(upwards.words(look.boxes, part.usual))
         high, wide = shown.shape[:2]

@@ -417,7 +417,7 @@ def labelled() -> np.ndarray:
     return pixels
 
 
-@pytest.mark.parametrize("closer", [{}, {"small": 30.0, "wanted": 28.0}])
+@pytest.mark.parametrize("closer", [{}, {"small": 30.0, "wanted": 28.0}, {"room": 900}])
 def test_words_that_run_upwards_are_looked_for_as_by_the_reader(networks, reader, closer):
     options, pixels = {**OPTIONS, **closer, "aside": True}, labelled()
     detector = Detector(reader.detector.run, **options)
