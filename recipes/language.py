@@ -31,6 +31,7 @@ CAP = 4.0  # of what an unlikely letter loses, ln
 WORD = re.compile(r"[^\W\d_]+")
 LONGEST_WORD, MOST_LETTERS = 24, 255
 LISTED = 100_000  # what all words of a list weigh together
+MANY = 20_000  # words from which a language knows most of them, so that what looks like two is two
 SEEN = 20.0  # what a word weighs that a text holds, times the square root of how often
 
 
@@ -94,6 +95,7 @@ def count(weights: Mapping[str, float], path: Path, states: int = STATES) -> tup
             parents=np.array([number[past[:-1]] if index > 1 else 1 for index, past in enumerate(names)], "uint16"),
             last=np.array([letters.index(past[-1]) if index > 1 else 0 for index, past in enumerate(names)], "uint8"),
             gains=np.rint(STEP * gains.clip(-CAP, 127 / STEP)).astype("int8"),
+            few=np.array(len(weights) < MANY),
         )
     return len(letters), len(names)
 

@@ -215,7 +215,7 @@ def export_ocr(
     *,
     name: str = "ocr",
     version: int | None = None,
-    spelling: str | os.PathLike | None = None,
+    spelling: str | os.PathLike | Sequence[str] | None = None,
 ) -> Path:
     """The folder of a new version of a model that reads pages: see `serving.graph`.
 
@@ -224,8 +224,8 @@ def export_ocr(
         folder: of all models.
         name: of the model.
         version: None counts up from the highest that is there, beginning with 1.
-        spelling: a language that is asked where the recognizer is in doubt, see `zoo.language`; "" is none. By default
-            what the recognizer's card says.
+        spelling: a language, or several, of which the one that a page is in is asked where the recognizer is in doubt,
+            see `zoo.language`; "" is none. By default what the recognizer's card says.
 
     Raises:
         ExportError: the version exists, the networks cannot be put together so, or what was written answers otherwise
@@ -332,7 +332,9 @@ def _make_reader(
 
 
 def reading_of(
-    detection: str | os.PathLike, recognition: str | os.PathLike, spelling: str | os.PathLike | None = None
+    detection: str | os.PathLike,
+    recognition: str | os.PathLike,
+    spelling: str | os.PathLike | Sequence[str] | None = None,
 ) -> graph.Reading:
     """The networks of two cards, and how pages are read by them, spelt as `export_ocr` says.
 
@@ -352,7 +354,7 @@ def reading_of(
     detector, recognizer = (runtime.inference(registry.load(name)) for name in (detection, recognition))
     found, read = ({**DEFAULTS[task], **chosen[task].reading} for task in ("detection", "recognition"))
     if spelling is not None:
-        read["spelling"] = str(spelling)
+        read["spelling"] = str(spelling) if isinstance(spelling, os.PathLike) else spelling
     charset = Charset(chosen["recognition"].options["charset"])
     return graph.Reading(detector, recognizer, found, read, charset, _table(read, charset))
 

@@ -479,13 +479,13 @@ def _texts(
     reading: Reading, strips: tf.Tensor, owners: tf.Tensor, starts: tf.Tensor, wanted: tf.Tensor, pages: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Text, score and length of each item, whose strips stand one after the other; `pages` has the page of each."""
-    seen, trust = _seen(reading, strips, owners, starts, wanted), tf.zeros(tf.shape(pages))
-    lowered: Any = None
+    seen, count = _seen(reading, strips, owners, starts, wanted), tf.size(pages)
+    told, lowered = None, None
     if reading.table:
         lowered = tf.gather(graph_alphabets.lowered(reading.table.alphabets, *seen, pages), pages)  # by owners
         seen = _native(reading.table, seen, lowered)
-        trust = graph_language.trust(reading.table, *seen, pages)
-    first = _read(reading, seen, trust)
+        told = graph_language.told(reading.table, *seen, pages)
+    first = _read(reading, seen, count, told)
     if not reading.again:
         return first
     unsure, more, width = _closer(reading, strips, owners, wanted, first[1])
@@ -493,7 +493,7 @@ def _texts(
     seen = _seen(reading, more, every, tf.zeros_like(every), width)
     if reading.table:
         seen = _native(reading.table, seen, tf.gather(lowered, unsure))
-    second = _read(reading, seen, tf.gather(trust, unsure))
+    second = _read(reading, seen, tf.size(unsure), told and told.of(unsure))
     surer = second[1] > tf.gather(first[1], unsure)
     place = tf.boolean_mask(unsure, surer)[:, None]
     pairs = zip(first, second, strict=True)
@@ -507,12 +507,14 @@ def _native(table: graph_language.Table, seen: Seen, lowered: tf.Tensor) -> Seen
     return graph_alphabets.native(found, tf.gather(lowered, owners), table.tried), owners, *steps
 
 
-def _read(reading: Reading, seen: Seen, trust: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The texts of what was seen, spelt by the language where that is trusted."""
-    if reading.table:
-        return graph_language.spelt(reading.table, *seen, trust)
+def _read(
+    reading: Reading, seen: Seen, count: tf.Tensor, told: graph_language.Told | None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The texts of what was seen of so many owners, spelt by the language of their page as far as that is trusted."""
+    if reading.table and told:
+        return graph_language.spelt(reading.table, *seen, told)
     found, owners, low, high = seen
-    return graph_text.texts(found, owners, tf.size(trust), low, high, reading.charset.characters, reading.ctc)
+    return graph_text.texts(found, owners, count, low, high, reading.charset.characters, reading.ctc)
 
 
 def _closer(

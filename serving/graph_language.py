@@ -1,6 +1,6 @@
 """Texts spelt as a language would where pictures leave it open, by TensorFlow's own operations, as `zoo.language` does.
 
-steps of strips ─► texts by the best path ─► how far each page is of the language ─► those in doubt
+steps of strips ─► texts by the best path ─► which language each page is in, and how far ─► those in doubt
                └─► steps that say something ─► beam of prefixes ─► their texts ◄──────────┘
 """
 
@@ -17,11 +17,14 @@ from zoo.language import (
     BLANK,
     DOUBT,
     EASED,
+    FEW,
     FOREIGN,
     KNOWN,
     NATIVE,
     NEVER,
+    PLAIN,
     PRIOR,
+    SETTLED,
     STEP,
     SURE,
     TELLING,
@@ -32,35 +35,55 @@ from zoo.language import (
 
 
 class Table:
-    """A language in a graph: its table as variables, which the graph holds once, and what it is to a recognizer.
+    """Languages in a graph: their tables as variables, which the graph holds once, and what they are to a recognizer.
 
     Args:
         spelling: of the reading path.
 
     Attributes:
         held: characters of each step that are kept until it is known which language their page is in.
+        first, width, end: (L,) int32 of each language, where its table begins, and its columns, of which one is the end
+            of a word.
+        columns: (L, K) int32 of each class in each language.
+        alike: (2, K - 1) int64, see `Charset.alike`: with accents, and without.
     """
 
     def __init__(self, spelling: Spelling):
-        language = spelling.language
-        self.end, self.weight, self.letters = language.end, spelling.weight, spelling.charset.characters
-        self.alphabets = spelling.alphabets
+        languages = [spelling.language(number) for number in range(len(spelling))]
+        self.weight, self.letters, self.alphabets = spelling.weight, spelling.charset.characters, spelling.alphabets
         self.tried = min(TRIED, len(self.letters))
         self.held = min(TRIED + graph_alphabets.MORE, len(self.letters))
-        self.width = language.gains.shape[1]
-        gains, following = np.rint(STEP * language.gains), language.following
+        sizes = [language.gains.size for language in languages]
+        self.first = np.cumsum([0, *sizes[:-1]]).astype("int32")
+        self.width = np.array([language.gains.shape[1] for language in languages], "int32")
+        self.end = np.array([language.end for language in languages], "int32")
+        gains = np.concatenate([np.rint(STEP * language.gains).ravel() for language in languages])
+        following = np.concatenate([language.following.ravel() for language in languages])
         self.variables = [
-            keras.Variable(values.reshape(-1).astype(kind), dtype=kind, trainable=False, name=name)
+            keras.Variable(values.astype(kind), dtype=kind, trainable=False, name=name)
             for name, values, kind in (("gains", gains, "int8"), ("following", following, "uint16"))
         ]
-        self.columns = np.append(spelling.columns, self.end).astype("int32")  # the blank ends a word as well
+        blank = [[language.end] for language in languages]  # ends a word as well
+        columns = [language.columns(self.letters) for language in languages]
+        self.columns = np.concatenate([columns, blank], 1).astype("int32")
         self.alike = np.stack([spelling.alike, spelling.alike_abroad]).astype("int64")
 
-    def look(self, state: tf.Tensor, column: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The gains of columns in states, and the states that follow."""
+    def look(self, language: tf.Tensor, state: tf.Tensor, column: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The gains of columns in states of languages, and the states that follow."""
         gains, following = (variable.value for variable in self.variables)
-        place = state * self.width + column
+        place = tf.gather(self.first, language) + state * tf.gather(self.width, language) + column
         return tf.cast(tf.gather(gains, place), tf.float32) / STEP, tf.cast(tf.gather(following, place), tf.int32)
+
+
+class Told(NamedTuple):
+    """In which language the page of each owner is, (N,) int32, and how far, (N,) float32: see `zoo.language.Told`."""
+
+    number: tf.Tensor
+    trust: tf.Tensor
+
+    def of(self, owners: tf.Tensor) -> Told:
+        """What is told of some of the owners."""
+        return Told(*(tf.gather(values, owners) for values in self))
 
 
 class Said(NamedTuple):
@@ -81,21 +104,16 @@ class Said(NamedTuple):
 
 
 def spelt(
-    table: Table, found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, trust: tf.Tensor
+    table: Table, found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, told: Told
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """As `graph_text.texts`, by CTC; the score of one that was in doubt is its share of the beam, with those like it.
-
-    Args:
-        trust: (N,) from 0 to 1, how far the table is asked for each owner.
-    """
-    count = tf.size(trust)
+    """As `graph_text.texts`, by CTC; the score of one in doubt is its share of the beam, with those like it."""
+    count = tf.size(told.number)
     letters = graph_text.characters(found, owners, low, high, len(table.letters), True)
     text, score, length = graph_text.written(letters, count, table.letters)
-    weight, said = table.weight * trust, telling(found, owners, low, high)
+    said = telling(found, owners, low, high)
     doubted = (_weakest(letters, count) < SURE) | (tf.math.bincount(doubtful(said), minlength=count) > 0)
     rows = tf.cast(tf.where(doubted), tf.int32)  # (R, 1)
-    asked, abroad = (tf.gather(values, rows[:, 0]) for values in (weight, trust < NATIVE))
-    labels, share = search(table, *stacked(said, rows[:, 0], count), asked, abroad)
+    labels, share = search(table, *stacked(said, rows[:, 0], count), told.of(rows[:, 0]))
     characters = tf.constant([letter.encode() for letter in table.letters] + [b""])
     texts = tf.strings.reduce_join(tf.gather(characters, tf.where(labels < 0, len(table.letters), labels)), 1)
     lengths = tf.reduce_sum(tf.cast(labels >= 0, tf.int32), 1)
@@ -108,10 +126,10 @@ def _weakest(letters: graph_text.Characters, count: tf.Tensor) -> tf.Tensor:
     return tf.minimum(tf.math.unsorted_segment_min(letters.score, letters.owner, count), 1.0)
 
 
-def trust(
+def told(
     table: Table, found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor, pages: tf.Tensor
-) -> tf.Tensor:
-    """(N,) from 0 to 1: how far the words that are read surely on the page of each owner are of the language.
+) -> Told:
+    """What the words that are read surely on the page of each owner tell.
 
     Args:
         pages: (N,) int32, ascending: the page of each owner.
@@ -120,31 +138,38 @@ def trust(
     length = tf.math.unsorted_segment_sum(tf.ones_like(letters.owner), letters.owner, count)
     longest = tf.reduce_max(tf.concat([length, [0]], 0)) + 1
     place = tf.range(tf.size(letters.owner)) - tf.gather(tf.cumsum(length, exclusive=True), letters.owner)
-    columns = tf.fill([count, longest], table.end)  # after the text its last word ends
-    where = tf.stack([letters.owner, place], 1)
-    columns = tf.tensor_scatter_nd_update(columns, where, tf.gather(tf.constant(table.columns), letters.best))
+    classes = tf.fill([count, longest], len(table.letters))  # after the text its last word ends
+    classes = tf.tensor_scatter_nd_update(classes, tf.stack([letters.owner, place], 1), letters.best)
+    ends = tf.constant(table.end)[:, None]
+    columns = tf.where(table.columns == ends + 2, ends, table.columns)  # a space ends a word like any mark
+    spoken = tf.broadcast_to(tf.range(len(table.end))[:, None], [len(table.end), count])  # (L, N)
 
     def step(
         place: tf.Tensor, state: tf.Tensor, word: tf.Tensor, known: tf.Tensor, total: tf.Tensor, number: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        column = columns[:, place]
-        gain, state = table.look(state, column)
-        word, ended = word + gain, column == table.end
+        column = tf.gather(columns, classes[:, place], axis=1)
+        gain, state = table.look(spoken, state, column)
+        word, ended = word + gain, column == ends
         known += tf.cast(~ended, tf.int32)
         tells = ended & (known >= TELLING)
         total += tf.where(tells, word, tf.zeros_like(word))
         number += tf.where(tells, known, tf.zeros_like(known))
         return place + 1, state, tf.where(ended, 0.0, word), tf.where(ended, 0, known), total, number
 
-    none, nothing = tf.zeros([count], tf.int32), tf.zeros([count])
+    none, nothing = tf.zeros_like(spoken), tf.zeros_like(spoken, tf.float32)
     start = (tf.constant(0), none, nothing, none, nothing, none)
     *_, total, number = tf.while_loop(lambda place, *_: place < longest, step, start)
-    sure = (_weakest(letters, count) >= SURE) & (length > 0)
-    total, number = tf.where(sure, total, nothing), tf.cast(tf.where(sure, number, none), tf.float32)
+    sure = (_weakest(letters, count) >= PLAIN) & (length > 0)
+    total, number = tf.where(sure, total, nothing), tf.where(sure, tf.cast(number[0], tf.float32), nothing[0])
     most = tf.reduce_max(tf.concat([pages, [-1]], 0)) + 1
-    total, number = (tf.gather(tf.math.unsorted_segment_sum(x, pages, most), pages) for x in (total, number))
-    mean = (KNOWN * PRIOR + total) / (PRIOR + number)
-    return tf.clip_by_value((mean - FOREIGN) / (KNOWN - FOREIGN), 0.0, 1.0)
+    total = tf.math.unsorted_segment_sum(tf.transpose(total), pages, most)  # (P, L)
+    number = tf.math.unsorted_segment_sum(number, pages, most)
+    settled = total[:, 0] >= SETTLED * number
+    first, others = (KNOWN * PRIOR + total[:, :1]) / (PRIOR + number)[:, None], total[:, 1:] / (FEW + number)[:, None]
+    mean = tf.maximum(tf.concat([first, others], 1), FOREIGN)
+    best = tf.where(settled, 0, tf.argmax(mean, 1, tf.int32))
+    mean = tf.gather(mean, best, batch_dims=1)
+    return Told(best, tf.minimum((mean - FOREIGN) / (KNOWN - FOREIGN), 1.0)).of(pages)
 
 
 def telling(found: graph_text.Steps, owners: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> Said:
@@ -191,7 +216,7 @@ def stacked(said: Said, rows: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, t
 
 
 def search(
-    table: Table, classes: tf.Tensor, logs: tf.Tensor, blank: tf.Tensor, weight: tf.Tensor, abroad: tf.Tensor
+    table: Table, classes: tf.Tensor, logs: tf.Tensor, blank: tf.Tensor, told: Told
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The labels (R, T) of the best text of each row, -1 where a step adds none, and the share of those like it.
 
@@ -199,12 +224,13 @@ def search(
 
     Args:
         classes, logs, blank: of the steps, see `stacked`.
-        weight: (R,) of the language's gains.
-        abroad: (R,) bool, whether texts that differ by accents alone are alike.
+        told: of the page of each row.
     """
     count, steps, tried = tf.shape(blank)[0], tf.shape(blank)[1], table.tried
-    weight, columns, alike = weight[:, None], tf.constant(table.columns), tf.constant(table.alike)
-    abroad = tf.broadcast_to(tf.cast(abroad, tf.int32)[:, None], [count, WIDTH])
+    weight, columns, alike = table.weight * told.trust[:, None], tf.constant(table.columns), tf.constant(table.alike)
+    abroad = (told.number > 0) | (told.trust < NATIVE)  # texts that differ by accents alone are alike there
+    abroad, spoken = (tf.repeat(tf.cast(x, tf.int32)[:, None], WIDTH, 1) for x in (abroad, told.number))
+    every = tf.repeat(spoken[..., None], tried, 2)  # (R, W, k)
 
     def step(number, blanked, written, gained, state, last, name, kin, parents, labels):
         label, row = classes[:, number, None], logs[:, number, None]  # (R, 1, k)
@@ -216,8 +242,8 @@ def search(
         same = name[:, :, None, None] == longer[:, None]
         stay[1] = _either(stay[1], tf.reduce_max(tf.where(same, ways[:, None], NEVER), [2, 3]))
         ways = tf.where(tf.reduce_any(same, 1), NEVER, ways)
-        column = tf.gather(columns, tf.broadcast_to(label, tf.shape(ways)))
-        gain, after = table.look(tf.broadcast_to(state[..., None], tf.shape(ways)), column)
+        column = tf.gather_nd(columns, tf.stack([every, tf.broadcast_to(label, tf.shape(ways))], -1))
+        gain, after = table.look(every, tf.broadcast_to(state[..., None], tf.shape(ways)), column)
         further = gained[..., None] + weight[..., None] * gain
 
         each = (ways, further, after, longer, tf.broadcast_to(label, tf.shape(ways)))
@@ -246,7 +272,7 @@ def search(
     done = tf.while_loop(lambda number, *_: number < steps, step, start)
     blanked, written, gained, state = done[1:5]
     kin = done[7]
-    gain, _ = table.look(state, tf.fill(shape, table.end))
+    gain, _ = table.look(spoken, state, tf.gather(table.end, spoken))
     score = _either(blanked, written) + gained + weight * gain
     best = tf.argmax(score, 1, tf.int32)
     like = (kin == tf.gather(kin, best, batch_dims=1)[:, None]) & (kin != 0)

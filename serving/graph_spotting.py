@@ -130,8 +130,8 @@ def read(spotting: Spotting, data: tf.Tensor) -> dict[str, tf.Tensor]:
         pages, high = graph.pages_of(found), low + length
         lowered = graph_alphabets.lowered(spotting.table.alphabets, every, owners, low, high, pages)
         every = graph_alphabets.native(every, tf.gather(lowered, pages), spotting.table.tried)
-        trust = graph_language.trust(spotting.table, every, owners, low, high, pages)
-        texts = graph_language.spelt(spotting.table, every, owners, low, high, trust)
+        told = graph_language.told(spotting.table, every, owners, low, high, pages)
+        texts = graph_language.spelt(spotting.table, every, owners, low, high, told)
     else:
         texts = graph_text.texts(every, owners, total, low, low + length, spotting.charset.characters, True)
     return graph.laid_out(found, letters, *texts)

@@ -104,5 +104,5 @@ def test_a_recognizer_reads_a_page_in_its_language():
 def test_alphabets_are_of_letters_that_recognizers_know():
     assert set("".join(LETTERS.values())) - {"ẞ"} <= set(MARKED + "ß")
     assert all(len(set(letters)) == len(letters) for letters in LETTERS.values())
-    spelling = Spelling(table("ab", np.array([1, 1]), np.array([0, 0]), np.zeros((2, 3), "int8")), CHARSET, 1.0)
+    spelling = Spelling([table("ab", np.array([1, 1]), np.array([0, 0]), np.zeros((2, 3), "int8"))], CHARSET, 1.0)
     assert spelling.alphabets.lacking.shape == (len(LETTERS), len(CHARSET) + 1)

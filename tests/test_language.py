@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from zoo import cli, image
 from zoo import language as languages
 from zoo.alphabets import log_softmax
 from zoo.charset import Charset
-from zoo.language import STEP, Language, Spelling, language, search, table
+from zoo.language import STEP, Language, Spelling, Told, language, search, table
 from zoo.reading import Recognizer
 
 WORDS = {"bad": 8.0, "bat": 4.0, "dab": 2.0, "a": 1.0}
@@ -37,6 +38,22 @@ def test_states_are_what_has_been_written_or_the_longest_end_of_it():
     found = table("ab", np.array([1, 1, 1, 1, 0, 2]), np.array([0, 0, 0, 1, 0, 1]), np.zeros((6, 3), "int8"))
     assert found.following[:, :2].tolist() == [[4, 3], [2, 3], [2, 5], [2, 3], [2, 5], [2, 3]]
     assert set(found.following[:, 2]) == {0} and set(found.following[:, 3]) == {1}
+
+
+def test_where_few_words_were_counted_the_end_of_one_is_no_reason_for_a_space(tmp_path, monkeypatch):
+    charset = Charset("abdt ")
+    row = logits_of("bad bat", charset)
+    row[6, [charset.encode(" ")[0], charset.blank]] = np.log([0.2, 0.8])  # as it may be, but need not
+    found = []
+    for many in (20, 40):  # words of which a language knows most; these are 27
+        monkeypatch.setattr(counting, "MANY", many)
+        counting.count(WORDS | OTHERS, tmp_path / f"{many}.npz")
+        one = language(tmp_path / f"{many}.npz")
+        assert one.columns(" .").tolist() == [one.end + 2, one.end] and not one.following[:, one.end + 2].any()
+        assert one.gain("bad bat") == pytest.approx(np.sum([one.gain("bad"), one.gain("bat")], 0))
+        assert one.gains[:, one.end + 2].max() == (one.gains[:, one.end].max() if many == 20 else 0)
+        found.append(Spelling([one], charset, 0.2)([charset.decode(row)], [row])[0].text)
+    assert found == ["bad bat", "badbat"]
 
 
 def test_gains_by_hand(tmp_path):
@@ -63,6 +80,9 @@ def test_case_is_none_marks_end_words_and_unknown_letters_gain_nothing(small):
     gain, count = small.gain("BAD")
     assert count == 3 and gain == small.gain("(bad)")[0] == small.gain("bad,ba")[0] and small.gain("ba") == (0, 0)
     assert gain > 2 > small.gain("tdt")[0]
+    several = small.gain("bad", "tab ba", "", "dab-bat")
+    assert several == pytest.approx(np.sum([small.gain(word) for word in ("bad", "tab", "dab", "bat")], 0))
+    assert small.gain() == (0, 0)
 
 
 def test_letters_that_a_language_lacks_count_as_those_they_are_built_on(small):
@@ -175,7 +195,7 @@ def logits_of(text: str, charset: Charset, doubt: dict[int, tuple[str, float]] |
 
 def spelt(small: Language, rows: list[np.ndarray], weight: float = 0.65) -> list[str]:
     charset = Charset("abdt1")
-    spelling = Spelling(small, charset, weight)
+    spelling = Spelling([small], charset, weight)
     return [reading.text for reading in spelling([charset.decode(row) for row in rows], rows)]
 
 
@@ -195,17 +215,75 @@ def test_on_a_page_of_other_words_it_is_not_asked(small):
     doubted, others = logits_of("bat", charset, {2: ("d", 0.4)}), [logits_of("tdtdtb", charset)] * 30
     assert spelt(small, [doubted])[0] == "bad" and spelt(small, [doubted, *others])[0] == "bat"
     readings = [charset.decode(row) for row in others]
-    assert Spelling(small, charset, 1.0).trust(readings) == 0
-    assert Spelling(small, charset, 1.0).trust([]) == 1
+    assert Spelling([small], charset, 1.0).told(readings).trust == 0
+    assert Spelling([small], charset, 1.0).told([]) == (0, 1)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Path:
+    """A language of other words, in its file."""
+    path = tmp_path_factory.mktemp("language") / "other.npz"
+    counting.count({"tdt": 8.0, "tdb": 8.0, "btdt": 4.0} | OTHERS, path)
+    return path
+
+
+def test_a_page_is_spelt_by_the_language_that_its_words_gain_most_by(small, other):
+    charset = Charset("abdtá1")
+    spelling = Spelling([small, other], charset, 1.0)
+    row = logits_of("bat", charset, {2: ("d", 0.4)})
+    for word, number, spelt in (("bad", 0, "bad"), ("btdt", 1, "bat")):
+        rows = [logits_of(word, charset)] * 30
+        told = spelling.told([charset.decode(row) for row in rows])
+        assert told == (number, 1)
+        found = spelling([charset.decode(row) for row in [*rows, row]], [*rows, row])
+        assert [reading.text for reading in found] == [word] * 30 + [spelt]
+        by = Spelling([small, other][number : number + 1], charset, 1.0)([charset.decode(row)], [row], Told(0, 1.0))
+        assert found[-1].score == pytest.approx(by[0].score)
+    accent = logits_of("bát", charset, {1: ("a", 0.4)})  # of which accent it is the first language alone has an opinion
+    scores = [spelling([charset.decode(accent)], [accent], Told(number, 1.0))[0].score for number in (0, 1)]
+    assert scores[0] < 0.8 and scores[1] > 0.99
+
+
+def test_a_few_words_and_those_of_no_language_tell_of_no_other(small, other):
+    charset = Charset("abdt1")
+    spelling = Spelling([small, other], charset, 1.0)
+    few = [charset.decode(logits_of("btdt", charset))]
+    assert spelling.told(few).number == 0 and 0 < spelling.told(few).trust < 1
+    assert spelling.told([charset.decode(logits_of("aaaaaa", charset))] * 30) == (0, 0)
+    unsure = [charset.decode(logits_of("btdt", charset, {0: ("d", 0.4)}))] * 30
+    assert spelling.told(unsure) == (0, 1)
+
+
+def test_a_language_is_read_when_a_page_may_be_in_it(small, tmp_path):
+    charset = Charset("abdt1")
+    (tmp_path / "torn.npz").write_bytes(b"no language")
+    spelling = Spelling([small, tmp_path / "torn.npz"], charset, 1.0)
+    assert spelling.told([charset.decode(logits_of("bad", charset))] * 30) == (0, 1)
+    with pytest.raises(ValueError, match=r"torn.npz holds no language"):
+        spelling.told([charset.decode(logits_of("tdtdt", charset))] * 30)
+    with pytest.raises(FileNotFoundError, match="there is no language 'klingon'"):
+        Spelling([small, "klingon"], charset, 1.0)
+
+
+def test_languages_are_named_one_by_one_or_in_one_text(small, other):
+    def numbers(names) -> int:
+        recognizer = Recognizer(lambda batch: {}, Charset("abdt1"), spelling=names)
+        return len(recognizer.spelling) if recognizer.spelling else 0
+
+    assert [numbers(names) for names in ("", (), small, other, str(other))] == [0, 0, 1, 1, 1]
+    assert numbers(f"latin, {other}") == numbers([small, other]) == 2
+    for wrong in ("latin,", "latin,klingon"):
+        with pytest.raises(FileNotFoundError, match="there is no language '(klingon)?'"):
+            numbers(wrong)
 
 
 def test_on_a_page_of_another_language_a_word_is_as_sure_as_its_letters_without_accents(small):
     charset = Charset("abdtáB1")
-    spelling = Spelling(small, charset, 1.0)
+    spelling = Spelling([small], charset, 1.0)
 
     def score(doubt: tuple[str, float], trust: float) -> float:
         row = logits_of("bát", charset, {1: doubt})
-        return spelling([charset.decode(row)], [row], trust)[0].score
+        return spelling([charset.decode(row)], [row], Told(0, trust))[0].score
 
     assert score(("a", 0.4), 0.5) > 0.99 and score(("a", 0.4), 0.0) > 0.99
     assert score(("a", 0.4), 1.0) < 0.8

@@ -312,8 +312,8 @@ def add_read(subparsers) -> None:
     command.add_argument(
         "--spelling",
         metavar="LANGUAGE",
-        help="language that is asked where the recognizer is in doubt: a name, a file of `zoo language`, or none; "
-        "default: the model's own",
+        help="languages, of which the one that a page is in is asked where the recognizer is in doubt: names, or files "
+        "of `zoo language`, with commas between, or none; default: the model's own",
     )
     place = command.add_mutually_exclusive_group()
     place.add_argument("--runtime", default="auto", help="auto, tensorflow or onnxruntime; default: auto")

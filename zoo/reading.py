@@ -27,7 +27,7 @@ from zoo.alphabets import native
 from zoo.charset import Charset, Reading
 from zoo.constraint import constraint, fits
 from zoo.image import ImageError, Picture, Sheet, Source
-from zoo.language import WEIGHT, Language, Spelling, language
+from zoo.language import WEIGHT, Language, Spelling, Told
 from zoo.page import Document, Page, assemble
 from zoo.upwards import TALL
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zoo import registry
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Spoken = str | Path | Language | Sequence[str | Path | Language]  # languages, or their names, with commas in one text
 
 DETECTOR, RECOGNIZER = "db_mobilenet_v3_large", "crnn_mobilenet_v3_small.european"  # the default pair
 ORIENTATION = "mobilenet_v3_small_page_orientation"
@@ -253,7 +254,8 @@ class Recognizer:
         least: with `only`, what is so much less probable than the likeliest text of all is not forced upon it: a text
             stays as it is unless one of those is at least so many times as probable. 0 forces all.
         spelling: a language, its name or the file that holds it, that is asked where a network of CTC is in doubt: see
-            `zoo.language`. "" is none; a beam is a search of its own, as are forms that are forced upon all texts.
+            `zoo.language`; or several, also as "german,my.npz", of which that is asked that a page is in. "" is none; a
+            beam is a search of its own, as are forms that are forced upon all texts.
         spelling_weight: of the language beside the picture.
         again: score below which a crop is looked at once more, from a little closer, and read as is surer; 0 is never.
 
@@ -274,7 +276,7 @@ class Recognizer:
         beam: int = 0,
         only: Sequence[str] = (),
         least: float = 0.0,
-        spelling: str | Path | Language = "",
+        spelling: Spoken = "",
         spelling_weight: float = WEIGHT,
         again: float = 0.0,
     ):
@@ -302,18 +304,18 @@ class Recognizer:
     def __call__(self, crops: Sequence[np.ndarray]) -> list[Reading]:
         """What stands in each crop (h, w, 3) uint8 of a page, read from left to right."""
         readings, logits = self._look(crops)
-        trust, lowered = 0.0, None
+        told, lowered = None, None
         if self.spelling:
             lowered = self.spelling.alphabets.lowered(logits)
             readings, logits = native(readings, logits, lowered, self._decode)
-            trust = self.spelling.trust(readings)
-        readings = self._spelt(readings, logits, trust)
+            told = self.spelling.told(readings)
+        readings = self._spelt(readings, logits, told)
         unsure = [i for i, reading in enumerate(readings) if reading.score < self.again and self._fits(crops[i])]
         if unsure:
             closer, logits = self._look([image.closer(crops[i], self.height) for i in unsure])
             if lowered is not None:
                 closer, logits = native(closer, logits, lowered, self._decode)
-            for i, reading in zip(unsure, self._spelt(closer, logits, trust), strict=True):
+            for i, reading in zip(unsure, self._spelt(closer, logits, told), strict=True):
                 readings[i] = max(readings[i], reading, key=lambda reading: reading.score)
         return readings
 
@@ -321,13 +323,13 @@ class Recognizer:
         """The logits (T, K) of each crop, from which its text is read."""
         return self._look(crops)[1]
 
-    def _spelt(self, readings: list[Reading], logits: list[np.ndarray], trust: float) -> list[Reading]:
+    def _spelt(self, readings: list[Reading], logits: list[np.ndarray], told: Told | None) -> list[Reading]:
         """The readings as the language spells them; those of a form that was looked for stay as they are."""
         if not self.spelling:
             return readings
         free = [i for i, reading in enumerate(readings) if self.rule is None or not fits(reading.text, self.rule)]
         plain = readings if self.rule is None else [self.charset.decode(row) for row in logits]
-        found = self.spelling([plain[i] for i in free], [logits[i] for i in free], trust)
+        found = self.spelling([plain[i] for i in free], [logits[i] for i in free], told)
         result = list(readings)
         for i, reading in zip(free, found, strict=True):
             result[i] = reading
@@ -376,16 +378,19 @@ class Recognizer:
         return logits if self.temperature == 1 else logits / np.float32(self.temperature)
 
 
-def spelt(name: str | Path | Language, charset: Charset, weight: float) -> Spelling | None:
+def spelt(names: Spoken, charset: Charset, weight: float) -> Spelling | None:
     """What spells a recognizer's texts as a language would; None where no language is named.
 
     Raises:
         FileNotFoundError: there is no such language.
-        ValueError: its file holds none.
+        ValueError: the file of the first holds none.
     """
-    if not name:
+    names = names.split(",") if isinstance(names, str) else [names] if isinstance(names, Path | Language) else names
+    if not any(names):
         return None
-    return Spelling(name if isinstance(name, Language) else language(name), charset, weight)
+    spelling = Spelling([name.strip() if isinstance(name, str) else name for name in names], charset, weight)
+    spelling.language(0)
+    return spelling
 
 
 def batches(count: int) -> list[int]:
@@ -460,7 +465,7 @@ class Spotter:
         *,
         height: int = 16,
         widths: Sequence[int] = (32, 64, 128, 256),
-        spelling: str | Path | Language = "",
+        spelling: Spoken = "",
         spelling_weight: float = WEIGHT,
         again: float = 0.0,
         **options: Any,
