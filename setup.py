@@ -62,7 +62,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_namespace_packages(include=PACKAGES, exclude=["*.__pycache__"]),
-    package_data={"zoo.cards": ["*.toml", "*.safetensors", "*.onnx", "*.npz"], "zoo.languages": ["*.npz", "*.md"]},
+    package_data={
+        "zoo.cards": ["*.toml", "*.safetensors", "*.onnx", "*.npz"],
+        "zoo.languages": ["*.npz", "*.md"],
+        "recipes.data": ["words/*.txt"],
+    },
     include_package_data=False,
     install_requires=CORE,
     extras_require=EXTRAS,

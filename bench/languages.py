@@ -1,11 +1,12 @@
 """Pages in the languages of Latin script, to read beside others: which alphabets does a reader know?
 
-    python bench/languages.py FOLDER [--pages 4]
+    python bench/languages.py FOLDER [--pages 4] [--spoilt]
     python bench/peers.py FOLDER/* [--readers ocrzoo lines tesseract]
 
 Draws the first article of the Universal Declaration of Human Rights as the United Nations have it in each language, on
-white paper in an everyday font of another size on each page, a folder of labels for each language. No recognizer has
-learnt from these texts; those of this zoo have learnt from words of some of the languages, and from these fonts.
+white paper in an everyday font of another size on each page, a folder of labels for each language; if wanted, spoilt as
+by a poor camera. No recognizer has learnt from these texts; those of this zoo have learnt from words of some of the
+languages, and from these fonts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import textwrap
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -81,10 +83,20 @@ def page(text: str, size: int, rng: np.random.Generator) -> Image.Image:
     return picture
 
 
+def spoilt(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A page a tenth smaller, out of focus, grey and darker towards its left, with noise and traces of JPEG."""
+    pixels = cv2.resize(np.array(picture), None, fx=0.9, fy=0.9, interpolation=cv2.INTER_AREA)
+    pixels = 235 * (cv2.GaussianBlur(pixels, (0, 0), 0.9) / 255) ** 0.8
+    pixels = pixels * np.linspace(0.75, 1, pixels.shape[1])[:, None] + rng.normal(0, 9, pixels.shape)
+    _, data = cv2.imencode(".jpg", pixels.clip(0, 255).astype("uint8"), [cv2.IMWRITE_JPEG_QUALITY, 45])
+    return Image.fromarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pages", type=int, default=4, help="of each language; default: 4")
+    parser.add_argument("--spoilt", action="store_true", help="as by a poor camera")
     args = parser.parse_args()
     for language, article in ARTICLES.items():
         text, rng = " ".join(article.split()), np.random.default_rng(0)
@@ -92,7 +104,8 @@ def main() -> None:
         images.mkdir(parents=True, exist_ok=True)
         labels = []
         for number in range(args.pages):
-            page(text, SIZES[number % len(SIZES)], rng).save(images / f"{number}.png")
+            picture = page(text, SIZES[number % len(SIZES)], rng)
+            (spoilt(picture, np.random.default_rng(number)) if args.spoilt else picture).save(images / f"{number}.png")
             labels.append({"image": f"images/{number}.png", "split": "test", "page_text": text})
         lines = [json.dumps(label, ensure_ascii=False) for label in labels]
         (images.parent / "labels.jsonl").write_text("\n".join(lines) + "\n", "utf-8")

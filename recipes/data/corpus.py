@@ -2,7 +2,8 @@
 
 Words come from the word lists under `/usr/share/dict` (Debian's wamerican, wbritish, wfrench, wngerman, …) and from the
 dictionaries of spell checkers under `/usr/share/hunspell` (hunspell-lv, hunspell-ro, …), with their endings, where they
-are installed, from the vocabulary of receipts and letters below, and from syllables. No text of a data set is in here.
+are installed; else from `words`, texts in twenty languages that were written for this; from the vocabulary of receipts
+and letters below, and from syllables. No text of a data set is in here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from zoo import charset
 
 DICTIONARIES = Path("/usr/share/dict")
 SPELLERS = Path("/usr/share/hunspell")
+WRITTEN = Path(__file__).parent / "words"
 LARGEST = 400_000  # words of a list that are kept, evenly spaced: all forms of a language are millions
 STEMS = 80_000  # of a speller's dictionary that are kept
 ENDED = 2 / 3  # of the words that may have an ending, those that get one
@@ -100,10 +103,17 @@ CODAS = ["", "", "", *_words("b ck ct d ft g l ll m mp n nd ng nt p r rd s ss st
 
 @functools.cache
 def dictionaries() -> tuple[tuple[str, ...], ...]:
-    """The installed word lists, each in its own order; `BUSINESS` alone where there is none."""
+    """The installed word lists, each in its own order; `BUSINESS` and our own texts where there is none."""
     paths = sorted(DICTIONARIES.glob("*")) if DICTIONARIES.is_dir() else []
     lists = [_lines(path) for path in paths if path.is_file() and not path.is_symlink() and "." not in path.name]
-    return tuple(words for words in lists if len(words) > 100) or (tuple(BUSINESS),)
+    return tuple(words for words in lists if len(words) > 100) or (tuple(BUSINESS), *_written())
+
+
+def _written() -> tuple[tuple[str, ...], ...]:
+    """The words of our own texts, those of a language in one, each once."""
+    texts = (path.read_text("utf-8") for path in sorted(WRITTEN.glob("*.txt")))
+    words = (re.findall(r"[^\W\d_]{2,23}", text) for text in texts)
+    return tuple(tuple(dict.fromkeys(filter(LETTERS.issuperset, found))) for found in words)
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -147,6 +147,17 @@ def test_lists_of_words_in_latin_1_are_read_and_large_ones_thinned(tmp_path, mon
     assert polish == tuple(f"są{i}" for i in range(0, 1000, 4))
 
 
+def test_where_no_lists_are_installed_words_are_those_of_our_own_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "DICTIONARIES", tmp_path / "none")
+    business, *others = corpus.dictionaries.__wrapped__()
+    assert business == tuple(corpus.BUSINESS) and len(others) == 20
+    assert all(len(set(words)) == len(words) > 2000 for words in others)
+    every = {word for words in others for word in words}
+    for word in ("Rechnung", "võib", "și", "være", "więc", "señor", "viņš", "työ", "för", "þeir"):
+        assert word in every, word
+    assert all(corpus.LETTERS.issuperset(word) and 1 < len(word) < 24 for word in every)
+
+
 def test_print_has_typographic_marks_where_the_alphabet_has_plain_ones():
     shown = {synthetic.typeset('"l\'a-b"', Charset("european_lines"), np.random.default_rng(i)) for i in range(200)}
     assert {'"l\'a-b"', "“l’a–b”"} <= shown and all(len(text) == 7 for text in shown)
