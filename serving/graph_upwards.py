@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from serving.graph_bands import median
 from serving.graph_strips import sides
-from zoo.upwards import ACROSS, ALONG, AS_HIGH, ASIDE, BEHIND, COVERED, HIGH, LEVEL, LONG, TALL, WORD
+from zoo.upwards import ACROSS, ALONG, AS_HIGH, ASIDE, BEHIND, COVERED, FAR, HIGH, LEVEL, LONG, NARROW, TALL, WORD
 
 
 class Part(NamedTuple):
@@ -28,11 +28,13 @@ def part(boxes: tf.Tensor, size: tf.Tensor) -> Part:
     level, tall, usual = _kinds(boxes)
     count = tf.math.count_nonzero(tall)
     some = (count > 0) & (count < tf.math.count_nonzero(level))
-    boxes = tf.boolean_mask(boxes, tall)
-    wide, high = sides(boxes)
+    wide, high = sides(tf.boolean_mask(boxes, tall))
     margin = tf.stack([ACROSS * median(wide), ALONG * median(high)])
-    first = tf.math.floor(tf.reduce_min(boxes, (0, 1)) - margin)
-    last = tf.math.ceil(tf.reduce_max(boxes, (0, 1)) + margin)
+    middle, x = tf.reduce_mean(boxes[..., 0], 1)[:, None], tf.boolean_mask(boxes[..., 0], tall)
+    near = tf.reduce_any((tf.reduce_min(x, 1) <= middle) & (middle <= tf.reduce_max(x, 1)), 1)
+    lines = tf.boolean_mask(boxes, near & ~level)
+    first = tf.math.floor(tf.reduce_min(lines, (0, 1)) - margin)
+    last = tf.math.ceil(tf.reduce_max(lines, (0, 1)) + margin)
     limit = tf.cast(tf.reverse(size, [0]), tf.float32)
     first, last = (tf.cast(tf.clip_by_value(x, 0.0, limit), tf.int32) for x in (first, last))
     return Part(some, first[0], first[1], last[0], last[1], median(wide), usual)
@@ -55,9 +57,16 @@ def taken(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     """(M,) bool: which words (M, 4, 2) of a turned part stand for the boxes (N, 4, 2) of the page that they cover."""
     level, tall, _ = _kinds(boxes)
     inside, (wide, high) = _inside(boxes, words), sides(words)
-    result = ~tf.reduce_any((inside > LEVEL) & level[:, None], 0)
-    plain = tf.reduce_any((wide > WORD * high) & result)
-    return result & plain & tf.reduce_any((inside > COVERED) & tall[:, None] & result)
+    across = (inside > LEVEL) & level[:, None]
+    free, plain = ~tf.reduce_any(across, 0), wide > WORD * high
+    instead = tf.reduce_any((inside > COVERED) & tall[:, None], 0)
+    some = tf.reduce_any(free & plain) & tf.reduce_any(free & instead)
+    letters = ~tf.reduce_any(across & (sides(boxes)[0][:, None] > NARROW * high), 0) & (wide > high)
+    middle, y = tf.reduce_mean(words[..., 0], 1), words[..., 1]
+    top, bottom = tf.reduce_min(y, 1), tf.reduce_max(y, 1)
+    gap = tf.maximum(top[:, None] - bottom, top - bottom[:, None])
+    line = (gap < FAR * high) & (tf.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
+    return some & (free | letters) & tf.reduce_any(line & free & (plain | instead), 1)
 
 
 def covered(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:

@@ -72,8 +72,31 @@ def test_words_stand_for_what_they_cover():
         ([(18, 100, 24, 40), (18, 150, 24, 40)], [False, False]),  # none is plainly a word
         ([(250, 60, 24, 132)], [False]),  # where nothing high was found
         ([(18, 60, 24, 132), (18, 200, 24, 30)], [True, True]),  # a short one in its line
+        ([(18, 60, 24, 132), (50, 200, 24, 30)], [True, False]),  # a short one in no line
+        ([(18, 60, 24, 132), (18, 340, 24, 30)], [True, False]),  # far away in it
     ],
-    ids=["across", "short", "elsewhere", "line"],
+    ids=["across", "short", "elsewhere", "line", "aside", "far"],
 )
 def test_which_words_are_taken(words, taken):
     assert upwards.taken(boxes(*LINE, LABEL), upward(*words)).tolist() == taken
+
+
+@pytest.mark.parametrize(
+    ("word", "letter", "taken"),
+    [
+        ((18, 200, 24, 40), (20, 210, 22, 12), True),
+        ((18, 200, 24, 40), (20, 210, 36, 12), False),  # wider than the word is high: a level word
+        ((60, 200, 24, 40), (62, 210, 22, 12), False),  # in no line with another
+        ((18, 200, 50, 90), (20, 210, 40, 12), False),  # more than so much higher than that
+    ],
+    ids=["letter", "word", "aside", "high"],
+)
+def test_what_is_level_in_a_word_may_be_one_of_its_letters(word, letter, taken):
+    page = boxes(*LINE, LABEL, letter)
+    assert upwards.taken(page, upward((18, 60, 24, 132), word)).tolist() == [True, taken]
+
+
+def test_the_part_holds_what_is_no_level_word_above_and_below_high_boxes():
+    pieces = [(24, 300, 16, 16), (22, 380, 14, 12), (60, 400, 16, 16)]  # the last one stands beside them
+    part = upwards.part(boxes(*LINE, LABEL, *pieces, (15, 450, 30, 14)), (900, 300))
+    assert part == (0, 0, 80, 662, 20.0, 20.0)

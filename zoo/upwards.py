@@ -23,6 +23,7 @@ BEHIND, ASIDE, AS_HIGH = 1.0, 0.4, 1.6  # heights from a wide box to a short wor
 WORD = 2.2  # width over height that one word of a part has at least
 COVERED = 0.5  # part of a box above which another covers it
 LEVEL = 0.3  # the same, of a wide box that is level: what covers it is no word
+NARROW, FAR = 1.2, 6.0  # but in line with words, so many heights away, if none is wider than so many times its height
 
 
 class Part(NamedTuple):
@@ -43,8 +44,12 @@ def part(boxes: np.ndarray, size: tuple[int, int]) -> Part | None:
         return None
     wide, high = geometry.sides(boxes[tall])
     margin = np.array([ACROSS * np.median(wide), ALONG * np.median(high)])
-    left, top = np.floor(boxes[tall].min((0, 1)) - margin).clip(0).astype(int).tolist()
-    right, bottom = np.ceil(boxes[tall].max((0, 1)) + margin).clip(0, size[::-1]).astype(int).tolist()
+    middle, x = boxes[..., 0].mean(1)[:, None], boxes[tall, :, 0]
+    lines = boxes[
+        ~level & ((x.min(1) <= middle) & (middle <= x.max(1))).any(1)
+    ]  # high boxes, and what is above or below
+    left, top = np.floor(lines.min((0, 1)) - margin).clip(0).astype(int).tolist()
+    right, bottom = np.ceil(lines.max((0, 1)) + margin).clip(0, size[::-1]).astype(int).tolist()
     return Part(left, top, right, bottom, float(np.median(wide)), usual)
 
 
@@ -62,12 +67,19 @@ def words(boxes: np.ndarray, usual: float) -> np.ndarray:
 
 def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
     """(M,) bool: which words (M, 4, 2) of a turned part stand for the boxes (N, 4, 2) that they cover, all in pixels of
-    the page. None does unless one is plainly a word, and some are where high boxes were."""
+    the page: those that are plainly words, or where high boxes were, and others in line with them. None does unless
+    some are each. What is level and lies in one is a word itself, or, in line with others, one of its letters."""
     level, tall, _ = _kinds(boxes)
     inside, (wide, high) = _inside(boxes, words), geometry.sides(words)
-    result = ~np.any(inside[level] > LEVEL, axis=0)
-    plain = (wide > WORD * high)[result].any() and (inside[tall][:, result] > COVERED).any()
-    return result if plain else np.zeros(len(words), bool)
+    across = inside[level] > LEVEL
+    free, plain, instead = ~np.any(across, 0), wide > WORD * high, np.any(inside[tall] > COVERED, 0)
+    if not ((free & plain).any() and (free & instead).any()):
+        return np.zeros(len(words), bool)
+    letters = ~np.any(across & (geometry.sides(boxes[level])[0][:, None] > NARROW * high), 0) & (wide > high)
+    middle, top, bottom = words[..., 0].mean(1), words[..., 1].min(1), words[..., 1].max(1)
+    gap = np.maximum(top[:, None] - bottom, top - bottom[:, None])
+    line = (gap < FAR * high) & (np.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
+    return (free | letters) & np.any(line & free & (plain | instead), axis=1)
 
 
 def covered(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
