@@ -45,9 +45,8 @@ def part(boxes: np.ndarray, size: tuple[int, int]) -> Part | None:
     wide, high = geometry.sides(boxes[tall])
     margin = np.array([ACROSS * np.median(wide), ALONG * np.median(high)])
     middle, x = boxes[..., 0].mean(1)[:, None], boxes[tall, :, 0]
-    lines = boxes[
-        ~level & ((x.min(1) <= middle) & (middle <= x.max(1))).any(1)
-    ]  # high boxes, and what is above or below
+    near = ((x.min(1) <= middle) & (middle <= x.max(1))).any(1)
+    lines = boxes[~level & near]  # high boxes, and what is no level word above or below them
     left, top = np.floor(lines.min((0, 1)) - margin).clip(0).astype(int).tolist()
     right, bottom = np.ceil(lines.max((0, 1)) + margin).clip(0, size[::-1]).astype(int).tolist()
     return Part(left, top, right, bottom, float(np.median(wide)), usual)
