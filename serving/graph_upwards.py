@@ -44,13 +44,7 @@ def words(boxes: tf.Tensor, usual: tf.Tensor) -> tf.Tensor:
     """(N,) bool: which boxes (N, 4, 2) of a turned part are words that are level there."""
     wide, high = sides(boxes)
     long = (wide > TALL * high) & (high > HIGH * usual)
-    middle, x = tf.reduce_mean(boxes[..., 1], 1), boxes[..., 0]
-    left, right = tf.reduce_min(x, 1), tf.reduce_max(x, 1)
-    gap = tf.maximum(left[:, None] - right, left - right[:, None])
-    beside = (
-        (gap < BEHIND * high) & (tf.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
-    )
-    return long | tf.reduce_any(beside & long, 1)
+    return long | _in_line(boxes, 0, high, long, BEHIND)
 
 
 def taken(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
@@ -62,11 +56,7 @@ def taken(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     instead = tf.reduce_any((inside > COVERED) & tall[:, None], 0)
     some = tf.reduce_any(free & plain) & tf.reduce_any(free & instead)
     letters = ~tf.reduce_any(across & (sides(boxes)[0][:, None] > NARROW * high), 0) & (wide > high)
-    middle, y = tf.reduce_mean(words[..., 0], 1), words[..., 1]
-    top, bottom = tf.reduce_min(y, 1), tf.reduce_max(y, 1)
-    gap = tf.maximum(top[:, None] - bottom, top - bottom[:, None])
-    line = (gap < FAR * high) & (tf.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
-    return some & (free | letters) & tf.reduce_any(line & free & (plain | instead), 1)
+    return some & (free | letters) & _in_line(words, 1, high, free & (plain | instead), FAR)
 
 
 def covered(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
@@ -84,6 +74,15 @@ def _kinds(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     level = wide > TALL * high
     usual = median(tf.boolean_mask(high, level))
     return level, (high > TALL * wide) & (high > LONG * usual) & (wide > HIGH * usual), usual
+
+
+def _in_line(boxes: tf.Tensor, axis: int, high: tf.Tensor, others: tf.Tensor, reach: float) -> tf.Tensor:
+    along, middle = boxes[..., axis], tf.reduce_mean(boxes[..., 1 - axis], 1)
+    first, last = tf.reduce_min(along, 1), tf.reduce_max(along, 1)
+    gap = tf.maximum(first[:, None] - last, first - last[:, None])
+    aside = tf.abs(middle[:, None] - middle)
+    near = (gap < reach * high) & (aside < ASIDE * high) & (high[:, None] < AS_HIGH * high)
+    return tf.reduce_any(near & others, 1)
 
 
 def _inside(boxes: tf.Tensor, others: tf.Tensor) -> tf.Tensor:

@@ -57,11 +57,7 @@ def words(boxes: np.ndarray, usual: float) -> np.ndarray:
     those of the page usually are, and short ones beside these in their lines."""
     wide, high = geometry.sides(boxes)
     long = (wide > TALL * high) & (high > HIGH * usual)
-    middle, left, right = boxes[..., 1].mean(1), boxes[..., 0].min(1), boxes[..., 0].max(1)
-    gap = np.maximum(left[:, None] - right[long], left[long] - right[:, None])
-    aside = np.abs(middle[:, None] - middle[long])
-    beside = (gap < BEHIND * high[long]) & (aside < ASIDE * high[long]) & (high[:, None] < AS_HIGH * high[long])
-    return long | np.any(beside, axis=1)
+    return long | _in_line(boxes, 0, high, long, BEHIND)
 
 
 def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -75,10 +71,7 @@ def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
     if not ((free & plain).any() and (free & instead).any()):
         return np.zeros(len(words), bool)
     letters = ~np.any(across & (geometry.sides(boxes[level])[0][:, None] > NARROW * high), 0) & (wide > high)
-    middle, top, bottom = words[..., 0].mean(1), words[..., 1].min(1), words[..., 1].max(1)
-    gap = np.maximum(top[:, None] - bottom, top - bottom[:, None])
-    line = (gap < FAR * high) & (np.abs(middle[:, None] - middle) < ASIDE * high) & (high[:, None] < AS_HIGH * high)
-    return (free | letters) & np.any(line & free & (plain | instead), axis=1)
+    return (free | letters) & _in_line(words, 1, high, free & (plain | instead), FAR)
 
 
 def covered(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -93,6 +86,16 @@ def _kinds(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     level = wide > TALL * high
     usual = float(np.median(high[level])) if level.any() else math.inf
     return level, (high > TALL * wide) & (high > LONG * usual) & (wide > HIGH * usual), usual
+
+
+def _in_line(boxes: np.ndarray, axis: int, high: np.ndarray, others: np.ndarray, reach: float) -> np.ndarray:
+    """(N,) bool: which boxes (N, 4, 2) stand in a line with one of the `others` (N,) bool among them, which runs along
+    an axis: not further than so many heights away, and not much higher, all by the other's height."""
+    along, middle = boxes[..., axis], boxes[..., 1 - axis].mean(1)
+    first, last, size = along.min(1), along.max(1), high[others]
+    gap = np.maximum(first[:, None] - last[others], first[others] - last[:, None])
+    aside = np.abs(middle[:, None] - middle[others])
+    return np.any((gap < reach * size) & (aside < ASIDE * size) & (high[:, None] < AS_HIGH * size), axis=1)
 
 
 def _inside(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
