@@ -592,7 +592,7 @@ def signs(image: np.ndarray, taken: np.ndarray, rng: Rng) -> Sample:
 
 
 def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarray | None:
-    """Paints a word somewhere free on the picture, in place; where there is no room, or its font lacks a letter, None.
+    """Paints a word somewhere free on the picture, in place; where there is no room, or its font lacks letters, None.
 
     Returns:
         (4 + L, 2): the corners of its polygon, and the middles of its characters.
@@ -602,6 +602,8 @@ def _sign(text: str, image: np.ndarray, taken: np.ndarray, rng: Rng) -> np.ndarr
     if not fonts.draws(face, text):
         return None
     whole, centres = synthetic.mask(text, fonts.font(face, size), rng)
+    if not whole.any():  # some fonts have empty glyphs
+        return None
     coverage = synthetic.trim(whole)
     homography, (height, width) = augment.perspective(coverage.shape, rng, 18, 0.15, 0.02)
     if height >= image.shape[0] or width >= image.shape[1] or height < 6:

@@ -575,6 +575,15 @@ def test_a_font_without_ink_for_a_text_is_passed_over(monkeypatch):
         synthetic.draw_word("Ab", np.random.default_rng(0))
 
 
+def test_no_word_is_painted_by_a_font_without_ink_for_it(monkeypatch):
+    """Some fonts have empty glyphs, which every font has for a space."""
+    monkeypatch.setattr(corpus, "word", lambda rng: " ")
+    for seed in range(8):
+        image, taken = np.full((300, 400, 3), 200, "float32"), np.zeros((300, 400), "uint8")
+        sample = documents.signs(image, taken, np.random.default_rng(seed))
+        assert not sample.texts and not len(sample.polygons) and not taken.any() and (sample.image == 200).all()
+
+
 def test_an_alphabet_of_which_no_word_is_made_is_told(monkeypatch):
     """It was drawn for ever."""
     monkeypatch.setattr(synthetic, "MOST_TRIES", 50)
