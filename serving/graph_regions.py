@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.graph_bands import median
-from zoo.geometry import COARSE, FINE, STRAIGHT, TELLING
+from zoo.geometry import COARSE, FINE, LEVEL, MOST, STRAIGHT, TELLING
 
 
 class Runs(NamedTuple):
@@ -149,6 +149,21 @@ def _smallest(points: tf.Tensor, owners: tf.Tensor, count: tf.Tensor) -> tuple[t
     return pick[0], pick[1], pick[2]
 
 
+def _settled(points: tf.Tensor, owners: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Degrees by which each owner's box is turned, (N,), as `zoo.geometry` settles them."""
+    turns, along, across = _smallest(points, owners, count)
+    lengths = tf.stack([along, across], 1) + 1
+    telling = tf.reduce_max(lengths, 1) > TELLING * tf.reduce_min(lengths, 1)
+    known = tf.boolean_mask(turns, telling)
+    usual = median(known)
+    along, across = _spans(points, owners, count, tf.stack([usual, tf.zeros_like(usual)]))
+    areas = (along + 1) * (across + 1)
+    level = tf.reduce_mean(tf.cast(tf.abs(known) < STRAIGHT, tf.float64))
+    unsettled = (tf.size(known) < MOST) | (level >= LEVEL)
+    turns = tf.where(telling, turns, tf.where(unsettled & (areas[:, 1] < areas[:, 0]), tf.zeros_like(usual), usual))
+    return tf.where((tf.abs(turns) < STRAIGHT) | ~tf.reduce_any(telling), tf.zeros_like(turns), turns)
+
+
 def _areas(along: tf.Tensor, across: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
     """Areas, of equal ones that nearest to upright slightly the least."""
     return along * across + 1e-6 * tf.abs(degrees)
@@ -158,12 +173,7 @@ def _rectangles(
     points: tf.Tensor, owners: tf.Tensor, count: tf.Tensor, unclip: float, shrunk: float | None
 ) -> tf.Tensor:
     """The grown rectangle of each owner's points: (N, 4, 2) float32."""
-    turns, along, across = _smallest(points, owners, count)
-    lengths = tf.stack([along, across], 1) + 1
-    telling = tf.reduce_max(lengths, 1) > TELLING * tf.reduce_min(lengths, 1)
-    usual = median(tf.boolean_mask(turns, telling))
-    turns = tf.where(telling, turns, usual)
-    turns = tf.where((tf.abs(turns) < STRAIGHT) | ~tf.reduce_any(telling), tf.zeros_like(turns), turns)
+    turns = _settled(points, owners, count)
     radians = turns * (np.pi / 180)
     cosine, sine = tf.cos(radians), tf.sin(radians)
     c, s = tf.gather(cosine, owners), tf.gather(sine, owners)

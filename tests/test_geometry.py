@@ -200,6 +200,29 @@ def test_short_words_take_the_angle_of_long_ones():
     np.testing.assert_allclose(geometry.angles(boxes), 12, atol=1)
 
 
+def regions(degrees: float, slanted: int, level: int) -> np.ndarray:
+    """A map of long regions at such an angle, of level ones, and of one of 24 by 16 pixels, which is level."""
+    probability = np.zeros((700, 600), "float32")
+    words = [turned(box(40, 30 + 30 * i, 140, 42 + 30 * i), degrees, (90, 36 + 30 * i)) for i in range(slanted)]
+    words += [box(300, 30 + 30 * i, 400, 42 + 30 * i) for i in range(level)]
+    for word in [*words, box(500, 300, 524, 316)]:
+        cv2.fillPoly(probability, [np.rint(word - 0.5).astype(int)], 1)
+    return probability
+
+
+@pytest.mark.parametrize(
+    ("slanted", "level", "turned_too"),
+    [(6, 0, False), (6, 2, False), (12, 4, False), (12, 0, True), (12, 2, True)],
+    ids=["a few that are slanted", "and level ones", "many, and level ones", "a slanted page", "with few level ones"],
+)
+def test_short_words_are_level_beside_slanted_labels(slanted, level, turned_too):
+    """A chart's numbers stand level, though most of its long words are names below an axis that do not."""
+    boxes, _ = geometry.polygons(regions(-30, slanted, level), unclip=0)
+    (number,) = boxes[boxes[:, :, 0].min(1) > 450]
+    assert geometry.angles(number[None])[0] == pytest.approx(-30 if turned_too else 0, abs=1.5)
+    assert turned_too or geometry.iou(number, box(500, 300, 524, 316)) > 0.9
+
+
 def test_growing_back_what_training_shrank():
     """The kernel of a long word, as training draws it, gives the word back; by area and perimeter it stays too low."""
     word = box(50, 50, 350, 90)

@@ -19,6 +19,10 @@ import pyclipper
 STRAIGHT = 2.0  # degrees: a box turned by less is taken as upright
 COARSE, FINE = 1.0, 0.125  # degrees between the angles that are tried for the smallest rectangle
 TELLING = 2.5  # aspect ratio from which a box's own angle is trusted
+MOST, LEVEL = (
+    8,
+    0.2,
+)  # boxes whose angle is trusted, from which on it is the page's, if fewer than such a part are level
 TOGETHER = 1 << 14  # corners of which the smallest rectangles are sought at once, in some 50 MB
 PRECISION = 256  # units of Clipper's integers in a pixel
 RIM = 1 / 16  # part of its height that a closer look at a word leaves out above, and as much below
@@ -135,7 +139,8 @@ def polygons(
     """Boxes (N, 4, 2) float32 in pixels of the map, and their scores (N,).
 
     A box is the smallest rectangle around a connected region, grown outwards. Its angle is the region's own where that
-    is long enough to tell, otherwise the page's; it is upright within `STRAIGHT` degrees.
+    is long enough to tell, otherwise the page's; where the page may have none, as a chart with a few slanted labels, a
+    short region is upright if that makes its box smaller. A box is upright within `STRAIGHT` degrees.
 
     Args:
         probability: (H, W) float, that a pixel is text.
@@ -182,11 +187,7 @@ def rectangles(contours: Sequence[np.ndarray], unclip: float = 0, shrunk: float 
     turns, lengths = np.empty(len(points)), np.empty((len(points), 2))
     for part in _alike(counts):
         turns[part], lengths[part] = _smallest(points[part, : counts[part].max()])
-    lengths = lengths + 1
-    telling = lengths.max(1) > TELLING * lengths.min(1)
-    if telling.any():
-        turns = np.where(telling, turns, np.median(turns[telling]))
-    turns = np.where((np.abs(turns) < STRAIGHT) | ~telling.any(), 0.0, turns)
+    turns = _settled(points, turns, lengths)
     along = points @ np.swapaxes(_rotation(-turns), 1, 2)
     low, high = along.min(1) - 0.5, along.max(1) + 0.5  # from pixels' centres to edges
     width, height = (high - low).T
@@ -223,6 +224,22 @@ def _smallest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     along, across = _spans(points, fine)
     chosen = np.arange(len(points)), _areas(along, across, fine).argmin(1)
     return fine[chosen], np.stack([along[chosen], across[chosen]], 1)
+
+
+def _settled(points: np.ndarray, turns: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The angles (N,) of regions whose corners are points (N, M, 2), by those of their smallest rectangles and the
+    lengths (N, 2) of these: see `polygons`."""
+    lengths = lengths + 1
+    telling = lengths.max(1) > TELLING * lengths.min(1)
+    if not telling.any():
+        return np.zeros(len(turns))
+    usual, level = np.median(turns[telling]), np.abs(turns) < STRAIGHT
+    if telling.sum() < MOST or level[telling].mean() >= LEVEL:
+        along, across = _spans(points, np.array([[usual, 0.0]]))
+        areas = (along + 1) * (across + 1)
+        usual = np.where(areas[:, 1] < areas[:, 0], 0.0, usual)
+    turns = np.where(telling, turns, usual)
+    return np.where(np.abs(turns) < STRAIGHT, 0.0, turns)
 
 
 def _spans(points: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

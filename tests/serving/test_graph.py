@@ -51,23 +51,24 @@ def test_a_spiral_is_one_region():
     assert graph_regions.regions(found).numpy().max() + 1 == count - 1
 
 
-def drawn(turn: float) -> np.ndarray:
-    """A map with words of many sizes, turned clockwise."""
+def drawn(turn: float, level: int = 0) -> np.ndarray:
+    """A map with words of many sizes, turned clockwise but for those of every so many columns, which are level."""
     random = np.random.default_rng(3)
     probability = np.zeros((400, 500), "float32")
-    for x in range(60, 460, 70):
+    for column, x in enumerate(range(60, 460, 70)):
+        own = 0.0 if level and column % level == 0 else turn
         for y in range(50, 370, 30):
-            box = cv2.boxPoints(((x, y), (random.uniform(8, 55), random.uniform(4, 12)), turn + random.normal(0, 0.5)))
+            box = cv2.boxPoints(((x, y), (random.uniform(8, 55), random.uniform(4, 12)), own + random.normal(0, 0.5)))
             cv2.fillPoly(probability, [np.intp(box)], random.uniform(0.4, 1.0))
     return probability
 
 
-@pytest.mark.parametrize("turn", [0.0, 7.0, -30.0])
+@pytest.mark.parametrize("given", [(0.0,), (7.0,), (-30.0,), (-30.0, 2), (25.0, 3)])
 @pytest.mark.parametrize("grown", [{"shrunk": 0.6}, {"unclip": 1.5}])
-def test_boxes_are_those_of_the_reading_path(turn, grown):
+def test_boxes_are_those_of_the_reading_path(given, grown):
     options = {"threshold": 0.3, "box_threshold": 0.5, **grown}
-    expected, scores = geometry.polygons(drawn(turn), **options)
-    found, sure = (x.numpy() for x in graph_regions.boxes(tf.constant(drawn(turn)), **options))
+    expected, scores = geometry.polygons(drawn(*given), **options)
+    found, sure = (x.numpy() for x in graph_regions.boxes(tf.constant(drawn(*given)), **options))
     assert len(found) == len(expected) > 50
     np.testing.assert_allclose(np.sort(sure), np.sort(scores), atol=1e-6)
     apart = np.abs(expected[:, None] - found[None]).max((2, 3))  # pixels of the corners furthest apart
