@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from zoo import geometry, righting
+from zoo import geometry, image, righting
 from zoo.charset import Charset, Reading
 from zoo.reading import Reader, Spotter
 
@@ -195,3 +195,113 @@ def test_what_a_language_makes_of_a_page_does_not_count():
     spelt, read = Reading("word", 0.95, (0.9, 0.4, 0.5, 0.9)), Reading("word", 0.95, (0.99, 0.98, 0.99, 0.99))
     assert righting.sure([spelt]) == pytest.approx(4 * 0.9 * 0.4 * 0.5 * 0.9)
     assert righting.sure([read, Reading("", 1.0, ())]) == pytest.approx(4 * 0.99**3 * 0.98)
+
+
+# ---------------------------------------------------------------- askew
+
+
+def boxes(*turns: float, wide: float = 60) -> np.ndarray:
+    """Boxes of 12 pixels' height that are turned clockwise by so many degrees, far from each other."""
+    corners = np.array([[0, 0], [wide, 0], [wide, 12], [0, 12]])
+    radians = np.radians(turns)
+    rotation = np.stack([np.cos(radians), np.sin(radians), -np.sin(radians), np.cos(radians)], -1).reshape(-1, 2, 2)
+    return (corners @ rotation + np.arange(len(turns))[:, None, None] * 100).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("turns", "degrees"),
+    [
+        ([-18, -19, -18, -17, -20, -18], -18),
+        ([12] * 6 + [40, -40, 80, -5], 12),
+        ([12] * 6 + [102] * 2, 12),  # two that run downwards beside them
+        ([5] * 10, 0),
+        ([12] * 5, 0),  # of so few none is told
+        ([12] * 5 + [30, -30, 3, 44], 0),
+        ([-30] * 6 + [0] * 3, 0),  # names below an axis
+        ([], 0),
+    ],
+)
+def test_a_page_is_askew_by_what_most_long_boxes_are(turns, degrees):
+    assert righting.slant(boxes(*turns), (400, 300)) == pytest.approx(degrees, abs=0.01)
+
+
+def test_numbers_that_stand_level_tell_of_slanted_names():
+    names = boxes(*[-30] * 12)
+    assert righting.slant(names, (400, 300)) == pytest.approx(-30, abs=0.01)
+    assert righting.slant(np.concatenate([names, boxes(*[0] * 4, wide=20)]), (400, 300)) == 0
+    assert righting.slant(boxes(*[-30] * 12, wide=20), (400, 300)) == 0  # what is short does not tell
+
+
+def test_a_strip_that_would_be_far_larger_is_not_levelled():
+    assert righting.slant(boxes(*[20] * 9), (3000, 1000)) == pytest.approx(20, abs=0.01)
+    assert righting.slant(boxes(*[20] * 9), (30_000, 1000)) == 0
+
+
+@pytest.mark.parametrize("degrees", [-37.0, 8.5, 20.0])
+def test_a_levelled_page_holds_the_whole_of_it_where_its_matrix_says(degrees):
+    pixels = np.full((90, 140, 3), (200, 210, 220), "uint8")
+    marks = {(3, 3): (255, 0, 0), (134, 5): (0, 255, 0), (70, 45): (0, 0, 255), (8, 84): (0, 0, 0)}
+    for (x, y), colour in marks.items():
+        pixels[y - 2 : y + 3, x - 2 : x + 3] = colour
+    level, back = image.levelled(pixels, degrees)
+    assert level.shape[:2] == image.level_size(pixels.shape[:2], degrees)
+    assert (level[0, 0] == (200, 210, 220)).all()
+    there = geometry.moved(np.array([*marks], "float32") + 0.5, cv2.invertAffineTransform(back))
+    for (x, y), colour in zip(there, marks.values(), strict=True):
+        assert (level[int(y), int(x)] == colour).all()  # the middle of each mark
+    # A line that runs down by so many degrees on the page is level.
+    start, end = geometry.moved(np.array([[0, 0], [np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]]),
+                                cv2.invertAffineTransform(back))  # fmt: skip
+    np.testing.assert_allclose(end - start, (1, 0), atol=1e-5)
+
+
+def find_turned(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bars at any angle, grey ones too."""
+    contours, _ = cv2.findContours((pixels[..., 0] < 200).astype("uint8"), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = geometry.rectangles([contour[:, 0] for contour in contours if len(contour) > 20])
+    return found, np.ones(len(found))
+
+
+@pytest.mark.parametrize("degrees", [-25, 12])
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_page_askew_is_read_level(degrees, upright):
+    turn = cv2.getRotationMatrix2D((160, 240), -degrees, 1)
+    turn[:, 2] += 80
+    askew = cv2.warpAffine(page(), turn, (480, 640), borderValue=(255, 255, 255))
+    seen: list[np.ndarray] = []
+
+    def look(pixels):
+        seen.append(pixels)
+        return find_turned(pixels)
+
+    read = Reader(look, Recognizer(), upright=upright).read(askew).pages[0]
+    assert [word.text for word in read.words] == ["word"] * len(WORDS)
+    true = geometry.moved(np.array(WORDS, "float32"), turn)
+    found = np.array([word.polygon[0] for word in read.words])
+    assert np.linalg.norm(true[:, None] - found[None], axis=2).min(1).max() < 3
+    assert (read.width, read.height) == (480, 640)
+    angles = [geometry.angles(find_turned(pixels)[0]) for pixels in seen]
+    np.testing.assert_allclose(angles[0], degrees, atol=1.5)
+    assert len(seen) == 1 if upright else np.abs(angles[1]).max() < 1.5
+
+
+def test_a_spotters_page_askew_is_read_level():
+    class Finds(Spotter):
+        def __init__(self):
+            self.detector = None
+
+        def __call__(self, pixels):
+            boxes, scores = find_turned(pixels)
+            return boxes, scores, Recognizer()([image.crop(pixels, box) for box in boxes])
+
+        def recognize(self, crops):
+            return Recognizer()(crops)
+
+    turn = cv2.getRotationMatrix2D((160, 240), -20, 1)
+    askew = cv2.warpAffine(page(), turn, (320, 480), borderValue=(255, 255, 255))
+    read = Reader(Finds(), None).read(askew).pages[0]
+    boxes = np.array([word.polygon for word in read.words])
+    assert len(boxes) >= 14 and {word.text for word in read.words} == {"word"}
+    np.testing.assert_allclose(geometry.angles(boxes), 20, atol=2)
+    dark = [askew[int(y), int(x), 0] for x, y in boxes.mean(1)]
+    assert max(dark) < 200  # they lie where the bars are

@@ -273,6 +273,11 @@ STEP, BESIDE = 0.18, 5  # heights by which lines side by side differ from their 
 BREAK = 1.6  # usual distances between lines: a larger one begins a new block
 
 
+def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (…, 2) where a matrix (2, 3) moves them, float32."""
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype("float32")
+
+
 def turned(points: np.ndarray, size: Sequence[int], turns: int) -> np.ndarray:
     """Points (…, 2) of a picture of (height, width) where they are after so many quarter turns against the clock."""
     height, width = size

@@ -545,6 +545,33 @@ def _array_picture(array: np.ndarray) -> Picture:
 # ---------------------------------------------------------------- what networks take
 
 
+def level_size(size: Sequence[int], degrees: float) -> tuple[int, int]:
+    """(height, width) of what `levelled` makes of a page of such a size."""
+    turn = np.radians(abs(degrees))
+    height, width = np.ceil(np.array([[np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ size - 1e-6)
+    return int(height), int(width)
+
+
+def levelled(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """A page (H, W, 3) that is turned clockwise by up to 45 degrees, turned back, on ground of its usual colour.
+
+    Returns:
+        the level page, which is as large as it must be to hold the whole, and the (2, 3) matrix of what moves points of
+        that onto the page.
+    """
+    size = level_size(pixels.shape[:2], degrees)
+    middle, there = np.array(pixels.shape[1::-1]) / 2, np.array(size[::-1]) / 2
+    turn = cv2.getRotationMatrix2D(middle.tolist(), degrees, 1)
+    turn[:, 2] += there - middle
+    back = cv2.invertAffineTransform(turn)
+    # Points lie between pixels, whose middles OpenCV counts from 0 on.
+    shifted = turn.copy()
+    shifted[:, 2] += turn[:, :2].sum(1) / 2 - 0.5
+    rows, columns = (max(1, side // 64) for side in pixels.shape[:2])
+    ground = np.median(pixels[::rows, ::columns], axis=(0, 1)).tolist()
+    return cv2.warpAffine(pixels, shifted, size[::-1], flags=cv2.INTER_LINEAR, borderValue=ground), back
+
+
 def on_paper(pixels: np.ndarray) -> np.ndarray:
     """The page (H, W, 3) uint8 as black print on clean white paper, of which networks have seen most.
 

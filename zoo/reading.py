@@ -591,8 +591,8 @@ class Reader:
         detector: from pixels to boxes and scores, or a spotter; None: each picture is one word or line.
         recognizer: from crops to readings; a spotter needs none.
         turns: from pixels to the number of quarter turns against the clock by which a page lies; by default none.
-        upright: pages are read as they come. Otherwise one that reads badly is turned, if that reads clearly better:
-            see `zoo.righting`.
+        upright: pages are read as they come. Otherwise one that is askew is levelled, and one that reads badly is
+            turned, if that reads clearly better: see `zoo.righting`.
         min_confidence: words below it are left out.
         dpi: dots per inch at which a PDF is drawn.
         made: what makes the reader anew where it is unpickled; without it there is no pickling.
@@ -697,9 +697,16 @@ class Reader:
         return righting.misread(pixels, boxes, readings, self.detector, self.recognizer)  # type: ignore[arg-type]
 
     def _words(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Reading]]:
-        if isinstance(self.detector, Spotter):
-            return self.detector(pixels)
-        return self._recognize(pixels, *self._find(pixels))
+        """Boxes, scores and readings of a page; one that is askew is looked at once more, levelled, and read so."""
+        spots = isinstance(self.detector, Spotter)
+        look: Callable[[np.ndarray], Any] = self.detector if spots else self._find  # type: ignore[assignment]
+        found, back = look(pixels), None
+        askew = 0.0 if self.upright or self.detector is None else righting.slant(found[0], pixels.shape[:2])
+        if askew:
+            pixels, back = image.levelled(pixels, askew)
+            found = look(pixels)
+        boxes, scores, readings = found if spots else self._recognize(pixels, *found)
+        return boxes if back is None else geometry.moved(boxes, back), scores, readings
 
     def _find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.detector is not None:
@@ -792,7 +799,8 @@ def reader(
         server: "host:port" of a model server that has them, in place of `runtime`.
         orientation: a card's name or a run's folder, of a classifier that finds by how many quarter turns each page is
             turned; by default what their files say themselves is all that is known.
-        upright: pages are read as they come; by default those that read badly are tried another way up.
+        upright: pages are read as they come; by default those that are askew are levelled, and those that read badly
+            are tried another way up.
         min_confidence: words below it are left out; by default what `usual_confidence` says, and nothing of a picture
             that is one word.
         dpi: dots per inch at which a PDF is drawn.

@@ -1,4 +1,6 @@
-"""By how many quarter turns a page lies, told by how it reads: characters that are surely read, for each box.
+"""How a page lies: by a few degrees, told by its boxes; by how many quarter turns, told by how it reads.
+
+What tells of quarter turns are characters that are surely read, for each box.
 
 On pages of print an upright page has two to five of them, one that is upside down at most about one and a half. One
 that lies on its side has words that run upwards, or downwards, or, where its lines are taken for columns of single
@@ -27,7 +29,26 @@ FEW, WIDE, LEVEL = 30, 1.5, 0.6  # boxes, width over height, and the share of so
 FEWEST = 8  # boxes by which it is told that a page is upside down, or would read well on its side
 WIDEST = 12  # boxes that are read upside down to compare
 SAMPLE = 16  # boxes that are read on a page that may lie on its side
+ASKEW = 6.0  # degrees by which a page is levelled before it is read
+LEAST, TOGETHER, MOST = 6, 4.0, 0.6  # boxes that tell of that, of which such a share is less than so many degrees apart
+LARGER = 4  # times as many pixels a page may have when it is level
 BAND = 4  # of a page that may lie on its side, a band of this part of its longer side's length is looked at
+
+
+def slant(boxes: np.ndarray, size: Sequence[int]) -> float:
+    """Degrees in (-45, 45) by which a page of (height, width) is turned clockwise, by its boxes (N, 4, 2): most long
+    ones are, and few of all are level, as what stands beside slanted names below a chart's axis is. 0 of others, and of
+    one so long that it would take too many pixels level."""
+    wide, high = geometry.sides(boxes)
+    turns = (geometry.angles(boxes) + 45) % 90 - 45
+    long = turns[np.maximum(wide, high) > geometry.TELLING * np.minimum(wide, high)]
+    if len(long) < LEAST:
+        return 0.0
+    usual = float(np.median(long))
+    agreed, level = np.mean(np.abs(long - usual) < TOGETHER), np.mean(np.abs(turns) < geometry.STRAIGHT)
+    if abs(usual) < ASKEW or agreed < MOST or level >= geometry.LEVEL:
+        return 0.0
+    return usual if math.prod(image.level_size(size, usual)) < LARGER * math.prod(size) else 0.0
 
 
 def sure(readings: Sequence[Reading]) -> float:
