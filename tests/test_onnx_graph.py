@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+
 import keras
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, checker, helper, numpy_helper
+from tf2onnx import optimizer
+from tf2onnx.graph import Graph
+from tf2onnx.optimizer import optimizer_base
 
 from zoo import onnx_file, registry, runtime
 from zoo.onnx_graph import quicker
@@ -167,6 +173,22 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(onnx_file.OnnxError, match="toy: logits of its ONNX file differs by"):
         onnx_file.write(network, tmp_path / "wrong.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["right.onnx"]
+
+
+def test_few_copies_of_a_network_are_there_while_its_file_is_made(tmp_path, monkeypatch):
+    """The converter makes one before each of its passes, which hold each other: large networks took ten gigabytes."""
+    image = keras.Input((None, None, 3), name="image")
+    network = keras.Model(image, {"logits": keras.layers.Conv2D(2, 1, name="logits")(image)}, name="toy")
+    passed, alive = optimizer_base.GraphOptimizerBase.optimize, []
+
+    def optimize(self, graph, iteration):
+        alive.append(sum(isinstance(thing, Graph) for thing in gc.get_objects()))
+        return passed(self, graph, iteration)
+
+    monkeypatch.setattr(optimizer_base.GraphOptimizerBase, "optimize", optimize)
+    onnx_file.write(network, tmp_path / "toy.onnx")
+    assert len(alive) > 10 and max(alive) <= 3
+    assert optimizer.copy is copy and not gc.get_freeze_count()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -290,7 +290,7 @@ def add_read(subparsers) -> None:
         "--orientation", action="store_true", help="find by how many quarter turns each page lies, and read it upright"
     )
     command.add_argument(
-        "--upright", action="store_true", help="read pages as they come, none that reads badly another way up, too"
+        "--upright", action="store_true", help="read pages as they come: none is levelled, none tried another way up"
     )
     command.add_argument(
         "--min-confidence", metavar="P", type=_share, help="leave out words below it, 0..1; default: the model's own"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import os
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -16,6 +19,7 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 from onnxruntime.quantization import quantize_dynamic
+from tf2onnx import optimizer
 
 from zoo import weights
 from zoo.files import replacing
@@ -50,7 +54,7 @@ def write(network: keras.Model, path: str | os.PathLike, small: bool = False) ->
         signature = [{n: keras.InputSpec(dtype="float32", shape=x.shape, name=n) for n, x in network.input.items()}]
     chatter = StringIO()
     with replacing(path) as temporary:
-        with redirect_stdout(chatter), redirect_stderr(chatter):
+        with redirect_stdout(chatter), redirect_stderr(chatter), _copies_collected():
             _enlarging(network).export(
                 temporary, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
             )
@@ -59,6 +63,25 @@ def write(network: keras.Model, path: str | os.PathLike, small: bool = False) ->
         if small:
             onnx.save(halved(rounded(temporary)), temporary)
             _compare(network, temporary, ALIKE_SMALL)
+
+
+@contextmanager
+def _copies_collected() -> Iterator[None]:
+    """Within it no more than two of the copies are there that the converter makes of a graph, with all weights, before
+    each of its passes. They hold each other, and Python would collect them late."""
+
+    def deepcopy(value: Any) -> Any:
+        gc.collect()
+        return copy.deepcopy(value)
+
+    before, optimizer.copy = optimizer.copy, SimpleNamespace(deepcopy=deepcopy)
+    gc.freeze()  # so that a collection looks at the copies alone
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        optimizer.copy = before
+        gc.collect()
 
 
 def rounded(path: str | os.PathLike, operations: Sequence[str] = ("LSTM",)) -> onnx.ModelProto:
