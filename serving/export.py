@@ -40,7 +40,7 @@ import tensorflow as tf
 from serving import graph, graph_language, graph_spotting, pictures, wire
 from serving.models import VERSIONS, version_numbers
 from serving.servable import DEFAULT_SIGNATURE, WARMUP, Servable, StatusError
-from zoo import decoding, registry, runtime
+from zoo import alike, decoding, registry, runtime
 from zoo.charset import Charset
 from zoo.files import check_writable, sha256
 from zoo.language import WEIGHT
@@ -536,8 +536,10 @@ def verify(folder: str | os.PathLike, plan: Plan) -> dict[str, Any]:
             raise ExportError(f'{plan.name}: signature "{signature}" fails in the C++ server: {error}') from error
         inputs = {name: wire.decode(tensor) for name, tensor in request.inputs.items()}
         image = inputs["image"] if signature == PIXELS else prepare(tf.constant(inputs["image_bytes"]))["image"]
-        for name, expected in _run(plan.network, image).items():
-            _compare(f'{plan.name}: "{signature}"', name, answer, expected.numpy())
+        expected = {name: value.numpy() for name, value in _run(plan.network, image).items()}
+        answer = alike.paired(plan.network, answer, expected)
+        for name, value in expected.items():
+            _compare(f'{plan.name}: "{signature}"', name, answer, value)
     return served.signatures
 
 

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo import alike
 from zoo.files import replacing
 from zoo.runtime import check_batch
 
@@ -285,7 +286,9 @@ def _compare(network: keras.Model, path: Path, size: Size) -> None:
         found = run(path)(picture)
     except RuntimeError as error:  # of what the converter lets pass
         raise _unable(network.name, error) from error
-    for name, value in network.predict_on_batch(picture).items():
+    expected = network.predict_on_batch(picture)
+    found = alike.paired(network, found, expected)
+    for name, value in expected.items():
         difference = float(np.abs(found[name] - value).max(initial=0))
         if not difference <= ALIKE * max(1.0, float(np.abs(value).max(initial=0))):
             raise LitertError(f"{network.name}: {name} of its LiteRT file differs by {difference:.3g}")

@@ -21,7 +21,7 @@ import tensorflow as tf
 from onnxruntime.quantization import quantize_dynamic
 from tf2onnx import optimizer
 
-from zoo import weights
+from zoo import alike, weights
 from zoo.files import replacing
 from zoo.layers import Upsample
 from zoo.onnx_graph import quicker
@@ -118,7 +118,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _compare(network: keras.Model, path: str | os.PathLike, alike: float) -> None:
+def _compare(network: keras.Model, path: str | os.PathLike, limit: float) -> None:
     if isinstance(network.input, dict):
         return
     size = [side or SIDE for side in network.inputs[0].shape[1:3]]
@@ -126,11 +126,13 @@ def _compare(network: keras.Model, path: str | os.PathLike, alike: float) -> Non
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, {session.get_inputs()[0].name: picture}), strict=True))
-    for name, value in network.predict_on_batch(picture).items():
+    expected = network.predict_on_batch(picture)
+    found = alike.paired(network, found, expected)
+    for name, value in expected.items():
         if found[name].shape != value.shape:
             raise OnnxError(f"{network.name}: its ONNX file gives {name} {found[name].shape}, not {value.shape}")
         difference = float(np.abs(found[name] - value).max(initial=0))
-        if not difference <= alike * max(1.0, float(np.abs(value).max(initial=0))):
+        if not difference <= limit * max(1.0, float(np.abs(value).max(initial=0))):
             raise OnnxError(f"{network.name}: {name} of its ONNX file differs by {difference:.3g}")
 
 

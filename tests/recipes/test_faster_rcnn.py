@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 keras = pytest.importorskip("keras")
 
 from recipes.detection import faster_rcnn_resnet50_fpn as recipe  # noqa: E402
-from zoo import onnx_file, runtime  # noqa: E402
+from zoo import alike, litert_file, onnx_file, registry, runtime  # noqa: E402
 from zoo.decoding import upright  # noqa: E402
 from zoo.detection import faster_rcnn as network  # noqa: E402
 
@@ -84,6 +84,43 @@ def test_a_chain_of_overlaps_is_followed_to_its_end_in_an_onnx_file(tmp_path):
     told = {"boxes": chain, "scores": np.arange(12, 0, -1, "float32")[None]}
     found = runtime.onnx_run(tmp_path / "chain.onnx")(told)["logits"]
     np.testing.assert_array_equal(found[0] > network.NEVER, [i % 2 == 0 for i in range(12)])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="files are made of TensorFlow's graphs")
+def test_a_file_whose_boxes_come_in_another_order_is_written(tmp_path, monkeypatch):
+    """Of proposals that score nearly alike, rounding decides which comes first."""
+    keras.utils.set_random_seed(0)
+    card = registry.card("faster_rcnn_resnet50_fpn")
+    detector = runtime.inference(registry.build(card.name, **card.test_options), ("logits", "corners"))
+    monkeypatch.setattr(litert_file, "_converted", lambda *given: b"a file")
+
+    def turned(batch):
+        return {name: value[:, ::-1] for name, value in detector.predict_on_batch(batch).items()}
+
+    monkeypatch.setattr(litert_file, "run", lambda path: turned)
+    litert_file.write(detector, tmp_path / "turned.tflite", [(64, 64)])
+    monkeypatch.setattr(
+        litert_file, "run", lambda path: lambda batch: {name: value + 2.5 for name, value in turned(batch).items()}
+    )
+    with pytest.raises(litert_file.LitertError, match="of its LiteRT file differs by"):
+        litert_file.write(detector, tmp_path / "moved.tflite", [(64, 64)])
+    assert [path.name for path in tmp_path.iterdir()] == ["turned.tflite"]
+
+
+def test_few_rows_may_be_others_than_those_of_the_network():
+    image = keras.Input((2,), name="image")
+    layer = keras.layers.Dense(1)
+    layer.picks = True
+    picking, plain = keras.Model(image, layer(image)), keras.Model(image, keras.layers.Dense(1)(image))
+    expected = {"logits": RNG.normal(size=(2, 40)), "corners": RNG.uniform(0, 60, (2, 40, 4))}
+    order = RNG.permutation(40)
+    found = {name: value[:, order].copy() for name, value in expected.items()}
+    assert alike.paired(plain, found, expected)["logits"] is found["logits"]
+    for strays, right in ((2, True), (3, False)):
+        found["logits"][:, :strays] = -100
+        given = alike.paired(picking, found, expected)
+        assert all(np.array_equal(given[name], value) for name, value in expected.items()) is right
+    assert alike.paired(picking, {"logits": found["logits"]}, expected).keys() == {"logits"}
 
 
 def test_overlaps_by_hand():

@@ -115,6 +115,8 @@ class Propose(layers.Layer):
         overlap: intersection over union with a better box, from which a box is left out.
     """
 
+    picks = True  # by scores, which rounding may turn round: see `zoo.alike`
+
     def __init__(self, before: int = 1000, count: int = 300, overlap: float = 0.7, **kwargs):
         super().__init__(**kwargs)
         self.before, self.count, self.overlap = before, count, overlap
