@@ -8,7 +8,22 @@ import tensorflow as tf
 
 from serving.graph_bands import median
 from serving.graph_strips import sides
-from zoo.upwards import ACROSS, ALONG, AS_HIGH, ASIDE, BEHIND, COVERED, FAR, HIGH, LEVEL, LONG, NARROW, TALL, WORD
+from zoo.upwards import (
+    ACROSS,
+    ALONG,
+    AS_HIGH,
+    ASIDE,
+    BEHIND,
+    COVERED,
+    FAR,
+    HIGH,
+    LEVEL,
+    LINKS,
+    LONG,
+    NARROW,
+    TALL,
+    WORD,
+)
 
 
 class Part(NamedTuple):
@@ -56,7 +71,10 @@ def taken(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     instead = tf.reduce_any((inside > COVERED) & tall[:, None], 0)
     some = tf.reduce_any(free & plain) & tf.reduce_any(free & instead)
     letters = ~tf.reduce_any(across & (sides(boxes)[0][:, None] > NARROW * high), 0) & (wide > high)
-    return some & (free | letters) & _in_line(words, 1, high, free & (plain | instead), FAR)
+    found = some & free & (plain | instead)
+    for _ in range(LINKS):
+        found = (free | letters) & _in_line(words, 1, high, found, FAR)
+    return found
 
 
 def covered(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:

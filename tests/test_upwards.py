@@ -74,8 +74,9 @@ def test_words_stand_for_what_they_cover():
         ([(18, 60, 24, 132), (18, 200, 24, 30)], [True, True]),  # a short one in its line
         ([(18, 60, 24, 132), (50, 200, 24, 30)], [True, False]),  # a short one in no line
         ([(18, 60, 24, 132), (18, 340, 24, 30)], [True, False]),  # far away in it
+        ([(18, 60, 24, 132), (18, 300, 24, 30), (18, 440, 24, 30)], [True, True, True]),  # but for one between
     ],
-    ids=["across", "short", "elsewhere", "line", "aside", "far"],
+    ids=["across", "short", "elsewhere", "line", "aside", "far", "links"],
 )
 def test_which_words_are_taken(words, taken):
     assert upwards.taken(boxes(*LINE, LABEL), upward(*words)).tolist() == taken

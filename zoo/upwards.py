@@ -24,6 +24,7 @@ WORD = 2.2  # width over height that one word of a part has at least
 COVERED = 0.5  # part of a box above which another covers it
 LEVEL = 0.3  # the same, of a wide box that is level: what covers it is no word
 NARROW, FAR = 1.2, 6.0  # but in line with words, so many heights away, if none is wider than so many times its height
+LINKS = 3  # of a line: so many words one after the other that are so far from each other
 
 
 class Part(NamedTuple):
@@ -71,7 +72,10 @@ def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
     if not ((free & plain).any() and (free & instead).any()):
         return np.zeros(len(words), bool)
     letters = ~np.any(across & (geometry.sides(boxes[level])[0][:, None] > NARROW * high), 0) & (wide > high)
-    return (free | letters) & _in_line(words, 1, high, free & (plain | instead), FAR)
+    found = free & (plain | instead)
+    for _ in range(LINKS):
+        found = (free | letters) & _in_line(words, 1, high, found, FAR)
+    return found
 
 
 def covered(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
