@@ -392,14 +392,16 @@ def _looked(
         return tf.minimum(wanted / tf.cast(height, tf.float64), most / tf.cast(scale, tf.float64))
 
     def turned(_: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        part = graph_strips.turn(page[place.top : place.bottom, place.left : place.right], tf.constant(1))
         factor = tf.where(place.height < small * scale, enlarged(place.height), 1 / tf.cast(scale, tf.float64))
+        largest = tf.constant(max(room, size[0] * size[1]), tf.float64)  # pixels
+        shown = graph_upwards.widened(place, tf.shape(page)[:2], largest / factor**2)
+        part = graph_strips.turn(page[shown.top : shown.bottom, shown.left : shown.right], tf.constant(1))
         pixels = tf.cast(tf.reduce_prod(tf.shape(part)[:2]), tf.float64)
-        factor = tf.minimum(factor, tf.sqrt(max(room, size[0] * size[1]) / pixels))
+        factor = tf.minimum(factor, tf.sqrt(largest / pixels))
         found = look(part, *graph_strips.canvas(part, factor, multiple))
         found = found.among(graph_upwards.words(found.polygons, place.usual))
         found = found._replace(polygons=graph_upwards.turned(found.polygons, tf.shape(part)[1]))
-        found = found.moved(place.left, place.top)
+        found = found.moved(shown.left, shown.top)
         found = found.among(graph_upwards.taken(first.polygons, found.polygons))
         return *see(found), found.polygons
 

@@ -5,13 +5,14 @@ As `zoo.joining` does it, whose names these are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from zoo import joining
-from zoo.joining import FIGURES, LEAST, LONGEST, OVERLAP, PARALLEL, SURE, UPON, advance
+from zoo.joining import FIGURES, GAP, LEAST, LEVEL, LONGEST, OVERLAP, PARALLEL, SURE, UPON, advance
 
 
 def candidates(boxes: tf.Tensor, scores: tf.Tensor, letters: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -101,8 +102,10 @@ def _among(places: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
 def neighbours(boxes: tf.Tensor) -> tf.Tensor:
     """(P, 2) int32: pairs of boxes (N, 4, 2) of which the second goes on where the first ends."""
     overlap, line = _beside(boxes, tf.range(tf.shape(boxes)[0]))
-    fits = (overlap > OVERLAP) & (overlap < UPON) & (line > PARALLEL)
-    overlap = tf.where(fits, overlap, tf.zeros_like(overlap))
+    along = boxes[:, 1] - boxes[:, 0]
+    least = tf.where(tf.abs(along[:, 0]) >= LEVEL * tf.norm(along, axis=1), OVERLAP, -GAP)[:, None]
+    fits = (overlap > least) & (overlap < UPON) & (line > PARALLEL)
+    overlap = tf.where(fits, overlap, tf.fill(tf.shape(overlap), -math.inf))
     most = fits & (overlap == tf.reduce_max(overlap, 1, keepdims=True))
     most &= overlap == tf.reduce_max(overlap, 0, keepdims=True)
     return tf.cast(tf.where(most), tf.int32)

@@ -24,17 +24,21 @@ def reading(text: str, score: float = 0.9) -> Reading:
     return Reading(text, score, (score,) * len(text))
 
 
-@pytest.mark.parametrize("degrees", [0, 7, -60, 180])
-def test_boxes_that_run_into_each_other_along_a_line(degrees):
+@pytest.mark.parametrize(
+    ("degrees", "pairs"),
+    [(0, {0: 1, 8: 9}), (7, {0: 1, 8: 9}), (180, {0: 1, 8: 9}), (-60, {0: 1, 1: 2, 2: 3, 8: 9, 9: 10})],
+)
+def test_boxes_that_run_into_each_other_along_a_line_or_stand_close_where_it_is_not_level(degrees, pairs):
     boxes = np.array([
         box(0, 100), box(96, 150),  # 4 of 20 pixels: pieces
         box(151, 200), box(200, 260),  # apart, and touching
         box(300, 400), box(390, 450, 15, 35),  # the next line
         box(500, 600), box(520, 580, 5, 15),  # one within the other
         box(700, 760), box(756, 764, 10, 20),  # a small mark at the foot of a word
+        box(773, 800), box(811, 860),  # nine pixels further, and eleven
     ], "float32")  # fmt: skip
     first, second = neighbours(turned(boxes, degrees))
-    assert dict(zip(first.tolist(), second.tolist(), strict=True)) == {0: 1, 8: 9}
+    assert dict(zip(first.tolist(), second.tolist(), strict=True)) == pairs
 
 
 def test_of_several_neighbours_that_which_overlaps_most():

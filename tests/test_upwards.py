@@ -25,6 +25,12 @@ def test_the_part_of_a_page_around_words_that_run_upwards():
     assert wide == (180, 380, 280, 660, 20.0, 20.0)
 
 
+def test_a_page_of_few_pixels_is_looked_at_as_a_whole():
+    part = upwards.Part(0, 50, 80, 400, 20.0, 18.0)
+    assert upwards.widened(part, (400, 300), 120_000) == (0, 0, 300, 400, 20.0, 18.0)
+    assert upwards.widened(part, (400, 300), 119_999) == part
+
+
 @pytest.mark.parametrize(
     "others",
     [

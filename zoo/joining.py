@@ -20,6 +20,8 @@ from zoo import geometry
 from zoo.charset import Reading
 
 OVERLAP = 0.02  # above which boxes run into each other, parts of the greater height
+GAP = 0.5  # between boxes of texts that are not level, which are cut more often, in the same
+LEVEL = 0.95  # least cosine between the direction of a level text and a page's rows
 UPON = 1.0  # from which they lie upon each other, and neither goes on
 PARALLEL = 0.97  # least cosine between the directions of their texts
 SURE = 0.8  # least score of a whole word, that it stands for its pieces
@@ -108,22 +110,29 @@ def overlap(text: str, rest: str) -> int:
 def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of boxes (N, 4, 2) of which the second goes on where the first ends: (P,) places of each.
 
-    They overlap along the first one's text; of several pairs that hold a box as first, or as second, there is that
-    which overlaps most, in parts of the greater height.
+    They overlap along the first one's text, or stand close if that is not level; of several pairs that hold a box as
+    first, or as second, there is that which overlaps most, in parts of the greater height.
     """
-    parts = []
+    parts, least = [], np.where(_level(boxes), OVERLAP, -GAP)[:, None]
     for start in range(0, len(boxes), ROWS):
-        overlap, line = _beside(boxes, np.arange(start, min(start + ROWS, len(boxes))))
-        first, second = np.nonzero((overlap > OVERLAP) & (overlap < UPON) & (line > PARALLEL))
+        rows = np.arange(start, min(start + ROWS, len(boxes)))
+        overlap, line = _beside(boxes, rows)
+        first, second = np.nonzero((overlap > least[rows]) & (overlap < UPON) & (line > PARALLEL))
         parts.append((first + start, second, overlap[first, second]))
     if not parts:
         return np.zeros(0, int), np.zeros(0, int)
     first, second, overlap = (np.concatenate(values) for values in zip(*parts, strict=True))
-    best = np.zeros((2, len(boxes)), "float32")
+    best = np.full((2, len(boxes)), -np.inf, "float32")
     np.maximum.at(best[0], first, overlap)
     np.maximum.at(best[1], second, overlap)
     most = (overlap == best[0][first]) & (overlap == best[1][second])
     return first[most], second[most]
+
+
+def _level(boxes: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether the texts of boxes (N, 4, 2) run along a page's rows."""
+    along = boxes[:, 1] - boxes[:, 0]
+    return np.abs(along[:, 0]) >= LEVEL * np.linalg.norm(along, axis=1)
 
 
 def _beside(boxes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -197,9 +197,10 @@ class Detector:
         """The words that run upwards or downwards, by the boxes of a first look; None where there seem to be none."""
         if (part := upwards.part(boxes, pixels.shape[:2])) is None:
             return None
-        shown = np.rot90(pixels[part.top : part.bottom, part.left : part.right], -1)
         factor = self._factor(part.height, scale) if part.height < self.small * scale else 1 / scale
         most = max(self.room, math.prod(self.size))  # pixels
+        part = upwards.widened(part, pixels.shape[:2], most / factor**2)
+        shown = np.rot90(pixels[part.top : part.bottom, part.left : part.right], -1)
         factor = min(factor, math.sqrt(most / math.prod(shown.shape[:2])))
         look = self._look(shown, *image.canvas(shown, factor, self.multiple))
         look = look.among(upwards.words(look.boxes, part.usual))

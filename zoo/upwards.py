@@ -53,6 +53,12 @@ def part(boxes: np.ndarray, size: tuple[int, int]) -> Part | None:
     return Part(left, top, right, bottom, float(np.median(wide)), usual)
 
 
+def widened(part: Part, size: tuple[int, int], pixels: float) -> Part:
+    """The whole page of (height, width) in place of a part of it, if it has no more pixels than that: other lines may
+    run upwards that no high box tells."""
+    return part._replace(left=0, top=0, right=size[1], bottom=size[0]) if math.prod(size) <= pixels else part
+
+
 def words(boxes: np.ndarray, usual: float) -> np.ndarray:
     """(N,) bool: which boxes (N, 4, 2) of a turned part are words that are level there: wide ones about as high as
     those of the page usually are, and short ones beside these in their lines."""

@@ -25,6 +25,9 @@ def test_they_are_those_of_the_reader(seed, level, high, turned):
     assert bool(part.some) == (expected is not None)
     if expected:
         assert tuple(float(value) for value in part[1:]) == expected
+        for pixels in (139_999.0, 140_000.0):
+            whole = graph_upwards.widened(part, tf.constant([400, 350]), tf.constant(pixels, tf.float64))
+            assert tuple(float(value) for value in whole[1:]) == upwards.widened(expected, (400, 350), pixels)
     more = some(rng, turned, (10, 120), (8, 40))
     level_there = upwards.words(more, 20.0)
     np.testing.assert_array_equal(graph_upwards.words(tf.constant(more), tf.constant(20.0)), level_there)
