@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.graph_bands import median
-from zoo.geometry import COARSE, FINE, LEVEL, MOST, STRAIGHT, TELLING
+from zoo.geometry import AFTER, COARSE, FINE, LABELS, LEVEL, MOST, OFF, SLANTED, STRAIGHT, TELLING
 
 
 class Runs(NamedTuple):
@@ -160,8 +160,29 @@ def _settled(points: tf.Tensor, owners: tf.Tensor, count: tf.Tensor) -> tf.Tenso
     areas = (along + 1) * (across + 1)
     level = tf.reduce_mean(tf.cast(tf.abs(known) < STRAIGHT, tf.float64))
     unsettled = (tf.size(known) < MOST) | (level >= LEVEL)
-    turns = tf.where(telling, turns, tf.where(unsettled & (areas[:, 1] < areas[:, 0]), tf.zeros_like(usual), usual))
+    usual = tf.where(unsettled & (areas[:, 1] < areas[:, 0]), tf.zeros_like(usual), usual)
+    middles = (_most(points, owners, count) - _most(-points, owners, count)) / 2
+    continued = _continued(middles, turns, lengths, ~telling)
+    turns = tf.where(telling, turns, tf.where(tf.math.is_nan(continued), usual, continued))
     return tf.where((tf.abs(turns) < STRAIGHT) | ~tf.reduce_any(telling), tf.zeros_like(turns), turns)
+
+
+def _continued(middles: tf.Tensor, turns: tf.Tensor, lengths: tf.Tensor, short: tf.Tensor) -> tf.Tensor:
+    """Degrees (N,) of short regions around middles (N, 2) that a slanted label goes on in; NaN of others."""
+    labels = tf.where(~short & (tf.abs(turns) > SLANTED))[:, 0]
+    labels = labels[: tf.where(tf.size(labels) <= LABELS, LABELS, 0)]
+    ends, lengths, degrees = (tf.gather(values, labels) for values in (middles, lengths, turns))
+    degrees += tf.where(lengths[:, 0] >= lengths[:, 1], tf.zeros_like(degrees), -90 * tf.sign(degrees))
+    cosine, sine = tf.cos(degrees * (np.pi / 180)), tf.sin(degrees * (np.pi / 180))
+    x, y = tf.unstack(middles[:, None] - ends, axis=2)  # (N, L) both
+    thick = tf.reduce_min(lengths, 1)
+    gaps = (tf.abs(x * cosine + y * sine) - tf.reduce_max(lengths, 1) / 2) / thick
+    beside = short[:, None] & (gaps < AFTER) & (tf.abs(y * cosine - x * sine) < OFF * thick)
+    gaps = tf.where(beside, gaps, tf.constant(np.inf, tf.float64))
+    # One label more, which is none, since there may be none at all.
+    nearest = tf.argmin(tf.concat([gaps, tf.fill([tf.size(turns), 1], tf.constant(np.inf, tf.float64))], 1), 1)
+    degrees = tf.gather(tf.concat([degrees, [np.nan]], 0), nearest)
+    return tf.where(tf.reduce_any(beside, 1), degrees, tf.constant(np.nan, tf.float64))
 
 
 def _areas(along: tf.Tensor, across: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:

@@ -56,7 +56,7 @@ def part(boxes: tf.Tensor, size: tf.Tensor) -> Part:
 
 
 def widened(part: Part, size: tf.Tensor, pixels: tf.Tensor) -> Part:
-    """The whole page of a size (2,) int32 in place of a part of it, if it has no more than so many pixels, () float64."""
+    """The whole page of a size (2,) int32 in place of a part of it, if it has at most so many pixels, () float64."""
     whole = tf.cast(tf.reduce_prod(size), tf.float64) <= pixels
     sides = {"left": 0, "top": 0, "right": size[1], "bottom": size[0]}
     return part._replace(**{name: tf.where(whole, side, getattr(part, name)) for name, side in sides.items()})

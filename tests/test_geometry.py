@@ -223,6 +223,22 @@ def test_short_words_are_level_beside_slanted_labels(slanted, level, turned_too)
     assert turned_too or geometry.iou(number, box(500, 300, 524, 316)) > 0.9
 
 
+@pytest.mark.parametrize("degrees", [-30, -40, -50, -65, 30, 50])
+def test_a_piece_of_a_slanted_label_takes_its_angle(degrees):
+    """The first letter of a name below an axis, found by itself, lies as the rest does; what is beside it is level."""
+    piece = turned(box(62, 200, 76, 212), degrees, (150, 206))
+    rest, aside = turned(box(100, 200, 210, 212), degrees, (150, 206)), box(300, 50, 318, 62)
+    probability = np.zeros((400, 400), "float32")
+    for word in (piece, rest, aside, *(box(20, 340 + 18 * i, 120, 350 + 18 * i) for i in range(3))):
+        cv2.fillPoly(probability, [np.rint(word - 0.5).astype(int)], 1)
+    boxes, _ = geometry.polygons(probability, unclip=0)
+    found = min(boxes, key=lambda corners: np.abs(corners.mean(0) - piece.mean(0)).sum())
+    assert geometry.iou(found, piece) > 0.7
+    along = found[1] - found[0]
+    assert np.degrees(np.arctan2(along[1], along[0])) == pytest.approx(degrees, abs=1.5)  # and not a quarter turn more
+    assert any(geometry.iou(corners, aside) > 0.8 for corners in boxes)
+
+
 def test_growing_back_what_training_shrank():
     """The kernel of a long word, as training draws it, gives the word back; by area and perimeter it stays too low."""
     word = box(50, 50, 350, 90)

@@ -23,6 +23,8 @@ MOST, LEVEL = (
     8,
     0.2,
 )  # boxes whose angle is trusted, from which on it is the page's, if fewer than such a part are level
+SLANTED, LABELS = 15.0, 100  # degrees from which a long box is a slanted label; so many are looked along at most
+AFTER, OFF = 3.0, 0.75  # of a label's thickness: how far a short piece of it goes on behind its end, and off its middle
 TOGETHER = 1 << 14  # corners of which the smallest rectangles are sought at once, in some 50 MB
 PRECISION = 256  # units of Clipper's integers in a pixel
 RIM = 1 / 16  # part of its height that a closer look at a word leaves out above, and as much below
@@ -140,7 +142,8 @@ def polygons(
 
     A box is the smallest rectangle around a connected region, grown outwards. Its angle is the region's own where that
     is long enough to tell, otherwise the page's; where the page may have none, as a chart with a few slanted labels, a
-    short region is upright if that makes its box smaller. A box is upright within `STRAIGHT` degrees.
+    short region is upright if that makes its box smaller, unless a slanted label goes on in it. A box is upright within
+    `STRAIGHT` degrees.
 
     Args:
         probability: (H, W) float, that a pixel is text.
@@ -238,8 +241,26 @@ def _settled(points: np.ndarray, turns: np.ndarray, lengths: np.ndarray) -> np.n
         along, across = _spans(points, np.array([[usual, 0.0]]))
         areas = (along + 1) * (across + 1)
         usual = np.where(areas[:, 1] < areas[:, 0], 0.0, usual)
-    turns = np.where(telling, turns, usual)
+    continued = _continued(points, turns, lengths, ~telling)
+    turns = np.where(telling, turns, np.where(np.isnan(continued), usual, continued))
     return np.where(np.abs(turns) < STRAIGHT, 0.0, turns)
+
+
+def _continued(points: np.ndarray, turns: np.ndarray, lengths: np.ndarray, short: np.ndarray) -> np.ndarray:
+    """Degrees (N,) of short regions (N,) bool in whose line, and close, a slanted label begins or ends; NaN of others.
+
+    It is the direction of the label's longer side, in (-90, 90), whatever its rectangle's angle.
+    """
+    labels = np.flatnonzero(~short & (np.abs(turns) > SLANTED))
+    if not 0 < len(labels) <= LABELS:
+        return np.full(len(turns), np.nan)
+    middles, lengths, degrees = (points.min(1) + points.max(1)) / 2, lengths[labels], turns[labels]
+    degrees = degrees + np.where(lengths[:, 0] >= lengths[:, 1], 0.0, -90 * np.sign(degrees))
+    away = np.abs(np.einsum("nli,lji->nlj", middles[:, None] - middles[labels], _rotation(-degrees)))
+    thick = lengths.min(1)
+    gaps = (away[..., 0] - lengths.max(1) / 2) / thick
+    gaps = np.where(short[:, None] & (gaps < AFTER) & (away[..., 1] < OFF * thick), gaps, np.inf)
+    return np.where(np.isfinite(gaps).any(1), degrees[gaps.argmin(1)], np.nan)
 
 
 def _spans(points: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -63,7 +63,7 @@ def drawn(turn: float, level: int = 0) -> np.ndarray:
     return probability
 
 
-@pytest.mark.parametrize("given", [(0.0,), (7.0,), (-30.0,), (-30.0, 2), (25.0, 3)])
+@pytest.mark.parametrize("given", [(0.0,), (7.0,), (-30.0,), (-30.0, 2), (25.0, 3), (-52.0, 3)])
 @pytest.mark.parametrize("grown", [{"shrunk": 0.6}, {"unclip": 1.5}])
 def test_boxes_are_those_of_the_reading_path(given, grown):
     options = {"threshold": 0.3, "box_threshold": 0.5, **grown}
