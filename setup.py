@@ -20,7 +20,7 @@ CORE = [
     "safetensors>=0.4.3",
 ]
 TENSORFLOW = ["tensorflow>=2.21", "tf2onnx>=1.17"]
-TRAIN = [*TENSORFLOW, "matplotlib>=3.8", "scipy>=1.11", "spylls>=0.1.7", "tensorboard>=2.18"]
+TRAIN = [*TENSORFLOW, "fonttools>=4.50", "matplotlib>=3.8", "scipy>=1.11", "spylls>=0.1.7", "tensorboard>=2.18"]
 CLIENT = ["grpcio>=1.60", "protobuf>=4.25"]
 SERVE = [*TENSORFLOW, *CLIENT]
 PATTERNS = ["regex>=2024.5"]

@@ -19,8 +19,8 @@ COUNTED = (
     "batch", "steps", "accumulate", "checkpoint_every", "validate_every", "validation", "longest", "widest", "windows",
 )  # fmt: skip
 SHARES = (
-    "real_share", "together", "hand", "floor", "smoothing", "ema", "teacher_share", "sparsity", "hidden", "confident",
-    "layer_decay",
+    "real_share", "together", "quoted", "hardest", "hand", "floor", "smoothing", "ema", "teacher_share", "sparsity",
+    "hidden", "confident", "layer_decay",
 )  # fmt: skip
 OTHERS = (
     "few", "easy", "warmup", "patience", "unfreeze_every", "rate", "decay", "clip", "aligned", "alike", "pull",
@@ -51,13 +51,14 @@ class Recipe:
     few: int = 0  # pictures of each of them, or of what pretraining looks at, at most; 0 is all
     replay: tuple[str, ...] = ()  # data sets of which half of the other samples are, so that they are not forgotten
     layers: tuple[dict[str, Any], ...] = ()  # of Keras or keras-cv that batches go through, JSON: data.preprocessing
-    easy: int = 0  # samples over which synthetic words rise from clean print to all that can happen to them
+    easy: int = 0  # samples over which synthetic words rise from clean print to the hardest
     size: tuple[int, int] = (384, 384)  # height and width of a detector's samples, pixels
     longest: int = 20  # characters of a synthetic word at most
     together: float = 0.0  # share of what is read that is neighbouring words; the alphabet has a space then
-    hand: float = (
-        0.0  # share of words as by other hands: synthetic in fonts of writing, real ones slanted and stretched
-    )
+    language: str = ""  # of synthetic texts, such as "french": words of its list side by side; "" is words of all
+    quoted: float = 0.0  # share of these that are parts of the real sets' texts, drawn anew; needs a language
+    hardest: float = 1.0  # of what can happen to a synthetic word, from 0, clean print, to 1, all of it
+    hand: float = 0.0  # share of words as by other hands: slanted and stretched, synthetic ones in fonts of writing
     aligned: float = 0.0  # weight of a recognizer's loss on the places of synthetic characters; it learns sooner
     widest: int = 256  # pixels of a recognizer's strips at most
 

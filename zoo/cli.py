@@ -1106,6 +1106,16 @@ def add_data(subparsers) -> None:
         "by how they look, and their phrases with the sources of synthetic texts.",
     )
     apart.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="data sets")
+    lettered = kinds.add_parser(
+        "fonts",
+        help="fetch fonts for synthetic text, by npm",
+        description="Some 1500 free Latin families of Google Fonts as npm has them, each with its licence: for "
+        "synthetic text, OCRZOO_FONTS=DIR zoo train …. The same command goes on after a kill.",
+    )
+    lettered.add_argument("folder", metavar="DIR", type=Path, help="for the fonts; made if it is not there")
+    lettered.add_argument(
+        "--category", nargs="+", metavar="NAME", help="display, handwriting, monospace, sans-serif, serif; default: all"
+    )
     command.set_defaults(run=data)
 
 
@@ -1126,6 +1136,12 @@ def data(args: argparse.Namespace) -> int:
         print("\n".join(_pairs(folders.write_cased(args.folder, args.output, by, args.pages))))
     elif args.action == "apart":
         return _apart(args.folders)
+    elif args.action == "fonts":
+        from recipes.data import webfonts
+
+        counts = webfonts.fetch(args.folder, args.category or webfonts.CATEGORIES, _progress)
+        print("\n".join(_pairs(counts)))
+        return 1 if counts["missing"] else 0
     elif (args.folder / shards.MANIFEST).is_file():
         complaints = shards.check(args.folder)
         for complaint in complaints:

@@ -54,15 +54,26 @@ wholesale year your you zip
 """)
 
 # Half of prose is these, and word lists know all words alike. One that ends in an apostrophe stands before another.
-COMMON = _words("""
+COMMON_OF = {
+    "english": _words("""
 a I an the of and to in is it he she we you they that this was were be been are as at on for with not but his her its
 him them our my your had have has from or by one all so if no up out when which who will would there what more some may
+"""),
+    "french": _words("""
 un une le la les l' l' d' d' de de des du et à au aux il elle on nous vous ils je j' tu qu' qui que où ne n' pas se s'
 ce c' ces cet cette sa son ses mon ma mes leur dans en par pour sur avec sans sous est sont était être y ou mais plus si
+"""),
+    "german": _words("""
 der die das ein eine und in zu den dem des ist nicht er sie es wir ich auf mit von für im am an als auch so sich war bei
+"""),
+    "spanish": _words("""
 el la los las un una y a o de del en es no se su que por con lo al más como pero sus le ya si sin
+"""),
+    "italian": _words("""
 il lo la i gli le un una di da in con su per tra fra e o che non si è sono del della dei nel al alla ha
-""")
+"""),
+}
+COMMON = [word for words in COMMON_OF.values() for word in words]
 # As usual in Portuguese, Dutch, Swedish, Danish, Polish, Czech, Hungarian, Romanian, Finnish, Croatian, Latvian,
 # Lithuanian, Estonian, Slovak, Slovenian, Icelandic.
 FURTHER = _words("""
@@ -78,6 +89,7 @@ ja on että ei oli myös vain sekä hän jo kun niin ovat yhtä päivä vuotta t
 što već će između također ako više može kuća ljudi čovjek još svoj žena vrijeme šest riječ sljedeći općina
 """)
 OFTEN = 0.3  # of the words of prose
+RUNNING, TITLED, CLOSED = 0.45, 0.13, 0.08  # of running text: common words, capitals, marks behind a word
 ABROAD = 0.3  # of these, in the further languages
 SPELT = 0.35  # of the other words, from spellers' dictionaries: of languages without a list, most of them
 
@@ -111,9 +123,12 @@ def dictionaries() -> tuple[tuple[str, ...], ...]:
 
 def _written() -> tuple[tuple[str, ...], ...]:
     """The words of our own texts, those of a language in one, each once."""
-    texts = (path.read_text("utf-8") for path in sorted(WRITTEN.glob("*.txt")))
-    words = (re.findall(r"[^\W\d_]{2,23}", text) for text in texts)
-    return tuple(tuple(dict.fromkeys(filter(LETTERS.issuperset, found))) for found in words)
+    return tuple(map(_found, sorted(WRITTEN.glob("*.txt"))))
+
+
+def _found(path: Path) -> tuple[str, ...]:
+    words = re.findall(r"[^\W\d_]{2,23}", path.read_text("utf-8"))
+    return tuple(dict.fromkeys(filter(LETTERS.issuperset, words)))
 
 
 def _lines(path: Path) -> tuple[str, ...]:
@@ -190,6 +205,46 @@ def variants() -> dict[str, str]:
     return {base: letters for base, letters in built.items() if base not in letters} | {
         base: built.get(base, "") + letters for base, letters in UNBUILT.items()
     }
+
+
+@functools.cache
+def listed(language: str) -> tuple[str, ...]:
+    """The words of one language: of its list where that is installed, else of our own texts.
+
+    Raises:
+        ValueError: there are neither.
+    """
+    for folder, name, read in ((DICTIONARIES, language, _lines), (WRITTEN, f"{language}.txt", _found)):
+        if re.fullmatch(r"[\w-]+", language) and (folder / name).is_file():
+            return read(folder / name)
+    known = sorted({path.stem for path in [*WRITTEN.glob("*.txt"), *DICTIONARIES.glob("*")] if path.is_file()})
+    raise ValueError(
+        f"no list of {language!r} words is installed, as Debian's wfrench is; there are: {', '.join(known)}"
+    )
+
+
+def running(rng: np.random.Generator, language: str, longest: int) -> str:
+    """Words of one language side by side, a text of `longest` characters at most, as a hand would write it: nearly half
+    of them common ones, some with a capital or a mark.
+
+    Raises:
+        ValueError: as `listed`.
+    """
+    words, common = listed(language), COMMON_OF.get(language) or listed(language)
+    text, wanted = "", int(rng.integers(min(4, longest), longest + 1))
+    while len(text) < wanted:
+        own = pick(rng, common) if rng.random() < RUNNING else min(pick(rng, words), pick(rng, words), key=len)
+        own = own[:1].upper() + own[1:] if rng.random() < TITLED else own
+        own += pick(rng, ",,.;:") if rng.random() < CLOSED and not own.endswith("'") else ""
+        text += own if not text or text.endswith("'") else f" {own}"
+    return cut(text, longest)
+
+
+def cut(text: str, longest: int) -> str:
+    """The words of a text that fit into so many characters; of one long word its beginning."""
+    if len(text) > longest:
+        text = text[: longest + 1].rpartition(" ")[0] or text[:longest]
+    return text.strip(" '") or text
 
 
 def marked(rng: np.random.Generator) -> str:

@@ -34,10 +34,10 @@ EVERYDAY = re.compile(
     r"Courier|Hack|Cantarell|P052|C059|Karla|Inconsolata|URWGothic|ClearSans|Oxygen"
 )
 
-# What looks as if written by hand.
+# What looks as if written by hand; `zoo data fonts` has a folder of it.
 WRITTEN = re.compile(
     r"breip|dancingscript|delphine|domestic|ecolier|femkeklaver|isabella|kaushan|kristi|RomandeADFScript|stevehand|Z003|"
-    r"rufscript|TypoScript|joscelyn|dkg|bwht|BecauseWe",
+    r"rufscript|TypoScript|joscelyn|dkg|bwht|BecauseWe|[/\\\\]handwriting[/\\\\]",
     re.IGNORECASE,
 )
 

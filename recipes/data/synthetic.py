@@ -6,7 +6,7 @@ Plain Python and NumPy, seeded: the same seed gives the same pictures on the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -390,6 +390,7 @@ def word_at(
     difficulty: float = 1.0,
     together: float = 0.0,
     hand: float = 0.0,
+    texts: Callable[[Rng], str] | None = None,
 ) -> Strip:
     """The word number `index` of the stream `seed`, drawn as `draw_word` does.
 
@@ -401,6 +402,7 @@ def word_at(
         together: chance that it is several words with spaces between them: two or three, in long ones up to a word for
             eight characters.
         hand: chance of a font that looks written by hand.
+        texts: draws the text, of `longest` characters at most; without, it is a word of `corpus.word`.
 
     Raises:
         ValueError: no word is of the alphabet.
@@ -416,6 +418,7 @@ def word_at(
             )
         if tries % TRIES == 0:  # so many seldom are as short
             count = max(1, count - 1)
-        words = ["".join(filter(fonts.known, charset.plain(corpus.word(rng)))) for _ in range(count)]
+        words = [texts(rng)] if texts else [corpus.word(rng) for _ in range(count)]
+        words = ["".join(filter(fonts.known, charset.plain(word))) for word in words]
         text = " ".join(words) if all(words) else ""
     return draw_word(text, rng, difficulty, hand, typeset(text, charset, rng))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes import analysis, plots
-from recipes.data import augment, datasets, shards, synthetic
+from recipes.data import augment, corpus, datasets, shards, synthetic
 from recipes.data.pipeline import Batch, cached
 from recipes.recipe import Recipe
 from recipes.recognition.targets import align, masks, padded
@@ -187,12 +187,26 @@ class Task:
         elif self.kept and rng.random() < 0.5:
             words = self.kept
         else:
-            difficulty = min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0
+            difficulty = self.recipe.hardest * (min(1.0, index / self.recipe.easy) if self.recipe.easy else 1.0)
             how = self.charset, self.recipe.seed, index, self.recipe.longest, difficulty, self.recipe.together
-            return synthetic.word_at(*how, self.recipe.hand)
-        _, word = datasets.draw(words, rng)
-        image = augment.another_hand(word.image, rng) if rng.random() < self.recipe.hand else word.image
-        return synthetic.Strip(vary(image, rng), word.text)
+            texts = self.text if self.recipe.language else None
+            return self._by_hand(synthetic.word_at(*how, self.recipe.hand, texts), rng)
+        word = self._by_hand(datasets.draw(words, rng)[1], rng)
+        return synthetic.Strip(vary(word.image, rng), word.text)
+
+    def _by_hand(self, word: synthetic.Strip, rng: np.random.Generator) -> synthetic.Strip:
+        """The word as another hand has it, now and then; where its characters are is not known then."""
+        if rng.random() >= self.recipe.hand:
+            return word
+        return synthetic.Strip(augment.another_hand(word.image, rng), word.text)
+
+    def text(self, rng: np.random.Generator) -> str:
+        """A synthetic text in the recipe's language: a part of one of the real sets' texts, or words of its own."""
+        longest = self.recipe.longest
+        if self.real and rng.random() < self.recipe.quoted:
+            words = datasets.draw(self.real, rng)[1].text.split(" ")
+            return corpus.cut(" ".join(words[int(rng.integers(len(words))) :]), longest)
+        return corpus.running(rng, self.recipe.language, longest)
 
     def batch(self, step: int) -> Batch:
         """Strips (B, height, W, 3) uint8, "ids" (B, L) int32 padded with the blank, "length" (B,) int32.

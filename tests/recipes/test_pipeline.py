@@ -317,3 +317,31 @@ def test_words_together_are_learnt_from_where_the_alphabet_has_a_space(tmp_path)
     assert 0.35 < np.mean([" " in text for text in drawn]) < 0.65
     with pytest.raises(ValueError, match="charset:french_lines"):
         recognition.make(how, replace(card, options=card.options | {"charset": "french"}), tmp_path)
+
+
+def test_texts_of_real_lines_are_drawn_anew_in_other_hands(tmp_path, reader, monkeypatch):
+    from PIL import Image
+
+    lines = [f"je donne tout {chr(97 + index)}" for index in range(26)]
+    for index in range(26):
+        Image.new("RGB", (300, 30), (index, 80, 80)).save(tmp_path / f"{index}.png")
+    labels = "\n".join(f'{{"image": "{index}.png", "text": "{line}"}}' for index, line in enumerate(lines))
+    (tmp_path / "labels.jsonl").write_text(labels, "utf-8")
+    difficulties, draw = [], recognition.synthetic.draw_word
+    monkeypatch.setattr(recognition.synthetic, "draw_word", lambda *args: difficulties.append(args[2]) or draw(*args))
+    how = replace(
+        reader().recipe, real=(str(tmp_path),), real_share=0, language="french", quoted=1.0, hardest=0.25, easy=0,
+        longest=10, hand=1.0,
+    )  # fmt: skip
+    card = zoo.card("crnn_mobilenet_v3_small.lines")
+    task = recognition.Task(how, card, None)
+    samples = [task.sample(index) for index in range(60)]
+    learnt = [strip.text for strip in next(iter(task.real.values()))]
+    assert len(learnt) < 26  # some lines are held out, and not quoted either
+    for sample in samples:
+        assert len(sample.text) <= 10 and any(sample.text in line for line in learnt)
+        assert sample.centres is None  # whose letters stand elsewhere now
+    assert {sample.text for sample in samples} >= {"je donne", "donne tout"}
+    assert set(difficulties) == {0.25}
+    plain = recognition.Task(replace(how, hand=0.0), card, None).sample(0)
+    assert plain.centres is not None and len(plain.centres) == len(plain.text)

@@ -518,6 +518,51 @@ def test_fonts_of_writing_are_drawn_as_often_as_asked_for(monkeypatch):
     assert not fonts.WRITTEN.search("/x/dejavu/DejaVuSans.ttf")
 
 
+@pytest.fixture
+def elvish(tmp_path, monkeypatch):
+    words = ["mellon", "namárië", "silme", "alda"]
+    (tmp_path / "elvish").write_text("\n".join(words))
+    monkeypatch.setattr(corpus, "DICTIONARIES", tmp_path)
+    corpus.listed.cache_clear()
+    yield words
+    corpus.listed.cache_clear()
+
+
+def test_running_text_is_of_one_language(elvish):
+    texts = [corpus.running(np.random.default_rng(seed), "elvish", 30) for seed in range(200)]
+    assert max(map(len, texts)) <= 30 and len(set(texts)) > 150
+    plain = [word.rstrip(",.;:").lower() for text in texts for word in text.split()]
+    assert set(plain) == set(elvish)
+    assert any(text[0].isupper() for text in texts) and any("," in text for text in texts)
+    assert corpus.running(np.random.default_rng(3), "elvish", 30) == texts[3]
+    with pytest.raises(ValueError, match=r"no list of 'dwarvish' words is installed.* there are: .*croatian.*elvish"):
+        corpus.running(np.random.default_rng(0), "dwarvish", 30)
+
+
+def test_our_own_texts_are_a_language_where_no_list_is_installed():
+    assert "vuosi" in corpus.listed("finnish")
+
+
+def test_common_words_stand_in_running_text_as_often_as_in_prose(tmp_path, monkeypatch):
+    (tmp_path / "french").write_text("\n".join(f"mot{index:03}" for index in range(500)))
+    monkeypatch.setattr(corpus, "DICTIONARIES", tmp_path)
+    corpus.listed.cache_clear()
+    texts = [corpus.running(np.random.default_rng(seed), "french", 60) for seed in range(100)]
+    corpus.listed.cache_clear()
+    words = " ".join(texts).replace("'", "' ").lower().split()
+    assert sum(word.startswith("mot") for word in words) / len(words) == pytest.approx(0.5, abs=0.12)
+    assert not any("' " in text for text in texts)  # what ends in an apostrophe stands before another
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "expected"),
+    [("un deux trois", 20, "un deux trois"), ("un deux trois", 10, "un deux"), ("un deux trois", 7, "un deux"),
+     ("immensément", 5, "immen"), ("c'est l'", 20, "c'est l")],
+)  # fmt: skip
+def test_a_text_is_cut_between_words(text, most, expected):
+    assert corpus.cut(text, most) == expected
+
+
 @pytest.mark.parametrize("text", ["Égypte", "g", ".", "AV"])
 def test_what_is_drawn_of_a_text_is_what_pillow_draws(text):
     """Its bounding box and its coverage, without laying it out twice; what is drawn once more is the same."""
