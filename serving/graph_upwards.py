@@ -22,6 +22,8 @@ from zoo.upwards import (
     LONG,
     NARROW,
     TALL,
+    TOUCHED,
+    WITHIN,
     WORD,
 )
 
@@ -73,12 +75,14 @@ def taken(boxes: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     """(M,) bool: which words (M, 4, 2) of a turned part stand for the boxes (N, 4, 2) of the page that they cover."""
     level, tall, _ = _kinds(boxes)
     inside, (wide, high) = _inside(boxes, words), sides(words)
-    across = (inside > LEVEL) & level[:, None]
-    free, plain = ~tf.reduce_any(across, 0), wide > WORD * high
+    within = tf.where(level[:, None], inside, 0.0)
+    free, plain = ~tf.reduce_any(within > LEVEL, 0), wide > WORD * high
     instead = tf.reduce_any((inside > COVERED) & tall[:, None], 0)
     some = tf.reduce_any(free & plain) & tf.reduce_any(free & instead)
-    letters = ~tf.reduce_any(across & (sides(boxes)[0][:, None] > NARROW * high), 0) & (wide > high)
-    found = some & free & (plain | instead)
+    broad = sides(boxes)[0][:, None] > NARROW * high
+    letters = ~tf.reduce_any((within > LEVEL) & broad, 0) & (wide > high)
+    whole = ~tf.reduce_any((within > TOUCHED) & (broad | (within < WITHIN)), 0)
+    found = some & ((free & (plain | instead)) | (whole & plain & instead))
     for _ in range(LINKS):
         found = (free | letters) & _in_line(words, 1, high, found, FAR)
     return found

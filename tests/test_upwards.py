@@ -103,6 +103,21 @@ def test_what_is_level_in_a_word_may_be_one_of_its_letters(word, letter, taken):
     assert upwards.taken(page, upward((18, 60, 24, 132), word)).tolist() == [True, taken]
 
 
+@pytest.mark.parametrize(
+    ("others", "taken"),
+    [
+        ([(200, 220, 22, 60)], True),  # a high box in it, too
+        ([], False),
+        ([(200, 220, 22, 60), (150, 290, 60, 20)], False),  # a level word lies across it
+        ([(200, 220, 22, 60), (199, 285, 24, 12), (150, 310, 40, 20)], True),  # another letter; a word beside it
+    ],
+    ids=["high", "none", "across", "beside"],
+)
+def test_a_word_with_level_letters_may_stand_by_itself_where_a_high_box_was(others, taken):
+    page = boxes(*LINE[:2], LABEL, (200, 204, 22, 12), *others)
+    assert upwards.taken(page, upward((18, 60, 24, 132), (198, 195, 26, 110))).tolist() == [True, taken]
+
+
 def test_the_part_holds_what_is_no_level_word_above_and_below_high_boxes():
     pieces = [(24, 300, 16, 16), (22, 380, 14, 12), (60, 400, 16, 16)]  # the last one stands beside them
     part = upwards.part(boxes(*LINE, LABEL, *pieces, (15, 450, 30, 14)), (900, 300))

@@ -23,6 +23,7 @@ BEHIND, ASIDE, AS_HIGH = 1.0, 0.4, 1.6  # heights from a wide box to a short wor
 WORD = 2.2  # width over height that one word of a part has at least
 COVERED = 0.5  # part of a box above which another covers it
 LEVEL = 0.3  # the same, of a wide box that is level: what covers it is no word
+TOUCHED, WITHIN = 0.05, 0.7  # the same, of letters: one lies within a word, or hardly in it; lines of text cross it
 NARROW, FAR = 1.2, 6.0  # but in line with words, so many heights away, if none is wider than so many times its height
 LINKS = 3  # of a line: so many words one after the other that are so far from each other
 
@@ -70,15 +71,18 @@ def words(boxes: np.ndarray, usual: float) -> np.ndarray:
 def taken(boxes: np.ndarray, words: np.ndarray) -> np.ndarray:
     """(M,) bool: which words (M, 4, 2) of a turned part stand for the boxes (N, 4, 2) that they cover, all in pixels of
     the page: those that are plainly words, or where high boxes were, and others in line with them. None does unless
-    some are each. What is level and lies in one is a word itself, or, in line with others, one of its letters."""
+    some are each. What is level and lies in one is a word itself, or one of its letters, where it is in line with
+    others, or both plainly a word and where a high box was, and no level word lies across it."""
     level, tall, _ = _kinds(boxes)
     inside, (wide, high) = _inside(boxes, words), geometry.sides(words)
-    across = inside[level] > LEVEL
-    free, plain, instead = ~np.any(across, 0), wide > WORD * high, np.any(inside[tall] > COVERED, 0)
+    within, instead = inside[level], np.any(inside[tall] > COVERED, 0)
+    free, plain = ~np.any(within > LEVEL, 0), wide > WORD * high
     if not ((free & plain).any() and (free & instead).any()):
         return np.zeros(len(words), bool)
-    letters = ~np.any(across & (geometry.sides(boxes[level])[0][:, None] > NARROW * high), 0) & (wide > high)
-    found = free & (plain | instead)
+    broad = geometry.sides(boxes[level])[0][:, None] > NARROW * high  # than a letter of the word
+    letters = ~np.any((within > LEVEL) & broad, 0) & (wide > high)
+    whole = ~np.any((within > TOUCHED) & (broad | (within < WITHIN)), 0)
+    found = (free & (plain | instead)) | (whole & plain & instead)
     for _ in range(LINKS):
         found = (free | letters) & _in_line(words, 1, high, found, FAR)
     return found
