@@ -42,12 +42,15 @@ class Release:
         difference: the largest one between logits of the trained weights and those of the file.
         score: of the trained weights, on the synthetic samples of validation.
         kept: the same of the weights in the file.
+        otherwise: values of [reading] that the run's card has otherwise than the released one, which keeps its own: of
+            each that and the run's, None where there is none.
     """
 
     card: Card
     difference: float
     score: float
     kept: float
+    otherwise: dict[str, tuple[Any, Any]]
 
 
 def release(
@@ -104,7 +107,10 @@ def release(
         np.savez_compressed(golden, image=image, logits=part(stored))
         registry.write_card(card, toml)
     (folder / f"{name}.onnx").unlink(missing_ok=True)  # of other weights
-    return Release(registry.read_card(folder / f"{name}.toml"), difference, score, kept)
+    card = registry.read_card(folder / f"{name}.toml")
+    pairs = {key: (card.reading.get(key), trained.reading.get(key)) for key in card.reading | trained.reading}
+    otherwise = {key: (own, other) for key, (own, other) in pairs.items() if own != other}
+    return Release(card, difference, score, kept, otherwise)
 
 
 def write_onnx(name: str | Path) -> Card:

@@ -1054,6 +1054,10 @@ def release(args: argparse.Namespace) -> None:
         print(f"{card.name}: {card.folder / card.name}.onnx")
         return
     done = releasing.release(args.folder, args.name, dtype=args.dtype, device=args.device)
+    for key, values in done.otherwise.items():
+        own, other = ("none" if value is None else value for value in values)
+        note = f"{key} = {own} stays as released; the run has {other}"
+        print(f"zoo release: {note} (set it in {done.card.name}.toml, if it is meant)", file=sys.stderr)
     print(f"{done.card.name}: {done.card.folder / done.card.weights['file']}")
     facts = {key: done.card.weights[key] for key in ("size", "sha256", "dtype")}
     facts["difference"] = f"{done.difference:.3g}, the largest between logits as trained and as stored"

@@ -80,6 +80,26 @@ def test_a_run_becomes_a_model(run, cards, small, capsys):
         np.testing.assert_allclose(half[variable.path], np.asarray(variable), atol=2e-3, rtol=2e-3)
 
 
+def test_values_of_the_run_that_the_released_card_keeps_otherwise_are_told(run, cards, capsys):
+    """What a run says of reading was chosen for other weights, or by hand: it stays as released, but not unsaid."""
+    trained = registry.card(run)
+    registry.write_card(
+        replace(trained, reading={**trained.reading, "min_confidence": 0.8, "beam": 4}), run / "card.toml"
+    )
+    name = "crnn_mobilenet_v3_small"
+    registry.write_card(
+        replace(card := zoo.card(name), reading={**card.reading, "min_confidence": 0.3, "temperature": 0.9}),
+        cards / f"{name}.toml",
+    )
+    assert cli.main(["release", str(run)]) == 0
+    err = capsys.readouterr().err
+    assert "min_confidence = 0.3 stays as released; the run has 0.8" in err
+    assert "temperature = 0.9 stays as released; the run has 0.862" in err
+    assert "beam = none stays as released; the run has 4" in err
+    assert "height" not in err
+    assert zoo.card(name).reading == {**card.reading, "min_confidence": 0.3, "temperature": 0.9}
+
+
 @pytest.mark.slow
 def test_a_models_onnx_file_goes_with_its_weights(run, cards, monkeypatch, capsys):
     monkeypatch.setattr(release, "validate", lambda *args: 0.5)
