@@ -214,7 +214,7 @@ def pictures(data: Path | None, target: str, few: int = 0) -> list[Path]:
 def _labelled(folder: Path) -> list[Path] | None:
     """The pictures that the labels of a folder name for training; None where there are no labels."""
     try:
-        return [entry.path for entry in datasets.read(folder, "train") if not datasets.held_out(entry)]
+        return [entry.path for entry in datasets.halves(datasets.read(folder))[0]]
     except FileNotFoundError:
         return None
     except ValueError:

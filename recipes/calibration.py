@@ -59,7 +59,7 @@ def calibrate(name: str, folders: Sequence[Path], *, runtime_name: str = "auto")
     card = registry.card(name)
     if card.task != "recognition":
         raise ValueError(f"{name} is a model for {card.task}; recognizers are calibrated")
-    entries = [entry for folder in folders for entry in datasets.read(folder, "train") if datasets.held_out(entry)]
+    entries = [entry for folder in folders for entry in datasets.halves(datasets.read(folder))[1]]
     failures: list[str] = []
     given = evaluate.pictures(entries, failures) if entries else ()
     shown = (replace(entry, pixels=picture) for entry, picture in given)

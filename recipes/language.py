@@ -44,7 +44,7 @@ def words(path: Path) -> Counter[str]:
     """
     if path.name == "labels.jsonl" or path.is_dir():
         folder = path if path.is_dir() else path.parent
-        entries = [entry for entry in datasets.read(folder, "train") if not datasets.held_out(entry)]
+        entries, _ = datasets.halves(datasets.read(folder))
         return _seen(text for e in entries for text in (e.texts or (e.text or e.page_text,)))
     try:
         lines = path.read_text("utf-8").splitlines()

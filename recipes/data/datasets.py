@@ -468,6 +468,21 @@ def held_out(entry: Entry, share: float = 0.1) -> bool:
     return hashlib.sha256(data).digest()[0] < 256 * share
 
 
+def halves(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Of a data set's entries those to learn from, and those that choose between checkpoints.
+
+    These are the split "val" (or "valid", "validation", "dev") where the labels have one, else a part of `train`.
+    """
+    entries = list(entries)
+    train = [entry for entry in entries if entry.split == "train"]
+    if own := [entry for entry in entries if entry.split in CHOOSING]:
+        return train, own
+    parts: tuple[list[Entry], list[Entry]] = ([], [])
+    for entry in train:
+        parts[held_out(entry)].append(entry)
+    return parts
+
+
 def spread(entries: list[Any], count: int) -> list[Any]:
     """`count` of the entries in equal steps, or all for 0."""
     if not count or count >= len(entries):
@@ -475,13 +490,14 @@ def spread(entries: list[Any], count: int) -> list[Any]:
     return [entries[index * len(entries) // count] for index in range(count)]
 
 
+CHOOSING = frozenset({"val", "valid", "validation", "dev"})  # names of a split that chooses between checkpoints
 Named = dict[str, list[Entry]]
 Members = Mapping[str, list[Any]]  # by the data set's name: entries, or what was made of them
 DOUBLES = frozenset({("sroie", "sroie_015.jpg")})  # the receipt of sroie_012.jpg, a test page: see `apart`
 
 
 def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[Named, Named]:
-    """The `train` splits of data sets, by name: those to train on, and those that choose between checkpoints.
+    """The `halves` of data sets, by name: the entries to train on, and those that choose between checkpoints.
 
     Args:
         data: folder that holds the data sets; without it there are those alone that are named by whole paths.
@@ -505,10 +521,10 @@ def train_split(data: Path | None, names: Iterable[str], few: int = 0) -> tuple[
             raise ValueError(
                 f"{folder} has nothing of the split 'train'; its splits are: {', '.join(splits) or 'none'}"
             )
-        entries = [e for e in entries if e.split == "train" and (title, e.path.name) not in DOUBLES]
-        learnt = [entry for entry in entries if not held_out(entry)] or entries  # all, of a few that chance holds out
-        train[title] = spread(learnt, few)
-        held[title] = [entry for entry in entries if held_out(entry)] if learnt is not entries else []
+        learnt, kept = halves(entry for entry in entries if (title, entry.path.name) not in DOUBLES)
+        if not learnt:  # a few that chance holds out
+            learnt, kept = kept, []
+        train[title], held[title] = spread(learnt, few), kept
     return train, held
 
 

@@ -61,9 +61,10 @@ def pack(
             another, or of what these labels were before.
     """
     complaints: list[str] = []
-    entries = datasets.read(folder, split, complaints)
     if split == "train":
-        entries = [entry for entry in entries if not datasets.held_out(entry)]
+        entries, _ = datasets.halves(datasets.read(folder, None, complaints))
+    else:
+        entries = datasets.read(folder, split, complaints)
     if not entries:
         raise ValueError(f"{folder} holds nothing of the split {split!r}")
     source = {

@@ -290,6 +290,18 @@ def test_files_of_one_name_in_many_folders_are_held_out_one_by_one(tmp_path):
     assert {entry.path.parent.name for entry in again} == parts[1]
 
 
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_who_has_a_split_for_validation_learns_from_all_of_train(tmp_path, name):
+    """A tenth of `train` was held out all the same, and the split that is there for it not looked at."""
+    rows = [{"image": f"{number}.png", "text": "x"} for number in range(40)]
+    own = [{"image": f"own{number}.png", "text": "x", "split": name} for number in range(3)]
+    (tmp_path / "labels.jsonl").write_text(lines(*own, *rows, {"image": "test.png", "text": "x", "split": "test"}))
+    for few, count in ((0, 40), (5, 5)):
+        learnt, held = (half[tmp_path.name] for half in datasets.train_split(None, [str(tmp_path)], few))
+        assert len(learnt) == count and {entry.split for entry in learnt} == {"train"}
+        assert [entry.path.name for entry in held] == ["own0.png", "own1.png", "own2.png"]
+
+
 def test_of_a_single_picture_nothing_is_held_out(tmp_path):
     """Whatever chance says: there would be nothing left to learn from."""
     name = next(f"{k}.png" for k in range(999) if datasets.held_out(datasets.Entry(tmp_path / f"{k}.png", "x", SQUARE)))
