@@ -248,8 +248,8 @@ def items(polygons: tf.Tensor, high: tf.Tensor, wide: tf.Tensor, halves: tf.Tens
     """(M, 2) int32, as `Words` has them, of words (N, 4, 2) so high and wide."""
     along, found = polygons[:, 1] - polygons[:, 0], halves[:, 0] < 0
     upward = -along[:, 1] > tf.abs(along[:, 0])
-    tall = (tf.cast(high, tf.float32) > TALL * tf.cast(wide, tf.float32)) & ~upward & found
-    groups = ((tf.ones_like(found), 0), (tall, 1), (tall, 3), (upward & found, 2))
+    tall = (tf.cast(high, tf.float32) > TALL * tf.cast(wide, tf.float32)) & found
+    groups = ((tf.ones_like(found), 0), (tall, 1), (tall, 3), (upward & ~tall & found, 2))
     places = [tf.cast(tf.where(among)[:, 0], tf.int32) for among, _ in groups]
     turns = [tf.fill(tf.shape(place), turn) for place, (_, turn) in zip(places, groups, strict=True)]
     return tf.stack([tf.concat(places, 0), tf.concat(turns, 0)], 1)

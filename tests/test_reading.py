@@ -258,6 +258,24 @@ def test_slanted_words_are_made_level(degrees):
     np.testing.assert_allclose(word.polygon, place @ matrix[:, :2].T + matrix[:, 2], atol=4)
 
 
+@pytest.mark.parametrize("degrees", [44.9, 45.1])
+def test_words_halfway_between_level_and_downwards_are_read_both_ways(degrees):
+    """The smallest rectangle of one lies on its side, and was taken for text that runs upwards."""
+    page = blank_page(512, 512)
+    place = write(page, "20406080", 160, 240)
+    page[240:246][page[240:246] < 180] = 4  # the dark ends
+    matrix = cv2.getRotationMatrix2D((256, 256), -degrees, 1)
+    slanted = cv2.warpAffine(page, matrix, (512, 512), borderValue=(255, 255, 255))
+    place = (place @ matrix[:, :2].T + matrix[:, 2]).astype("float32")
+
+    def on_its_side(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.roll(place, 1, axis=0)[None], np.ones(1, "float32")
+
+    (word,) = Reader(on_its_side, Recognizer(upright_bars, DIGITS), upright=True).read(slanted).words
+    assert word.text == "20406080"
+    np.testing.assert_allclose(word.polygon, place, atol=1e-3)
+
+
 def test_a_page_without_text():
     (page,) = make_reader().read(blank_page(300, 200)).pages
     assert (page.words, page.text, page.blocks) == ((), "", ())

@@ -567,10 +567,10 @@ class Spotter:
 
 def _turns(boxes: np.ndarray, wide: np.ndarray, high: np.ndarray) -> list[tuple[int, int]]:
     """Places of boxes (N, 4, 2) so wide and high that are read turned, too, and by how many corners these begin later:
-    1 as text that runs upwards, 3 downwards, 2 the other way round."""
+    tall ones 1 as text that runs upwards and 3 downwards, others whose text runs upwards 2, the other way round."""
     along = boxes[:, 1] - boxes[:, 0]
     upward, tall = -along[:, 1] > np.abs(along[:, 0]), high > TALL * wide
-    return [(i, turn) for i in range(len(boxes)) for turn in ([2] if upward[i] else [1, 3] if tall[i] else [])]
+    return [(i, turn) for i in range(len(boxes)) for turn in ([1, 3] if tall[i] else [2] if upward[i] else [])]
 
 
 def columns(quads: np.ndarray, height: int, most: int) -> np.ndarray:

@@ -265,6 +265,20 @@ def test_no_words_have_no_lines():
     assert order.shape == lines.shape == (0,)
 
 
+def test_words_are_read_in_the_same_directions_as_by_the_reader():
+    rng = np.random.default_rng(3)
+    angles = np.radians(np.r_[rng.uniform(-180, 180, 60), -45, -44.9, -45.1, -90, 90])
+    sizes = rng.uniform(5, 80, (len(angles), 2))
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * sizes[:, None]
+    turns = np.stack([np.cos(angles), np.sin(angles), -np.sin(angles), np.cos(angles)], 1).reshape(-1, 2, 2)
+    boxes = (corners @ turns + 200).astype("float32")
+    wide, high = sizes.T.round().astype("int32")
+    halves = np.full((len(boxes), 2), -1, "int32")
+    found = graph.items(*map(tf.constant, (boxes, high, wide, halves))).numpy()
+    level = [(place, 0) for place in range(len(boxes))]
+    assert sorted(map(tuple, found.tolist())) == sorted(level + reading._turns(boxes, wide, high))
+
+
 # --- all of it -------------------------------------------------------------------------------------------------------
 
 
