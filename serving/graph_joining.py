@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import joining
+from zoo.geometry import SLANTED
 from zoo.joining import FIGURES, GAP, LEAST, LEVEL, LONGEST, OVERLAP, PARALLEL, SURE, UPON, advance
+from zoo.upwards import TALL
 
 
 def candidates(boxes: tf.Tensor, scores: tf.Tensor, letters: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -26,7 +28,7 @@ def candidates(boxes: tf.Tensor, scores: tf.Tensor, letters: str) -> tuple[tf.Te
     found = tf.fill([tf.shape(boxes)[0], 2], -1)
     if " " not in letters:
         return boxes, scores, found
-    halves = neighbours(boxes)
+    halves = neighbours(lengthwise(boxes))
     first, second = tf.unstack(halves, axis=1)
     less = tf.minimum(tf.gather(scores, first), tf.gather(scores, second))
     return with_pairs(boxes, halves), tf.concat([scores, less], 0), tf.concat([found, halves], 0)
@@ -34,8 +36,20 @@ def candidates(boxes: tf.Tensor, scores: tf.Tensor, letters: str) -> tuple[tf.Te
 
 def with_pairs(boxes: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
     """(N + P, 4, 2): boxes (N, 4, 2), and those around pairs (P, 2) of them."""
-    first, second = (tf.gather(boxes, side) for side in tf.unstack(pairs, axis=1))
+    along = lengthwise(boxes)
+    first, second = (tf.gather(along, side) for side in tf.unstack(pairs, axis=1))
     return tf.concat([boxes, around(first, second)], 0)
+
+
+def lengthwise(boxes: tf.Tensor) -> tf.Tensor:
+    """Boxes (N, 4, 2), slanted ones from where text begins that runs to the right along their longer side."""
+    edges = tf.norm(tf.roll(boxes, -1, 1) - boxes, axis=2)
+    along = (boxes[:, 1] - boxes[:, 0]) + (boxes[:, 2] - boxes[:, 3])
+    degrees = tf.atan2(along[:, 1], along[:, 0]) * (180 / math.pi)
+    tall = (edges[:, 1] + edges[:, 3] > TALL * (edges[:, 0] + edges[:, 2])) & (tf.abs(degrees) > SLANTED)
+    back = 2 * tf.cast(tf.abs(degrees) > 90 + SLANTED, tf.int32)
+    turns = tf.where(tall, tf.cast(tf.sign(degrees), tf.int32), back)
+    return tf.gather(boxes, (tf.range(4) - turns[:, None]) % 4, axis=1, batch_dims=1)
 
 
 def joined(

@@ -41,6 +41,18 @@ def test_boxes_that_run_into_each_other_along_a_line_or_stand_close_where_it_is_
     assert dict(zip(first.tolist(), second.tolist(), strict=True)) == pairs
 
 
+@pytest.mark.parametrize("rolled", [0, 1, 2, 3])
+@pytest.mark.parametrize("degrees", [-40, 30, 47])
+def test_pieces_of_a_slanted_label_may_begin_at_any_corner(degrees, rolled):
+    """At about 45 degrees, and on a turned page, the corner with which a box begins is chance."""
+    label = turned(np.array([box(0, 60), box(64, 100), box(0, 100)], "float32"), degrees)
+    pieces = np.stack([label[0], np.roll(label[1], rolled, axis=0)])
+    boxes, _, halves = candidates(pieces, np.ones(2, "float32"))
+    assert halves.tolist() == [[-1, -1], [-1, -1], [0, 1]]
+    np.testing.assert_array_equal(boxes[:2], pieces)
+    np.testing.assert_allclose(boxes[2], label[2], atol=1e-3)
+
+
 def test_of_several_neighbours_that_which_overlaps_most():
     boxes = np.array([box(0, 100), box(97, 150), box(92, 140)], "float32")
     first, second = neighbours(boxes)

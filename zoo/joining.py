@@ -18,6 +18,8 @@ import numpy as np
 
 from zoo import geometry
 from zoo.charset import Reading
+from zoo.geometry import SLANTED
+from zoo.upwards import TALL
 
 OVERLAP = 0.02  # above which boxes run into each other, parts of the greater height
 GAP = 0.5  # between boxes of texts that are not level, which are cut more often, in the same
@@ -50,9 +52,10 @@ def candidates(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
         boxes (N + P, 4, 2), scores (N + P,), of two the less, and halves (N + P, 2) int: the places of the two that a
         box is around; -1 of those that were found.
     """
-    halves = np.stack(neighbours(boxes), 1)
+    along = lengthwise(boxes)
+    halves = np.stack(neighbours(along), 1)
     first, second = halves.T
-    whole = around(boxes[first], boxes[second])
+    whole = around(along[first], along[second])
     halves = np.concatenate([np.full((len(boxes), 2), -1), halves])
     scores = np.concatenate([scores, np.minimum(scores[first], scores[second])])
     return np.concatenate([boxes, whole]), scores, halves
@@ -105,6 +108,17 @@ def overlap(text: str, rest: str) -> int:
     """Characters with which a text ends, and the rest of it begins, at most `LONGEST`."""
     most = min(len(text), len(rest), LONGEST)
     return next((count for count in range(most, 0, -1) if text.endswith(rest[:count])), 0)
+
+
+def lengthwise(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4, 2), slanted ones from where text begins that runs to the right along their longer side.
+
+    At 45 degrees chance tells which side of a label is its upper one, and a turned page shows the other end first.
+    """
+    (wide, high), degrees = geometry.sides(boxes), geometry.angles(boxes)
+    tall = (high > TALL * wide) & (np.abs(degrees) > SLANTED)
+    turns = np.where(tall, np.sign(degrees).astype(int), 2 * (np.abs(degrees) > 90 + SLANTED))
+    return boxes[np.arange(len(boxes))[:, None], (np.arange(4) - turns[:, None]) % 4]
 
 
 def neighbours(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

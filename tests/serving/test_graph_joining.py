@@ -18,14 +18,15 @@ CHARSET = Charset("abdtABéß01-.:(/€")
 def scattered(rng: np.random.Generator) -> np.ndarray:
     """Boxes (150, 4, 2) in lines of all directions, many of them run into each other."""
     lines = []
-    for turn in np.radians(rng.choice([0.0, 0.0, 4.0, 90.0], 15)):
+    for turn in np.radians(rng.choice([0.0, 0.0, 4.0, 47.0, 90.0], 15)):
         wide, high = rng.uniform(6, 60, 10), rng.uniform(8, 16, 10)
         left = np.cumsum(wide + rng.uniform(-8, 4, 10)) - wide
         top = rng.uniform(-4, 4, 10)
         x, y = np.stack([left, left + wide, left + wide, left], 1), np.stack([top, top, top + high, top + high], 1)
         axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
         lines.append(np.stack([x, y], 2) @ axes + rng.uniform(0, 400, 2))
-    return np.concatenate(lines).astype("float32")
+    boxes = np.concatenate(lines).astype("float32")
+    return np.array([np.roll(box, rng.choice(4, p=[0.85, 0.05, 0.05, 0.05]), axis=0) for box in boxes])
 
 
 @pytest.mark.parametrize("seed", range(6))
