@@ -162,7 +162,8 @@ def make_task(recipe: Recipe, card: registry.Card, data: Path | None):
     if not hasattr(module, "make"):
         raise RunError(f"task={recipe.task}: it makes no task; recipes.recognition.task would, say")
     own = registry.card(module.RECIPE.model) if hasattr(module, "RECIPE") else card  # of one kind of network alone
-    if own.builder != card.options.get("of", card.builder):  # of a model with fewer channels
+    ours, theirs = (each.options.get("of", each.builder) for each in (own, card))  # "of": with fewer channels
+    if ours != theirs:
         raise RunError(f"model={recipe.model} gives other outputs than {own.name}, for which {recipe.task} is")
     task = module.make(recipe, card, data)
     if recipe.shards and not hasattr(task, "packed"):

@@ -373,6 +373,13 @@ def test_a_model_with_fewer_channels_is_of_the_kind_that_it_was_cut_from():
         train.make_task(how, other, None)
 
 
+def test_a_recognizer_with_fewer_channels_trains_as_others_do():
+    """It was refused, as one that gives other outputs than itself."""
+    card = zoo.card("crnn_mobilenet_v3_small")
+    narrow = replace(card, builder="zoo.narrow:narrowed", options={**card.options, "of": card.builder, "filters": {}})
+    assert train.make_task(replace(recipe.find("recognition.crnn_mobilenet_v3_small"), real=()), narrow, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
