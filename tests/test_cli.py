@@ -470,6 +470,12 @@ def test_weights_are_of_one_network(names, capsys):
     assert "--weights is for one network alone" in capsys.readouterr().err
 
 
+def test_the_module_is_the_command():
+    """Where no script is on the path, as in many a container."""
+    done = subprocess.run([sys.executable, "-m", "zoo", "card", "no_such"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("zoo card: no model is named 'no_such'")
+
+
 def test_a_graph_is_not_asked_for_what_it_cannot_do(pages, capsys):
     asked = ["read", str(pages), "--server", "localhost:1", "--graph", "ocr"]
     for option in (["--beam", "8"], ["--only", "date"], ["--spelling", "none"], ["--recognize-only"]):
