@@ -7,8 +7,8 @@ Each new letter begins as the one that it is built on. Synthetic words are in th
 and one of fourteen has marks on any of its letters. The shipped weights are the mean of two such runs beside each
 other, 4000 steps of 64 and 6000 of 32 (seed=402, rate=1e-3), 71 and 54 minutes of one of two busy cores; and of two
 more that began from that mean, two fifths each: 5000 steps of 64 (seed=501, rate=1.1e-3) and 8000 of 32 (seed=502,
-rate=9e-4), both with real_share=0.35, 94 and 87 minutes; and six further runs since, averaged in (its card;
-docs/experiments.md, 19 to 25).
+rate=9e-4), both with real_share=0.35, 94 and 87 minutes; and seven further runs since, averaged in (its card;
+docs/experiments.md, 19 to 27), the last with the fonts of `zoo data fonts`.
 """
 
 from dataclasses import replace
